@@ -1,0 +1,1365 @@
+"""DTLN, the Dual-signal Transformation LSTM Network: network, weights, exports, data generator and training loop.
+
+Westhausen & Meyer, "Dual-Signal Transformation LSTM Network for Real-Time Noise Suppression", Interspeech 2020,
+doi:10.21437/Interspeech.2020-2631 ("the paper" below). The signal path:
+
+    signal (B, L)
+      -> blocks of 512 samples every 128 -> rFFT -> magnitude [-> log -> instant layer normalisation] -> core 1 -> mask
+      -> mask * complex spectrum -> irFFT
+      -> encoder (Conv1D, kernel 1) -> instant layer normalisation -> core 2 -> mask
+      -> mask * encoded block -> decoder (Conv1D, kernel 1) -> overlap-add
+    signal (B, L)
+
+The layers are created in one place (`DTLNLayers`); the batch graph, the stateful graph and the two split graphs differ
+only in the wiring around the same two cores. The network runs on every back end of Keras 3; TensorFlow is imported only
+by the functions that need it (tf.data, SavedModel, TF-lite, ONNX export).
+
+Shapes in comments: B signals, L samples, T blocks, N block length, S block shift, F = N // 2 + 1 frequency bins,
+E encoder size, U LSTM units, K LSTM layers of a core.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notices are not ours to print
+
+import itertools
+import json
+import math
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+from keras import layers, ops
+
+from dtln_audio import BLOCK_LENGTH, BLOCK_SHIFT, SAMPLE_RATE, AudioFileError, complete_file, whole_blocks
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Configuration
+# ----------------------------------------------------------------------------------------------------------------------
+
+EPSILON = 1e-7  # inside logarithms, roots and quotients, as in the published code
+
+
+@dataclass(frozen=True)
+class DTLNConfig:
+    """What determines the network's graph. The defaults are the paper's.
+
+    block_length and block_shift in samples, encoder_size in learned features, dropout a rate; norm_stft puts the log
+    magnitude and an instant layer normalisation before core 1. Raises ValueError where the sizes do not fit.
+    """
+
+    block_length: int = BLOCK_LENGTH
+    block_shift: int = BLOCK_SHIFT
+    units: int = 128
+    lstm_layers: int = 2
+    encoder_size: int = 256
+    dropout: float = 0.25
+    activation: str = "sigmoid"
+    norm_stft: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.block_shift <= self.block_length or self.block_length % 2:
+            raise ValueError(
+                f"block length {self.block_length} and block shift {self.block_shift} do not fit: expected an even "
+                "length and 0 < shift <= length, in samples"
+            )
+        if min(self.units, self.lstm_layers, self.encoder_size) < 1:
+            raise ValueError(
+                f"{self.units} units, {self.lstm_layers} LSTM layers and an encoder of {self.encoder_size} do not make "
+                "a network: expected at least 1 of each"
+            )
+
+    @property
+    def bins(self) -> int:
+        """Frequency bins of one block: F = N // 2 + 1."""
+        return self.block_length // 2 + 1
+
+    @property
+    def states_shape(self) -> tuple[int, int, int, int]:
+        """Shape of the external states of one core: (1, K, U, 2), the last axis being (h, c)."""
+        return (1, self.lstm_layers, self.units, 2)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Signal layers: no weights, always float32 (an FFT in half precision would cost more than it saves)
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def magnitude(real: Any, imag: Any) -> Any:
+    """Magnitude of a complex spectrum given as two real tensors, any shape."""
+    return ops.sqrt(ops.square(real) + ops.square(imag))
+
+
+def overlap_add(blocks: Any, block_shift: int) -> Any:
+    """Adds blocks (B, T, N) up at their places, `block_shift` samples apart: (B, (T - 1) * S + N).
+
+    Each block is cut into ceil(N / S) pieces of one shift; pieces that fall on the same shift are added.
+    """
+    block_length = blocks.shape[-1]
+    pieces = -(-block_length // block_shift)
+    excess = pieces * block_shift - block_length
+    batch, count = ops.shape(blocks)[0], ops.shape(blocks)[1]
+    if excess:
+        blocks = ops.pad(blocks, [[0, 0], [0, 0], [0, excess]])  # (B, T, pieces * S)
+    blocks = ops.reshape(blocks, (batch, count, pieces, block_shift))  # (B, T, pieces, S)
+    total = 0
+    for index in range(pieces):
+        total = total + ops.pad(blocks[:, :, index], [[0, 0], [index, pieces - 1 - index], [0, 0]])
+    signal = ops.reshape(total, (batch, (count + pieces - 1) * block_shift))  # (B, (T + pieces - 1) * S)
+    return signal[:, : (count + pieces - 1) * block_shift - excess] if excess else signal  # (B, (T - 1) * S + N)
+
+
+class SignalLayer(layers.Layer):
+    """Base of the layers that only rearrange or transform signals: float32 whatever the policy."""
+
+    def __init__(self, block_length: int, block_shift: int, **kwargs: Any) -> None:
+        super().__init__(dtype="float32", **kwargs)
+        self.block_length = block_length
+        self.block_shift = block_shift
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        config.pop("dtype")
+        return {**config, "block_length": self.block_length, "block_shift": self.block_shift}
+
+
+@keras.saving.register_keras_serializable("DTLN")
+class Framing(SignalLayer):
+    """(B, L) -> (B, T, N): zeros at the end up to whole shifts and at least one block, then overlapping blocks."""
+
+    def call(self, signal: Any) -> Any:
+        length = ops.shape(signal)[1]
+        if isinstance(length, int):
+            padded = whole_blocks(length, self.block_length, self.block_shift)
+        else:  # TensorFlow graphs know the length only when they run
+            beyond = ops.maximum(length - self.block_length, 0)
+            padded = self.block_length + (beyond + self.block_shift - 1) // self.block_shift * self.block_shift
+        signal = ops.pad(signal, [[0, 0], [0, padded - length]])
+        return ops.extract_sequences(signal, self.block_length, self.block_shift)  # (B, T, N)
+
+    def compute_output_spec(self, signal: Any) -> keras.KerasTensor:
+        length = signal.shape[1]
+        count = None
+        if length is not None:
+            padded = whole_blocks(length, self.block_length, self.block_shift)
+            count = (padded - self.block_length) // self.block_shift + 1
+        return keras.KerasTensor((signal.shape[0], count, self.block_length), dtype="float32")
+
+
+@keras.saving.register_keras_serializable("DTLN")
+class Spectrum(SignalLayer):
+    """(B, T, N) -> real and imaginary part, each (B, T, F). No window, as published."""
+
+    def call(self, blocks: Any) -> tuple[Any, Any]:
+        return ops.rfft(blocks, fft_length=self.block_length)
+
+    def compute_output_spec(self, blocks: Any) -> tuple[keras.KerasTensor, keras.KerasTensor]:
+        shape = (*blocks.shape[:-1], self.block_length // 2 + 1)
+        return keras.KerasTensor(shape, dtype="float32"), keras.KerasTensor(shape, dtype="float32")
+
+
+@keras.saving.register_keras_serializable("DTLN")
+class MaskedBlocks(SignalLayer):
+    """(real, imaginary, mask), each (B, T, F) -> (B, T, N).
+
+    The published code takes magnitude and phase apart and multiplies mask * magnitude * exp(j * phase); mask times the
+    complex spectrum is the same number, with neither arc tangent nor exponential.
+    """
+
+    def call(self, inputs: Sequence[Any]) -> Any:
+        real, imag, mask = inputs
+        return ops.irfft((real * mask, imag * mask), fft_length=self.block_length)  # (B, T, N)
+
+    def compute_output_spec(self, inputs: Sequence[Any]) -> keras.KerasTensor:
+        return keras.KerasTensor((*inputs[0].shape[:-1], self.block_length), dtype="float32")
+
+
+@keras.saving.register_keras_serializable("DTLN")
+class OverlapAdd(SignalLayer):
+    """(blocks (B, T, N), signal (B, L)) -> (B, L): overlap-add, cropped to the length of the signal."""
+
+    def call(self, inputs: Sequence[Any]) -> Any:
+        blocks, signal = inputs
+        return overlap_add(blocks, self.block_shift)[:, : ops.shape(signal)[1]]  # (B, L)
+
+    def compute_output_spec(self, inputs: Sequence[Any]) -> keras.KerasTensor:
+        return keras.KerasTensor(inputs[1].shape, dtype="float32")
+
+
+@keras.saving.register_keras_serializable("DTLN")
+class Magnitude(layers.Layer):
+    """(real, imaginary), each (B, T, F) -> what core 1 sees, (B, T, F): the magnitude, or its logarithm."""
+
+    def __init__(self, logarithmic: bool, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.logarithmic = logarithmic
+
+    def call(self, inputs: Sequence[Any]) -> Any:
+        value = magnitude(*inputs)
+        return ops.log(value + EPSILON) if self.logarithmic else value
+
+    def compute_output_spec(self, inputs: Sequence[Any]) -> keras.KerasTensor:
+        return keras.KerasTensor(inputs[0].shape, dtype=self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "logarithmic": self.logarithmic}
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Loss
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def negative_snr(target: Any, estimate: Any) -> Any:
+    """Negative signal-to-noise ratio in dB of signals (B, L): (B,).
+
+    -10 log10(mean(s^2) / (mean((s - s^)^2) + 1e-7)), the paper's cost function. Deviation: a target of zeros alone
+    would give infinity; its power is taken as 1e-7, so that the loss is the level of what the network left over (0 dB
+    at -70 dBFS and below). Any other target gives the published number.
+    """
+    power = ops.mean(ops.square(target), axis=-1)
+    error = ops.mean(ops.square(target - estimate), axis=-1)
+    power = ops.where(power > 0, power, EPSILON)
+    return -10.0 / math.log(10.0) * (ops.log(power) - ops.log(error + EPSILON))  # (B,)
+
+
+@keras.saving.register_keras_serializable("DTLN")
+class NegativeSNR(keras.losses.Loss):
+    """`negative_snr` as a Keras loss: mean over the batch of (target, estimate), each (B, L)."""
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        return negative_snr(y_true, y_pred)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Normalisation
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@keras.saving.register_keras_serializable("DTLN")
+class InstantLayerNormalization(layers.Layer):
+    """Layer normalisation over the features of each single block, with gain and bias: (B, T, C) -> (B, T, C).
+
+    Instant layer normalisation of the paper (section 2.1) after Luo & Mesgarani's channel-wise one:
+    (x - mean) / sqrt(var + 1e-7) * gamma + beta. It looks at no other block, so that streams and batches agree.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.epsilon = EPSILON
+
+    def build(self, input_shape: Sequence[int | None]) -> None:
+        shape = (input_shape[-1],)
+        self.gamma = self.add_weight(shape=shape, initializer="ones", trainable=True, name="gamma")
+        self.beta = self.add_weight(shape=shape, initializer="zeros", trainable=True, name="beta")
+
+    def call(self, inputs: Any) -> Any:
+        mean = ops.mean(inputs, axis=-1, keepdims=True)  # (B, T, 1)
+        centred = inputs - mean
+        variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)  # (B, T, 1)
+        return centred / ops.sqrt(variance + self.epsilon) * self.gamma + self.beta  # (B, T, C)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Cores, and all layers with weights
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+class SeparationCore:
+    """LSTM - dropout - ... - LSTM - dense - activation: features (B, T, C) -> mask (B, T, mask_size).
+
+    stateful: the LSTMs keep their states between calls (one signal, one block after the other).
+    external_states: `step` takes and returns the states; its LSTMs are unrolled, as exports want them.
+    """
+
+    def __init__(
+        self,
+        config: DTLNConfig,
+        mask_size: int,
+        *,
+        stateful: bool = False,
+        external_states: bool = False,
+        seed: int | None = None,
+        names: Callable[[str], str | None] = lambda kind: None,
+    ) -> None:
+        self.lstms, self.dropouts = [], []
+        for index in range(config.lstm_layers):
+            self.lstms.append(
+                layers.LSTM(
+                    config.units,
+                    return_sequences=True,
+                    stateful=stateful,
+                    return_state=external_states,
+                    unroll=external_states,
+                    name=names("lstm"),
+                )
+            )
+            if index < config.lstm_layers - 1:
+                dropout_seed = None if seed is None else seed + index
+                self.dropouts.append(layers.Dropout(config.dropout, seed=dropout_seed, name=names("dropout")))
+        self.dense = layers.Dense(mask_size, name=names("dense"))
+        self.activation = layers.Activation(config.activation, name=names("activation"))
+
+    def __call__(self, features: Any) -> Any:
+        """features (B, T, C) -> mask (B, T, mask_size)."""
+        for index, lstm in enumerate(self.lstms):
+            features = lstm(features)  # (B, T, U)
+            if index < len(self.dropouts):
+                features = self.dropouts[index](features)
+        return self.activation(self.dense(features))
+
+    def step(self, features: Any, states: Any) -> tuple[Any, Any]:
+        """(features (1, 1, C), states (1, K, U, 2)) -> (mask (1, 1, mask_size), states (1, K, U, 2))."""
+        hidden, cell = [], []
+        for index, lstm in enumerate(self.lstms):
+            features, h, c = lstm(features, initial_state=[states[:, index, :, 0], states[:, index, :, 1]])
+            hidden.append(h)
+            cell.append(c)
+            if index < len(self.dropouts):
+                features = self.dropouts[index](features)
+        states = ops.stack([ops.stack(hidden, axis=1), ops.stack(cell, axis=1)], axis=-1)  # (1, K, U, 2)
+        return self.activation(self.dense(features)), states
+
+
+class DTLNLayers:
+    """Every layer of the network that has weights, created once, in the order in which `.h5` files store them:
+    [norm of the log magnitude], core 1, encoder, norm of the encoded blocks, core 2, decoder."""
+
+    def __init__(
+        self,
+        config: DTLNConfig,
+        *,
+        stateful: bool = False,
+        external_states: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        counts: dict[str, int] = {}
+
+        def names(kind: str) -> str:  # lstm, lstm_1, ...: the names of published files, in every model alike
+            counts[kind] = counts.get(kind, -1) + 1
+            return kind if counts[kind] == 0 else f"{kind}_{counts[kind]}"
+
+        wiring = {"stateful": stateful, "external_states": external_states, "names": names}
+        self.config = config
+        self.norm_magnitude = (
+            InstantLayerNormalization(name=names("instant_layer_normalization")) if config.norm_stft else None
+        )
+        self.core_1 = SeparationCore(config, config.bins, seed=seed, **wiring)
+        self.encoder = layers.Conv1D(config.encoder_size, 1, use_bias=False, name=names("conv1d"))
+        self.norm_encoded = InstantLayerNormalization(name=names("instant_layer_normalization"))
+        core_2_seed = None if seed is None else seed + config.lstm_layers
+        self.core_2 = SeparationCore(config, config.encoder_size, seed=core_2_seed, **wiring)
+        self.decoder = layers.Conv1D(config.block_length, 1, use_bias=False, name=names("conv1d"))
+        self.magnitude = Magnitude(config.norm_stft, name="log_magnitude" if config.norm_stft else "magnitude")
+        self.mask_encoded = layers.Multiply(name="mask_encoded")
+
+    @property
+    def after_core_1(self) -> list[layers.Layer]:
+        """The layers with weights that follow core 1: the same shapes with and without normalised magnitudes."""
+        return [self.encoder, self.norm_encoded, *self.core_2.lstms, self.core_2.dense, self.decoder]
+
+    @property
+    def weighted(self) -> list[layers.Layer]:
+        """The layers with weights in file order."""
+        first = [] if self.norm_magnitude is None else [self.norm_magnitude]
+        return [*first, *self.core_1.lstms, self.core_1.dense, *self.after_core_1]
+
+    def features_1(self, spectrum: Sequence[Any]) -> Any:
+        """What core 1 sees of (real, imaginary): (B, T, F)."""
+        features = self.magnitude(spectrum)
+        return features if self.norm_magnitude is None else self.norm_magnitude(features)
+
+    def whole(self, blocks: Any) -> Any:
+        """Noisy blocks (B, T, N) -> denoised blocks (B, T, N), before overlap-add."""
+        sizes = (self.config.block_length, self.config.block_shift)
+        spectrum = Spectrum(*sizes, name="spectrum")(blocks)  # 2 * (B, T, F)
+        mask = self.core_1(self.features_1(spectrum))  # (B, T, F)
+        blocks = MaskedBlocks(*sizes, name="masked_blocks")([*spectrum, mask])  # (B, T, N)
+        encoded = self.encoder(blocks)  # (B, T, E)
+        mask = self.core_2(self.norm_encoded(encoded))  # (B, T, E)
+        return self.decoder(self.mask_encoded([encoded, mask]))  # (B, T, N)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The graphs
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+class DTLNNetwork(keras.Model):
+    """A Keras model whose `.h5` weights are those of the published code, in both directions.
+
+    `load_weights` reads published files and ours by layer order and says what does not fit; `save_weights` to a name
+    ending in `.h5` writes the legacy layout that Keras 2 and the published code load. Every other name is Keras's own.
+    """
+
+    config: DTLNConfig
+    dtln_layers: DTLNLayers
+
+    def attach(self, dtln_layers: DTLNLayers) -> DTLNNetwork:
+        """Remembers the layers behind the graph and their configuration."""
+        self.dtln_layers, self.config = dtln_layers, dtln_layers.config
+        return self
+
+    def load_weights(self, filepath: str | Path, *args: Any, **kwargs: Any) -> None:
+        if str(filepath).endswith((".weights.h5", ".keras")):
+            super().load_weights(filepath, *args, **kwargs)
+        else:
+            load_legacy_weights(weighted_layers(self), filepath)
+
+    def save_weights(self, filepath: str | Path, overwrite: bool = True) -> None:
+        if str(filepath).endswith(".weights.h5"):
+            super().save_weights(filepath, overwrite=overwrite)
+        elif overwrite or not Path(filepath).exists():
+            save_legacy_weights(weighted_layers(self), filepath, self.config.block_shift)
+        else:
+            raise FileExistsError(f"{filepath}: exists, and overwrite=False was given. Choose another name.")
+
+
+def build_network(config: DTLNConfig, seed: int | None = None) -> DTLNNetwork:
+    """The batch graph: whole signals of any length (B, L) -> (B, L).
+
+    Zeros are added only at the end, up to whole shifts and at least one block, and cropped from the result: the
+    callers put zeros before and after a signal (`dtln_audio.pad_for_overlap`). seed: of the dropout masks.
+    """
+    dtln_layers = DTLNLayers(config, seed=seed)
+    sizes = (config.block_length, config.block_shift)
+    signal = keras.Input((None,), name="noisy")  # (B, L)
+    blocks = dtln_layers.whole(Framing(*sizes, name="framing")(signal))  # (B, T, N)
+    estimate = OverlapAdd(*sizes, name="overlap_add")([blocks, signal])  # (B, L)
+    return DTLNNetwork(signal, estimate, name="dtln").attach(dtln_layers)
+
+
+def build_stateful_network(config: DTLNConfig) -> DTLNNetwork:
+    """The stateful graph: one block in (1, N), one block out (1, 1, N), the LSTM states inside.
+
+    Overlap-add is the caller's; `model.reset_states()` starts a new signal.
+    """
+    dtln_layers = DTLNLayers(config, stateful=True)
+    block = keras.Input(batch_shape=(1, config.block_length), name="block")  # (1, N)
+    denoised = dtln_layers.whole(layers.Reshape((1, config.block_length), name="one_block")(block))  # (1, 1, N)
+    return DTLNNetwork(block, denoised, name="dtln_stateful").attach(dtln_layers)
+
+
+def build_split_networks(config: DTLNConfig) -> tuple[keras.Model, keras.Model, DTLNLayers]:
+    """The two cores with external states, for back ends that hold neither FFT nor state.
+
+    Model 1: (magnitude (1, 1, F), states (1, K, U, 2)) -> (mask (1, 1, F), states).
+    Model 2: (block (1, 1, N), states (1, K, U, 2)) -> (block (1, 1, N), states).
+    """
+    parts = DTLNLayers(config, external_states=True)
+    states_shape = config.states_shape
+
+    values = keras.Input(batch_shape=(1, 1, config.bins), name="magnitude")
+    states = keras.Input(batch_shape=states_shape, name="states_1")
+    features = values
+    if parts.norm_magnitude is not None:
+        features = parts.norm_magnitude(ops.log(values + EPSILON))
+    model_1 = keras.Model([values, states], parts.core_1.step(features, states), name="dtln_core_1")
+
+    block = keras.Input(batch_shape=(1, 1, config.block_length), name="block")
+    states = keras.Input(batch_shape=states_shape, name="states_2")
+    encoded = parts.encoder(block)  # (1, 1, E)
+    mask, new_states = parts.core_2.step(parts.norm_encoded(encoded), states)
+    denoised = parts.decoder(parts.mask_encoded([encoded, mask]))  # (1, 1, N)
+    model_2 = keras.Model([block, states], [denoised, new_states], name="dtln_core_2")
+    return model_1, model_2, parts
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Initialisation
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def mdct_basis(block_length: int) -> np.ndarray:
+    """MDCT with sine window as a matrix (N, N // 2), scaled so that basis @ basis.T, overlap-added with a hop of N / 2,
+    is the identity (Princen, Johnson & Bradley, "Subband/transform coding using filter bank designs based on time
+    domain aliasing cancellation", ICASSP 1987)."""
+    half = block_length // 2
+    n = np.arange(block_length)[:, None]  # (N, 1)
+    k = np.arange(half)[None]  # (1, N // 2)
+    window = np.sin(np.pi * (n + 0.5) / block_length)
+    return window * np.sqrt(2.0 / half) * np.cos(np.pi / half * (n + 0.5 + half / 2) * (k + 0.5))
+
+
+def initialise_mdct(dtln_layers: DTLNLayers) -> None:
+    """Starts encoder and decoder from the MDCT, so that the untrained network passes the signal through.
+
+    Both masks start near sigmoid(0) = 0.5, which makes 0.25; blocks are N / S shifts apart instead of the MDCT's two,
+    which adds N / (2 S) copies: the decoder is the transposed encoder times 4 / (N / (2 S)), 2 for 512/128.
+    Not in the paper. Raises ValueError where encoder size or block shift do not allow it.
+    """
+    config = dtln_layers.config
+    if config.encoder_size != config.block_length // 2 or config.block_length % (2 * config.block_shift):
+        raise ValueError(
+            f"the MDCT basis needs an encoder of half a block and a shift that divides half a block; found encoder "
+            f"{config.encoder_size}, block {config.block_length}, shift {config.block_shift}. Choose the random start"
+        )
+    basis = mdct_basis(config.block_length)  # (N, E)
+    copies = config.block_length / (2 * config.block_shift)
+    dtln_layers.encoder.set_weights([basis[None].astype(np.float32)])  # (1, N, E)
+    dtln_layers.decoder.set_weights([(4.0 / copies * basis.T)[None].astype(np.float32)])  # (1, E, N)
+
+
+INITIALISATIONS: dict[str, Callable[[DTLNLayers], None]] = {"random": lambda _: None, "mdct": initialise_mdct}
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Weights: the legacy HDF5 layout of Keras 2, which the published code reads and writes
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+class WeightsFileError(ValueError):
+    """A weights file that does not hold this network; the message says what it holds and what was expected."""
+
+
+StoredLayer = tuple[str, list[np.ndarray]]  # name, weights in the layer's own order
+
+
+def weighted_layers(model: keras.Model) -> list[layers.Layer]:
+    """The layers of a model that have weights, in the order in which Keras stores them."""
+    return [layer for layer in model.layers if layer.weights]
+
+
+def read_legacy_weights(path: str | Path) -> list[StoredLayer]:
+    """The layers with weights in an `.h5` file of Keras 2 layout (weights alone or a whole model), in file order.
+
+    Raises FileNotFoundError, or WeightsFileError for a file of another kind.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such weights file. Check the path.")
+    if not h5py.is_hdf5(path):
+        raise WeightsFileError(f"{path}: is not an HDF5 file. Expected weights as `.h5`, published or written by us.")
+    with h5py.File(path, "r") as file:
+        root = file.get("model_weights", file)
+        if "layer_names" not in root.attrs:
+            raise WeightsFileError(
+                f"{path}: is HDF5 but not of the Keras 2 layout; at its top it holds {', '.join(root) or 'nothing'}. "
+                "Expected weights saved as `.h5` by the published code or by this toolkit (not `.weights.h5`)."
+            )
+        stored = []
+        for name in root.attrs["layer_names"]:
+            group = root[name]
+            weights = [np.asarray(group[weight]) for weight in group.attrs["weight_names"]]
+            if weights:
+                stored.append((name.decode() if isinstance(name, bytes) else str(name), weights))
+    return stored
+
+
+def describe_layers(stored: Sequence[StoredLayer]) -> str:
+    """One line for messages: `lstm (257, 512) (128, 512) (512,), dense ...`."""
+    return ", ".join(f"{name} {' '.join(str(tuple(w.shape)) for w in weights)}" for name, weights in stored)
+
+
+def read_config(path: str | Path, default_block_shift: int | None = None) -> DTLNConfig:
+    """The configuration of the network whose weights an `.h5` file holds, read from the shapes of its layers.
+
+    Whether it normalises is seen from its first layer: a gain and a bias of F bins come before the first LSTM. The
+    block shift is no weight: our files name it, for others `default_block_shift` or a quarter of a block is taken.
+    Raises FileNotFoundError or WeightsFileError.
+    """
+    stored = read_legacy_weights(path)
+    with h5py.File(path, "r") as file:
+        block_shift = file.attrs.get("dtln_block_shift", default_block_shift)
+    return config_of(stored, block_shift, path)
+
+
+def config_of(stored: Sequence[StoredLayer], block_shift: int | None, path: str | Path) -> DTLNConfig:
+    """The configuration that layers with weights, in file order, belong to; `path` names them in messages."""
+    kinds = "".join(_layer_kind(weights) for _, weights in stored)
+    norm_stft = kinds.startswith("n")
+    count = (len(kinds) - norm_stft - 5) // 2
+    core = "l" * count + "d"
+    if count < 1 or kinds != "n" * norm_stft + core + "cn" + core + "c":
+        raise WeightsFileError(
+            f"{path}: does not hold a DTLN network. Expected [normalisation], LSTMs, dense, convolution, "
+            f"normalisation, LSTMs, dense, convolution; found {describe_layers(stored) or 'no weights'}."
+        )
+    _, block_length, encoder_size = stored[norm_stft + count + 1][1][0].shape
+    return DTLNConfig(
+        block_length=block_length,
+        block_shift=int(block_shift) if block_shift is not None else block_length // 4,
+        units=stored[int(norm_stft)][1][1].shape[0],
+        lstm_layers=count,
+        encoder_size=encoder_size,
+        norm_stft=norm_stft,
+    )
+
+
+def _layer_kind(weights: Sequence[np.ndarray]) -> str:
+    """n(ormalisation), l(stm), d(ense), c(onvolution) or ?, from the ranks of a layer's weights."""
+    ranks = tuple(weight.ndim for weight in weights)
+    return {(1, 1): "n", (2, 2, 1): "l", (2, 1): "d", (3,): "c"}.get(ranks, "?")
+
+
+def load_legacy_weights(targets: Sequence[layers.Layer], path: str | Path) -> None:
+    """Loads an `.h5` file into layers by order; raises WeightsFileError, nothing changed, if it does not fit."""
+    stored = read_legacy_weights(path)
+    expected = [(layer.name, list(layer.weights)) for layer in targets]
+    shapes = [[tuple(w.shape) for w in weights] for _, weights in stored]
+    if shapes != [[tuple(w.shape) for w in weights] for _, weights in expected]:
+        hint = ""
+        if bool(stored) and (_layer_kind(stored[0][1]) == "n") != (len(expected[0][1]) == 2):
+            hint = " One normalises the log magnitude (norm_stft), the other does not."
+        raise WeightsFileError(
+            f"{path}: does not fit this network.{hint} Expected {describe_layers(expected)}; "
+            f"found {describe_layers(stored) or 'no weights'}."
+        )
+    for layer, (_, weights) in zip(targets, stored, strict=True):
+        layer.set_weights(weights)
+
+
+def save_legacy_weights(sources: Sequence[layers.Layer], path: str | Path, block_shift: int | None = None) -> None:
+    """Writes the weights of layers as an `.h5` file that Keras 2 `load_weights` takes; complete or not at all.
+
+    block_shift (samples) is noted in the file, because no weight tells it.
+    """
+    with complete_file(path) as partial, h5py.File(partial, "w") as file:
+        file.attrs["layer_names"] = np.array([layer.name.encode() for layer in sources])
+        file.attrs["backend"] = b"tensorflow"
+        file.attrs["keras_version"] = b"2.15.0"  # the layout's, not ours: without it Keras 2 converts from Keras 1
+        if block_shift is not None:
+            file.attrs["dtln_block_shift"] = block_shift
+        for layer in sources:
+            group = file.create_group(layer.name)
+            cell = f"{layer.name}/lstm_cell" if isinstance(layer, layers.LSTM) else layer.name
+            names = [f"{cell}/{weight.name}:0" for weight in layer.weights]
+            group.attrs["weight_names"] = np.array([name.encode() for name in names])
+            for name, weight in zip(names, layer.get_weights(), strict=True):
+                group.create_dataset(name, data=weight)
+
+
+def load_network(path: str | Path, seed: int | None = None) -> DTLNNetwork:
+    """The batch network (B, L) -> (B, L) with the weights of an `.h5` file, variant and sizes as the file says.
+
+    seed: of the dropout masks. Raises FileNotFoundError or WeightsFileError.
+    """
+    network = build_network(read_config(path), seed=seed)
+    network.load_weights(path)
+    return network
+
+
+def warm_start(network: DTLNNetwork, path: str | Path) -> str:
+    """Initialises a network from an `.h5` file of either variant; says what was taken.
+
+    A file of the same variant is loaded whole. From the other variant come the layers that follow core 1, because
+    core 1 sees other features (magnitude or normalised log magnitude). Raises as `load_network`.
+    """
+    other = read_config(path, default_block_shift=network.config.block_shift)
+    if other.norm_stft == network.config.norm_stft:
+        network.load_weights(path)
+        return "all layers"
+    source = build_network(other)
+    source.load_weights(path)
+    for target, layer in zip(network.dtln_layers.after_core_1, source.dtln_layers.after_core_1, strict=True):
+        target.set_weights(layer.get_weights())
+    return "the layers after core 1 (the file is of the other variant, whose core 1 sees other features)"
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Exports: TensorFlow from here to the end of the section
+# ----------------------------------------------------------------------------------------------------------------------
+
+SHIFT_KEY = "block_shift"  # where exports note the shift; `dtln_streaming.SHIFT_KEY` reads it, a test equates the two
+
+
+def split_networks_of(network: DTLNNetwork) -> tuple[keras.Model, keras.Model]:
+    """The split models (see `build_split_networks`) with the weights of a network."""
+    model_1, model_2, parts = build_split_networks(network.config)
+    for target, source in zip(parts.weighted, network.dtln_layers.weighted, strict=True):
+        target.set_weights(source.get_weights())
+    return model_1, model_2
+
+
+@dataclass(frozen=True, eq=False)  # eq=False: tf.function hashes what its functions are bound to
+class _SplitExport:
+    """A split model with the TensorSpecs of its inputs and the names of its outputs, signal before states."""
+
+    model: keras.Model
+    specs: list[Any]
+    names_out: tuple[str, str]
+
+    def step(self, signal: Any, states: Any) -> tuple[Any, Any]:
+        return self.model([signal, states])
+
+
+def _split_exports(network: DTLNNetwork, states_name: str = "states") -> list[_SplitExport]:
+    import tensorflow as tf
+
+    config = network.config
+    sides = ((config.bins, "magnitude", "mask"), (config.block_length, "block", "denoised"))
+    return [
+        _SplitExport(
+            model,
+            [
+                tf.TensorSpec((1, 1, size), tf.float32, name=name_in),
+                tf.TensorSpec(config.states_shape, tf.float32, name=states_name),
+            ],
+            (name_out, "states_out"),
+        )
+        for model, (size, name_in, name_out) in zip(split_networks_of(network), sides, strict=True)
+    ]
+
+
+def export_tflite(network: DTLNNetwork, prefix: str | Path, quantise: bool = False) -> list[Path]:
+    """Writes PREFIX_1.tflite and PREFIX_2.tflite; returns their paths.
+
+    quantise: dynamic range (8-bit weights). The block shift is noted in the name of the states' tensor, the only text
+    in a TF-lite file that every runtime shows and that converting from a function (which keeps positions) keeps.
+    """
+    import tensorflow as tf
+
+    paths = []
+    for index, export in enumerate(_split_exports(network, f"states_{SHIFT_KEY}_{network.config.block_shift}"), 1):
+        concrete = tf.function(export.step).get_concrete_function(*export.specs)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
+        if quantise:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        content = converter.convert()
+        path = Path(f"{prefix}_{index}.tflite")
+        with complete_file(path) as partial:
+            partial.write_bytes(content)
+        paths.append(path)
+    return paths
+
+
+def export_onnx(network: DTLNNetwork, prefix: str | Path) -> list[Path]:
+    """Writes PREFIX_1.onnx and PREFIX_2.onnx with tf2onnx; returns their paths. A metadata entry notes the shift."""
+    import onnx
+    import tensorflow as tf
+    import tf2onnx
+
+    paths = []
+    for index, export in enumerate(_split_exports(network), 1):
+        model, _ = tf2onnx.convert.from_function(tf.function(export.step), input_signature=export.specs, opset=17)
+        for old, new in zip([value.name for value in model.graph.output], export.names_out, strict=True):
+            _rename_onnx_value(model.graph, old, new)
+        onnx.helper.set_model_props(model, {SHIFT_KEY: str(network.config.block_shift)})
+        onnx.checker.check_model(model)
+        path = Path(f"{prefix}_{index}.onnx")
+        with complete_file(path) as partial:
+            onnx.save(model, str(partial))
+        paths.append(path)
+    return paths
+
+
+def _rename_onnx_value(graph: Any, old: str, new: str) -> None:
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for position, name in enumerate(names):
+                if name == old:
+                    names[position] = new
+    for value in graph.output:
+        if value.name == old:
+            value.name = new
+
+
+def export_saved_model(network: DTLNNetwork, folder: str | Path) -> Path:
+    """Writes a SavedModel; returns its folder. An older one of that name is replaced at the end, when ours is complete.
+
+    `serving_default` takes one block (1, N) as `input_1`, returns `conv1d_1` (1, 1, N) and keeps the states inside, as
+    published; `stream` takes (block (1, N), states_1, states_2) and returns (denoised, states_1, states_2), the states
+    of each core being (1, K, U, 2). `weights` lists the variables in file order, `block_shift` notes the shift.
+    """
+    import tensorflow as tf
+
+    config = network.config
+    model_1, model_2 = split_networks_of(network)
+    block_spec = tf.TensorSpec((1, config.block_length), tf.float32, name="block")
+    states_specs = [tf.TensorSpec(config.states_shape, tf.float32, name=f"states_{i}") for i in (1, 2)]
+    module = tf.Module()
+    module.block_shift = tf.Variable(config.block_shift, trainable=False)
+    module.states = [tf.Variable(tf.zeros(config.states_shape), trainable=False) for _ in (1, 2)]
+    module.models = [model_1, model_2]
+    module.weights = [v.value for v in [*model_1.trainable_variables, *model_2.trainable_variables]]
+
+    @tf.function(input_signature=[block_spec, *states_specs])
+    def stream(block: Any, states_1: Any, states_2: Any) -> dict[str, Any]:
+        real, imag = ops.rfft(block[:, None], fft_length=config.block_length)  # (1, 1, F)
+        mask, states_1 = model_1([magnitude(real, imag), states_1])  # (1, 1, F)
+        masked = ops.irfft((real * mask, imag * mask), fft_length=config.block_length)  # (1, 1, N)
+        denoised, states_2 = model_2([masked, states_2])  # (1, 1, N)
+        return {"denoised": denoised, "states_1": states_1, "states_2": states_2}
+
+    @tf.function(input_signature=[tf.TensorSpec((1, config.block_length), tf.float32, name="input_1")])
+    def serve(input_1: Any) -> dict[str, Any]:
+        result = stream(input_1, *module.states)
+        for index in (1, 2):
+            module.states[index - 1].assign(result[f"states_{index}"])
+        return {"conv1d_1": result["denoised"]}
+
+    module.stream, module.serve = stream, serve
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as partial:
+        complete = Path(partial) / "complete"
+        tf.saved_model.save(module, str(complete), signatures={"serving_default": serve, "stream": stream})
+        if folder.exists():
+            os.replace(folder, Path(partial) / "old")
+        os.replace(complete, folder)
+    return folder
+
+
+def load_network_from_saved_model(folder: str | Path) -> DTLNNetwork:
+    """The batch network with the weights of a SavedModel that `export_saved_model` wrote.
+
+    Raises FileNotFoundError or WeightsFileError (a published SavedModel lists no weights: convert its `.h5` instead).
+    """
+    import tensorflow as tf
+
+    folder = Path(folder)
+    if not (folder / "saved_model.pb").is_file():
+        raise FileNotFoundError(f"{folder}: holds no saved_model.pb. Expected the folder of a SavedModel.")
+    loaded = tf.saved_model.load(str(folder))
+    if not hasattr(loaded, "weights") or not hasattr(loaded, SHIFT_KEY):
+        raise WeightsFileError(
+            f"{folder}: does not list its weights. Expected a SavedModel of ours; of another convert the `.h5`."
+        )
+    arrays = [variable.numpy() for variable in loaded.weights]
+    stored: list[StoredLayer] = []
+    while arrays:  # a layer ends where its kind is complete: LSTMs with three weights, dense and norm two, conv one
+        count = 1 if arrays[0].ndim == 3 else 3 if len(arrays) > 2 and arrays[1].ndim == 2 == arrays[0].ndim else 2
+        stored.append((f"layer_{len(stored)}", arrays[:count]))
+        arrays = arrays[count:]
+    network = build_network(config_of(stored, int(loaded.block_shift.numpy()), folder))
+    for layer, (_, weights) in zip(network.dtln_layers.weighted, stored, strict=True):
+        layer.set_weights(weights)
+    return network
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Training data: sources of (noisy, clean) segments
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+class PairedFolders:
+    """Segments from a folder of noisy wavs and one of clean wavs with equal names (sub-folders included).
+
+    Headers are read with wavinfo, and everything about the pairs is checked, before the first segment is. A recording
+    longer than a segment gives ceil(length / segment_length) segments, of which the last ends where the recording
+    ends; a shorter one gives one segment with zeros at its end. Nothing is dropped.
+
+    `segments` lists (file name, first sample); `summary` says what was found. Raises AudioFileError, naming the file.
+    """
+
+    def __init__(
+        self, noisy_dir: str | Path, clean_dir: str | Path, segment_length: int, sample_rate: int = SAMPLE_RATE
+    ) -> None:
+        self.noisy_dir, self.clean_dir = Path(noisy_dir), Path(clean_dir)
+        self.segment_length, self.sample_rate = segment_length, sample_rate
+        noisy_names, clean_names = _wav_names(self.noisy_dir), _wav_names(self.clean_dir)
+        for names, others, here, there in (
+            (noisy_names, clean_names, self.noisy_dir, self.clean_dir),
+            (clean_names, noisy_names, self.clean_dir, self.noisy_dir),
+        ):
+            missing = sorted(set(names) - set(others))
+            if missing:
+                raise AudioFileError(
+                    f"{here / missing[0]}: has no partner in {there} ({len(missing)} such files). Expected equally "
+                    "named noisy and clean files; add the partner or remove the file."
+                )
+        self.lengths: dict[str, int] = {}
+        for name in noisy_names:
+            noisy_length = wav_length(self.noisy_dir / name, sample_rate)
+            clean_length = wav_length(self.clean_dir / name, sample_rate)
+            if noisy_length != clean_length:
+                raise AudioFileError(
+                    f"{self.noisy_dir / name}: has {noisy_length} samples, its clean partner {clean_length}. Expected "
+                    "equal lengths; cut or make the pair again."
+                )
+            self.lengths[name] = noisy_length
+        self.segments = [
+            (name, max(0, min(start, length - segment_length)))
+            for name, length in self.lengths.items()
+            for start in range(0, length, segment_length)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.segments)
+
+    @property
+    def summary(self) -> str:
+        """Files, hours and segments used, and how many were padded."""
+        hours = sum(self.lengths.values()) / self.sample_rate / 3600
+        padded = sum(length < self.segment_length for length in self.lengths.values())
+        seconds = self.segment_length / self.sample_rate
+        return (
+            f"{len(self.lengths)} pairs, {hours:.2f} h, {len(self)} segments of {seconds:g} s"
+            f"{f', {padded} shorter ones padded' if padded else ''}"
+        )
+
+    def segment(self, index: int, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Segment `index`: (noisy, clean), each float32 (segment_length,). Nothing is drawn from `rng`."""
+        name, start = self.segments[index]
+        return self._read(self.noisy_dir / name, start), self._read(self.clean_dir / name, start)
+
+    def _read(self, path: Path, start: int) -> np.ndarray:
+        import soundfile
+
+        try:
+            samples, _ = soundfile.read(path, frames=self.segment_length, start=start, dtype="float32")
+        except (soundfile.SoundFileError, RuntimeError) as error:
+            raise AudioFileError(f"{path}: cannot be read ({error}). Expected a wav file; convert it again.") from error
+        if not np.all(np.isfinite(samples)):
+            raise AudioFileError(
+                f"{path}: holds NaN or Inf from sample {start} on. Expected finite samples; repair it."
+            )
+        return np.pad(samples, (0, self.segment_length - len(samples)))
+
+
+def _wav_names(folder: Path) -> list[str]:
+    """Relative names of all wavs below a folder, sorted; AudioFileError if there are none."""
+    if not folder.is_dir():
+        raise AudioFileError(f"{folder}: expected a folder of wav files, found none. Check the path.")
+    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix.lower() == ".wav")
+    if not names:
+        raise AudioFileError(f"{folder}: holds no wav files. Expected noisy or clean wavs for training.")
+    return names
+
+
+def wav_length(path: Path, sample_rate: int) -> int:
+    """Samples of a mono wav, from its header.
+
+    Raises AudioFileError where it is no wav, truncated, empty, of another rate or not mono.
+    """
+    from wavinfo import WavInfoReader
+
+    try:
+        info = WavInfoReader(str(path))
+        rate, channels, length = info.fmt.sample_rate, info.fmt.channel_count, info.data.frame_count
+        announced, block_align = info.data.byte_count, info.fmt.block_align
+        present = os.path.getsize(path)
+    except Exception as error:  # wavinfo raises whatever its parser stumbles over
+        raise AudioFileError(
+            f"{path}: cannot be read as wav ({type(error).__name__}: {error}). Expected a complete RIFF wav file."
+        ) from error
+    if rate != sample_rate:
+        raise AudioFileError(f"{path}: has a rate of {rate} Hz. Expected {sample_rate} Hz; resample it.")
+    if channels != 1:
+        raise AudioFileError(f"{path}: has {channels} channels. Expected mono; down-mix it.")
+    if length == 0:
+        raise AudioFileError(f"{path}: holds no samples. Expected speech; remove the pair.")
+    if announced > present:
+        raise AudioFileError(
+            f"{path}: is truncated: its header announces {length} samples, the file has room for "
+            f"{present // block_align} at most. Copy it again."
+        )
+    return length
+
+
+@dataclass
+class MixedSegments:
+    """Segments mixed on the fly (`dtln_mixing.Mixer`); `count` of them make an epoch."""
+
+    mixer: Any
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def segment_length(self) -> int:
+        """Samples of one segment."""
+        return self.mixer.segment_length
+
+    @property
+    def summary(self) -> str:
+        """What the mixer draws from, and how much of it makes an epoch."""
+        hours = self.count * self.segment_length / SAMPLE_RATE / 3600
+        speech, noise = self.mixer.speech, self.mixer.noise
+        return (
+            f"mixed from {len(speech.names)} speech files ({speech.hours:.2f} h) and {len(noise.names)} noise files "
+            f"({noise.hours:.2f} h): {self.count} segments of {self.segment_length / SAMPLE_RATE:g} s, {hours:.2f} h"
+        )
+
+    def segment(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """A segment drawn from `rng`: (noisy, clean), each float32 (segment_length,). `index` does not matter."""
+        return self.mixer.draw(rng)
+
+
+SegmentSource = PairedFolders | MixedSegments
+
+
+def batch_of(source: SegmentSource, indices: Sequence[int], key: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """The segments `indices` as (noisy, clean), each float32 (B, L); each is drawn with [*key, index] as its seed."""
+    segments = [source.segment(int(i), np.random.default_rng([*key, int(i)])) for i in indices]
+    return np.stack([noisy for noisy, _ in segments]), np.stack([clean for _, clean in segments])
+
+
+def training_batches(
+    source: SegmentSource, batch_size: int, seed: int, first_epoch: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Endless batches (noisy (B, L), clean (B, L)) in a new order each epoch. What is left over of an epoch after whole
+    batches takes its turn in other epochs. Every epoch depends on (seed, epoch) alone, so that a run can be resumed."""
+    for epoch in itertools.count(first_epoch):
+        order = np.random.default_rng([seed, epoch]).permutation(len(source))
+        for start in range(0, len(source) - batch_size + 1, batch_size):
+            yield batch_of(source, order[start : start + batch_size], [seed, epoch])
+
+
+class ValidationBatches(keras.utils.PyDataset):
+    """All segments of a source, always the same: batches (noisy (B, L), clean (B, L)), the last one smaller."""
+
+    def __init__(self, source: SegmentSource, batch_size: int, seed: int) -> None:
+        super().__init__()
+        self.source, self.batch_size, self.seed = source, batch_size, seed
+
+    def __len__(self) -> int:
+        return -(-len(self.source) // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        start = index * self.batch_size
+        return batch_of(self.source, range(start, min(start + self.batch_size, len(self.source))), [self.seed])
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Training loop
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Settings of the loop; the defaults are the paper's.
+
+    schedule "plateau": the rate is halved after `plateau_patience` epochs without a better validation loss.
+    schedule "cosine": linear warm-up over `warmup_steps`, then half a cosine down to zero at `max_epochs`.
+    """
+
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    clip_norm: float = 3.0
+    max_epochs: int = 200
+    schedule: str = "plateau"
+    warmup_steps: int = 0
+    plateau_patience: int = 3
+    stop_patience: int = 10
+    seed: int = 42
+
+    def __post_init__(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"unknown schedule {self.schedule!r}: expected one of {', '.join(SCHEDULES)}")
+        if self.schedule == "plateau" and self.warmup_steps:
+            raise ValueError("warm-up steps belong to the cosine schedule: choose it, or leave them at 0")
+
+
+SCHEDULES = ("plateau", "cosine")
+
+
+def segment_length(seconds: float, block_shift: int = BLOCK_SHIFT, sample_rate: int = SAMPLE_RATE) -> int:
+    """Samples of a training segment: the given seconds, rounded down to whole shifts as published."""
+    length = int(sample_rate * seconds / block_shift) * block_shift
+    if length < 1:
+        raise ValueError(f"segments of {seconds} s hold not one shift of {block_shift} samples: choose longer ones")
+    return length
+
+
+def steps_per_epoch(source: SegmentSource, batch_size: int) -> int:
+    """Whole batches in a source. Raises ValueError where there is none."""
+    if len(source) < batch_size:
+        raise ValueError(
+            f"a batch of {batch_size} segments is larger than the data: {source.summary}. Choose a smaller batch, "
+            "shorter segments or more data"
+        )
+    return len(source) // batch_size
+
+
+def compile_network(model: keras.Model, settings: TrainingSettings, steps: int) -> None:
+    """Compiles with the paper's loss and Adam with gradient norm clipping. steps: per epoch, for the schedule."""
+    rate: Any = settings.learning_rate
+    if settings.schedule == "cosine":
+        decay_steps = max(1, settings.max_epochs * steps - settings.warmup_steps)
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, decay_steps, warmup_target=settings.learning_rate, warmup_steps=settings.warmup_steps
+        )
+        if not settings.warmup_steps:
+            rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, decay_steps)
+    model.compile(loss=NegativeSNR(), optimizer=keras.optimizers.Adam(rate, clipnorm=settings.clip_norm))
+
+
+class BestWeights(keras.callbacks.Callback):
+    """Writes the weights as `.h5` after every epoch whose validation loss is the best so far."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path, self.best = path, math.inf
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        loss = (logs or {})["val_loss"]
+        if loss < self.best:
+            self.best = loss
+            block_shift = getattr(getattr(self.model, "config", None), "block_shift", None)
+            save_legacy_weights(weighted_layers(self.model), self.path, block_shift)
+
+
+class ResumeState(keras.callbacks.Callback):
+    """Writes after every epoch all that the next one depends on, and restores it when training begins again.
+
+    That is: every variable of model and optimiser (learning rate and dropout generators among them), the epoch, and
+    the counters of the other callbacks.
+    """
+
+    COUNTERS = ("best", "wait", "cooldown_counter", "best_epoch", "stopped_epoch")
+
+    def __init__(self, path: Path, others: Sequence[keras.callbacks.Callback]) -> None:
+        super().__init__()
+        self.path, self.others, self.restored = path, others, None
+        self.next_epoch, self.stopped = 0, False
+
+    def variables(self) -> list[Any]:
+        """Variables of the model, then of its optimiser, in creation order."""
+        return [*self.model.variables, *self.model.optimizer.variables]
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        counters = [{k: float(v) for k in self.COUNTERS if (v := vars(c).get(k)) is not None} for c in self.others]
+        about = {"next_epoch": epoch + 1, "counters": counters, "stopped": bool(self.model.stop_training)}
+        arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self.variables())}
+        with complete_file(self.path) as partial, open(partial, "wb") as stream:
+            np.savez(stream, about=json.dumps(about), **arrays)
+
+    def load(self) -> None:
+        """Reads the file; `next_epoch` and `stopped` are known from then on. Raises FileNotFoundError, ValueError."""
+        if not self.path.is_file():
+            raise FileNotFoundError(f"{self.path}: no state to resume from. Start the run without --resume first.")
+        with np.load(self.path) as stored:
+            about = json.loads(str(stored["about"]))
+            self.restored = ([stored[f"v{i}"] for i in range(len(stored.files) - 1)], about["counters"])
+        self.next_epoch, self.stopped = about["next_epoch"], about["stopped"]
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        if self.restored is None:
+            return
+        self.model.optimizer.build(self.model.trainable_variables)
+        arrays, counters = self.restored
+        variables = self.variables()
+        if [tuple(v.shape) for v in variables] != [a.shape for a in arrays]:
+            raise ValueError(
+                f"{self.path}: holds {len(arrays)} variables that do not fit the {len(variables)} of this run. "
+                "Resume with the settings the run was started with."
+            )
+        for variable, array in zip(variables, arrays, strict=True):
+            variable.assign(array)
+        for callback, values in zip(self.others, counters, strict=True):
+            for name, value in values.items():
+                setattr(callback, name, type(getattr(callback, name) or 0.0)(value))
+
+
+def train(
+    model: keras.Model,
+    training: SegmentSource,
+    validation: SegmentSource,
+    run_name: str,
+    settings: TrainingSettings,
+    *,
+    run_dir: str | Path | None = None,
+    resume: bool = False,
+) -> keras.callbacks.History:
+    """Trains a compiled model; returns the Keras history.
+
+    In `run_dir` (default `models_RUN`, as published): the best weights RUN.h5, the log training_RUN.log (CSV: epoch,
+    learning rate, losses in dB) and RUN_state.npz to resume from. Raises ValueError for a batch larger than the data
+    and FileNotFoundError where there is nothing to resume.
+    """
+    steps = steps_per_epoch(training, settings.batch_size)
+    run_dir = Path(run_dir) if run_dir is not None else Path(f"models_{run_name}")
+    run_dir.mkdir(parents=True, exist_ok=True)
+    print(f"training: {training.summary}\nvalidation: {validation.summary}", flush=True)
+
+    best = BestWeights(run_dir / f"{run_name}.h5")
+    early = keras.callbacks.EarlyStopping(monitor="val_loss", patience=settings.stop_patience)
+    counting: list[keras.callbacks.Callback] = [best, early]
+    if settings.schedule == "plateau":
+        counting.append(
+            keras.callbacks.ReduceLROnPlateau(
+                monitor="val_loss", factor=0.5, patience=settings.plateau_patience, min_lr=1e-10, cooldown=1
+            )
+        )
+    state = ResumeState(run_dir / f"{run_name}_state.npz", counting)
+    if resume:
+        state.load()
+    if state.stopped or state.next_epoch >= settings.max_epochs:
+        print(f"{run_name} has already ended after {state.next_epoch} epochs")
+    log = keras.callbacks.CSVLogger(str(run_dir / f"training_{run_name}.log"), append=resume)
+    return model.fit(
+        training_batches(training, settings.batch_size, settings.seed, state.next_epoch),
+        steps_per_epoch=steps,
+        validation_data=ValidationBatches(validation, settings.batch_size, settings.seed),
+        initial_epoch=settings.max_epochs if state.stopped else state.next_epoch,
+        epochs=settings.max_epochs,
+        callbacks=[*counting, keras.callbacks.TerminateOnNaN(), log, state],
+        verbose=1 if sys.stdout.isatty() else 2,
+    )
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Facade: the names of the published code
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+class audio_generator:
+    """`tf.data` source of the published interface over `PairedFolders`.
+
+    len_of_samples: segment length in samples; fs: rate in Hz; train_flag: new order at every pass. `tf_data_set` yields
+    (noisy, clean), each float32 (len_of_samples,); `total_samples` counts the segments of one pass. Raises
+    AudioFileError before the first segment if files or pairs are not as they must be.
+    """
+
+    def __init__(
+        self, path_to_input: str, path_to_s1: str, len_of_samples: int, fs: int, train_flag: bool = False
+    ) -> None:
+        self.path_to_input, self.path_to_s1 = path_to_input, path_to_s1
+        self.len_of_samples, self.fs, self.train_flag = len_of_samples, fs, train_flag
+        self.source = PairedFolders(path_to_input, path_to_s1, len_of_samples, fs)
+        self.file_names = list(self.source.lengths)
+        self.create_tf_data_obj()
+
+    @property
+    def total_samples(self) -> int:
+        """Segments of one pass."""
+        return len(self.source)
+
+    def create_generator(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """One pass over the segments; in training in the order of numpy's global generator, which the caller seeds."""
+        count = self.total_samples
+        for index in np.random.permutation(count) if self.train_flag else range(count):
+            yield self.source.segment(int(index))
+
+    def create_tf_data_obj(self) -> None:
+        """Makes `tf_data_set`."""
+        import tensorflow as tf
+
+        spec = tf.TensorSpec((self.len_of_samples,), tf.float32)
+        self.tf_data_set = tf.data.Dataset.from_generator(self.create_generator, output_signature=(spec, spec))
+
+
+class DTLN_model:
+    """The class of the published code: attributes to set, `build_*`, `compile_model`, `train_model`, `create_*`.
+
+    Set attributes before building. Unlike the published constructor this one neither seeds global generators nor
+    touches devices.
+    """
+
+    def __init__(self) -> None:
+        self.cost_function = self.snr_cost
+        self.model: Any = []
+        self.fs = SAMPLE_RATE  # Hz
+        self.batchsize = 32
+        self.len_samples = 15  # s
+        self.activation = "sigmoid"
+        self.numUnits = 128
+        self.numLayer = 2
+        self.blockLen = BLOCK_LENGTH
+        self.block_shift = BLOCK_SHIFT
+        self.dropout = 0.25
+        self.lr = 1e-3
+        self.max_epochs = 200
+        self.encoder_size = 256
+        self.eps = EPSILON
+
+    def _config(self, **changes: Any) -> DTLNConfig:
+        config = DTLNConfig(
+            block_length=self.blockLen,
+            block_shift=self.block_shift,
+            units=self.numUnits,
+            lstm_layers=self.numLayer,
+            encoder_size=self.encoder_size,
+            dropout=self.dropout,
+            activation=self.activation,
+        )
+        return replace(config, **changes)
+
+    @staticmethod
+    def snr_cost(s_estimate: Any, s_true: Any) -> Any:
+        """Negative SNR in dB of (estimate, target), each (B, L): (B, 1). See `negative_snr` for silent targets."""
+        return ops.expand_dims(negative_snr(s_true, s_estimate), axis=-1)
+
+    def lossWrapper(self) -> Callable[[Any, Any], Any]:
+        """Keras loss (target, estimate) -> scalar around `cost_function` (estimate, target)."""
+
+        def lossFunction(y_true: Any, y_pred: Any) -> Any:
+            return ops.mean(self.cost_function(y_pred, y_true))
+
+        return lossFunction
+
+    def stftLayer(self, x: Any) -> list[Any]:
+        """(B, L) -> magnitude and phase of the blocks, each (B, T, F). For Lambda layers; adds no zeros."""
+        return self._magnitude_and_phase(ops.extract_sequences(x, self.blockLen, self.block_shift))
+
+    def fftLayer(self, x: Any) -> list[Any]:
+        """One block (B, N) -> magnitude and phase, each (B, 1, F)."""
+        return self._magnitude_and_phase(ops.expand_dims(x, axis=1))
+
+    def _magnitude_and_phase(self, blocks: Any) -> list[Any]:
+        real, imag = ops.rfft(blocks, fft_length=self.blockLen)
+        return [magnitude(real, imag), ops.arctan2(imag, real)]
+
+    def ifftLayer(self, x: Sequence[Any]) -> Any:
+        """[magnitude, phase], each (B, T, F) -> blocks (B, T, N)."""
+        value, phase = x
+        return ops.irfft((value * ops.cos(phase), value * ops.sin(phase)), fft_length=self.blockLen)
+
+    def overlapAddLayer(self, x: Any) -> Any:
+        """Blocks (B, T, N) -> (B, (T - 1) * S + N)."""
+        return overlap_add(x, self.block_shift)
+
+    def seperation_kernel(self, num_layer: int, mask_size: int, x: Any, stateful: bool = False) -> Any:
+        """A core of `num_layer` LSTMs: features (B, T, C) -> mask (B, T, mask_size)."""
+        return SeparationCore(self._config(lstm_layers=num_layer), mask_size, stateful=stateful)(x)
+
+    def seperation_kernel_with_states(self, num_layer: int, mask_size: int, x: Any, in_states: Any) -> tuple[Any, Any]:
+        """(features (1, 1, C), states (1, K, U, 2)) -> (mask (1, 1, mask_size), states (1, K, U, 2))."""
+        core = SeparationCore(self._config(lstm_layers=num_layer), mask_size, external_states=True)
+        return core.step(x, in_states)
+
+    def build_DTLN_model(self, norm_stft: bool = False) -> None:
+        """Makes `model`: whole signals (B, L) -> (B, L)."""
+        self.model = build_network(self._config(norm_stft=norm_stft))
+
+    def build_DTLN_model_stateful(self, norm_stft: bool = False) -> None:
+        """Makes `model`: one block (1, N) -> one block (1, 1, N), states inside."""
+        self.model = build_stateful_network(self._config(norm_stft=norm_stft))
+
+    def compile_model(self) -> None:
+        """Compiles `model` with `lossWrapper()` and Adam at `lr` with gradient norm clipping at 3."""
+        self.model.compile(
+            loss=self.lossWrapper(), optimizer=keras.optimizers.Adam(learning_rate=self.lr, clipnorm=3.0)
+        )
+
+    def _network_of(self, weights_file: str) -> DTLNNetwork:
+        config = read_config(weights_file, default_block_shift=self.block_shift)
+        network = build_network(replace(config, activation=self.activation))
+        network.load_weights(weights_file)
+        return network
+
+    def create_saved_model(self, weights_file: str, target_name: str) -> None:
+        """Writes the SavedModel `target_name` from an `.h5` file; whether it normalises is read from the file."""
+        export_saved_model(self._network_of(weights_file), target_name)
+
+    def create_tf_lite_model(self, weights_file: str, target_name: str, use_dynamic_range_quant: bool = False) -> None:
+        """Writes `target_name`_1.tflite and `target_name`_2.tflite from an `.h5` file."""
+        export_tflite(self._network_of(weights_file), target_name, use_dynamic_range_quant)
+
+    def train_model(
+        self,
+        runName: str,
+        path_to_train_mix: str,
+        path_to_train_speech: str,
+        path_to_val_mix: str,
+        path_to_val_speech: str,
+    ) -> None:
+        """Trains the compiled `model` as the paper does; see `train` for the files that it leaves in models_RUN."""
+        length = segment_length(self.len_samples, self.block_shift, self.fs)
+        train(
+            self.model,
+            PairedFolders(path_to_train_mix, path_to_train_speech, length, self.fs),
+            PairedFolders(path_to_val_mix, path_to_val_speech, length, self.fs),
+            runName,
+            TrainingSettings(batch_size=self.batchsize, learning_rate=self.lr, max_epochs=self.max_epochs),
+        )

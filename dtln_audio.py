@@ -1,0 +1,379 @@
+"""Audio facts and audio files: the numbers of the DTLN signal path, and reading, resampling and writing of recordings.
+
+Everything here needs numpy only; soundfile and soxr are imported inside the functions that use them, so that a device
+that only streams (microphone in, loudspeaker out) can do without them.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+SAMPLE_RATE = 16000  # Hz, the only rate the published network knows
+BLOCK_LENGTH = 512  # samples the network looks at at once: 32 ms
+BLOCK_SHIFT = 128  # samples between two blocks: 8 ms
+OVERLAP_DELAY = BLOCK_LENGTH - BLOCK_SHIFT  # 384 samples that later blocks still add to: 24 ms
+
+assert BLOCK_LENGTH % BLOCK_SHIFT == 0
+assert BLOCK_SHIFT * 1000 == 8 * SAMPLE_RATE
+
+
+class AudioFileError(ValueError):
+    """A recording that cannot be used; the message names the file, what was found and what to do."""
+
+
+def whole_blocks(length: int, block_length: int = BLOCK_LENGTH, block_shift: int = BLOCK_SHIFT) -> int:
+    """Length in samples after zeros are added at the end: one block at least, then whole shifts beyond it."""
+    shifts = max(0, -(-(length - block_length) // block_shift))
+    return block_length + shifts * block_shift
+
+
+def pad_for_overlap(signal: np.ndarray, block_length: int = BLOCK_LENGTH, block_shift: int = BLOCK_SHIFT) -> np.ndarray:
+    """Adds block_length - block_shift zeros before and after a signal (..., L), so that every sample of it is covered
+    by the full number of blocks; `crop_overlap` takes them off the network's output again."""
+    delay = block_length - block_shift
+    return np.pad(signal, [(0, 0)] * (signal.ndim - 1) + [(delay, delay)])
+
+
+def crop_overlap(
+    signal: np.ndarray, length: int, block_length: int = BLOCK_LENGTH, block_shift: int = BLOCK_SHIFT
+) -> np.ndarray:
+    """The `length` samples of a signal (..., L) that `pad_for_overlap` had put zeros before and after."""
+    delay = block_length - block_shift
+    return signal[..., delay : delay + length]
+
+
+def audio_extensions() -> set[str]:
+    """Lower-case file name extensions, with dot, that soundfile reads, the usual aliases among them."""
+    import soundfile
+
+    names = {f".{name.lower()}" for name in soundfile.available_formats()}
+    aliases = {".aif", ".aifc", ".iff", ".8svx", ".mat", ".mp1", ".mp2", ".oga", ".opus", ".sf", ".snd", ".sph"}
+    return (names | aliases) - {".raw"}  # raw samples say neither rate nor format
+
+
+def find_audio_files(folder: str | Path) -> list[Path]:
+    """All audio files below a folder, sorted by path; links are followed, and listed even where they dangle.
+
+    Raises AudioFileError if the folder is missing, holds none, or holds a folder that cannot be listed.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise AudioFileError(f"{folder}: expected a folder of audio files, found {found}. Check the path.")
+
+    def refuse(error: OSError) -> None:
+        raise AudioFileError(
+            f"{error.filename}: cannot be listed ({error.strerror}). Check its permissions."
+        ) from error
+
+    extensions = audio_extensions()
+    files, visited = [], set()
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        real = os.path.realpath(root)
+        if real in visited:  # a link back up would be walked for ever
+            folders.clear()
+            continue
+        visited.add(real)
+        files += [Path(root, n) for n in names if Path(n).suffix.lower() in extensions and not n.startswith(".")]
+    if not files:
+        raise AudioFileError(
+            f"{folder}: holds no audio files. Expected files ending in .wav, .flac, .ogg or another extension that "
+            "soundfile reads, in it or in its sub-folders."
+        )
+    return sorted(files)
+
+
+@dataclass(frozen=True)
+class SampleFormat:
+    """How a file stores its samples, in soundfile's words: container ("WAV", "FLAC", ...), subtype ("PCM_16", ...)."""
+
+    container: str
+    subtype: str
+
+    def __str__(self) -> str:
+        return f"{self.container} {self.subtype}"
+
+    @property
+    def clips(self) -> bool:
+        """Whether samples beyond full scale are cut off."""
+        return self.subtype not in ("FLOAT", "DOUBLE", "VORBIS")
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What the header of a recording says: rate in Hz, channels, samples per channel, sample format."""
+
+    sample_rate: int
+    channels: int
+    length: int
+    sample_format: SampleFormat
+
+
+def audio_info(path: str | Path) -> AudioInfo:
+    """Reads the header of a recording. Raises AudioFileError if the file cannot be opened or is no audio file."""
+    with _opened(Path(path)) as file:
+        return AudioInfo(file.samplerate, file.channels, file.frames, SampleFormat(file.format, file.subtype))
+
+
+def read_audio(path: str | Path, sample_rate: int | None = None, mono: bool = False) -> tuple[np.ndarray, int]:
+    """Reads a recording: (samples, sample rate in Hz); samples are float32 in full scale 1.
+
+    sample_rate: resample to this rate; None keeps the file's own. mono: average the channels and return (L,), else
+    (L, channels). A recording of n samples becomes ceil(n * sample_rate / rate) samples.
+    Raises AudioFileError if the file cannot be opened or decoded, ends early, or holds NaN or Inf.
+    """
+    import soundfile
+
+    path = Path(path)
+    with _opened(path) as file:
+        announced, rate, container = file.frames, file.samplerate, file.format
+        if announced >= UNKNOWN_LENGTH:
+            raise AudioFileError(
+                f"{path}: does not say how many samples it holds. Expected a file that was closed properly; convert it "
+                "again from its source."
+            )
+        _require_complete(path, container, file.extra_info)
+        try:
+            samples = file.read(announced, dtype="float32", always_2d=True)  # (L, channels)
+        except (soundfile.SoundFileError, RuntimeError) as error:
+            raise AudioFileError(
+                f"{path}: is truncated or damaged: the header announces {announced} samples per channel, decoding them "
+                f"failed ({_reason(error)}). Copy or convert it again from its source."
+            ) from error
+    if len(samples) < announced:
+        raise AudioFileError(
+            f"{path}: is truncated: the header announces {announced} samples per channel, {len(samples)} are there. "
+            "Copy or convert it again from its source."
+        )
+    unusable = samples.size - int(np.count_nonzero(np.isfinite(samples)))
+    if unusable:
+        raise AudioFileError(f"{path}: {unusable} samples are NaN or Inf. Expected finite samples; repair the file.")
+    if mono:
+        samples = samples.mean(axis=1)  # (L,)
+    if sample_rate is not None and rate != sample_rate:
+        samples, rate = resample(samples, rate, sample_rate), sample_rate
+    return samples, rate
+
+
+UNKNOWN_LENGTH = 1 << 62  # libsndfile announces its largest number where a FLAC stream leaves the length open
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator:
+    """An open soundfile.SoundFile; AudioFileError where the path leads to no audio file."""
+    import soundfile
+
+    if path.is_symlink() and not path.exists():
+        raise AudioFileError(
+            f"{path}: is a link to {os.readlink(path)}, which does not exist. Mend or remove the link."
+        )
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "something that is no file" if path.exists() else "nothing"
+        raise AudioFileError(f"{path}: expected an audio file, found {found}. Check the path.")
+    try:
+        if path.stat().st_size == 0:
+            raise AudioFileError(
+                f"{path}: is a file of 0 bytes. Expected an audio file; copy it again from its source."
+            )
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise AudioFileError(f"{path}: cannot be opened ({error.strerror}). Check its permissions.") from error
+    try:
+        file = soundfile.SoundFile(path)
+    except (soundfile.SoundFileError, RuntimeError, TypeError) as error:  # TypeError: extension .raw
+        raise AudioFileError(
+            f"{path}: cannot be read as audio ({_reason(error)}). Expected a file that soundfile can open; convert it "
+            "again from its source."
+        ) from error
+    with file:
+        yield file
+
+
+def _reason(error: Exception) -> str:
+    """libsndfile's own words, without the path that soundfile puts before them and without the full stop."""
+    return str(getattr(error, "error_string", error)).strip().rstrip(".")
+
+
+def _require_complete(path: Path, container: str, log: str) -> None:
+    """libsndfile shortens most truncated files silently: compare what the file announces with the bytes it has.
+
+    log: what libsndfile noted while it read the header.
+    """
+    if container in ("WAV", "WAVEX"):
+        shortage = _riff_shortage(path)
+    elif container == "OGG":
+        shortage = _ogg_shortage(path)
+    else:
+        shortage = _logged_shortage(log)
+    if shortage:
+        raise AudioFileError(f"{path}: is truncated: {shortage}. Copy or convert it again from its source.")
+
+
+def _riff_shortage(path: Path) -> str | None:
+    """What a RIFF wav lacks, in words; None if it is complete, or a stream of unknown length.
+
+    Programs that write into a pipe cannot go back to the header: ffmpeg leaves 0xFFFFFFFF there as the size of the
+    samples, sox 0x7FFFF000, arecord 0x80000000.
+    """
+    size_of_file = os.path.getsize(path)
+    with open(path, "rb") as file:
+        order = {b"RIFF": "little", b"RIFX": "big"}.get(file.read(4))
+        if order is None:
+            return None
+        file.seek(12)
+        while len(header := file.read(8)) == 8:
+            size = int.from_bytes(header[4:], order)
+            if header[:4] != b"data":
+                file.seek(size + size % 2, os.SEEK_CUR)
+                continue
+            present = size_of_file - file.tell()
+            if size == 0 and present:
+                following = file.read(8)
+                fits = len(following) == 8 and int.from_bytes(following[4:], order) <= present - 8
+                if not (fits and following[:4].isascii() and following[:4].decode("ascii").isprintable()):
+                    return f"the file was never closed: its header announces no samples, {present} bytes of them follow"
+            streamed = size >= 0xFFFFF000 or 0x7FFFF000 <= size <= 0x80000000
+            if size > present and not streamed:
+                return f"the header announces {size} bytes of samples, {present} are there"
+            return None
+        return "the header breaks off before the samples begin"
+
+
+def _ogg_shortage(path: Path) -> str | None:
+    """What an Ogg file lacks, in words: its last page must end where the file ends or before (RFC 3533, section 6)."""
+    longest_page = 27 + 255 + 255 * 255  # bytes: header, segment table, segments
+    with open(path, "rb") as file:
+        file.seek(max(0, os.path.getsize(path) - longest_page))
+        tail = file.read()
+    page = tail[tail.rfind(b"OggS") :]
+    size = 27 + page[26] + sum(page[27 : 27 + page[26]]) if len(page) > 26 else 27
+    if len(page) < size or len(page) < 27 + page[26]:
+        return f"its last page announces {size} bytes, {len(page)} are there"
+    return None
+
+
+def _logged_shortage(log: str) -> str | None:
+    """What a file lacks according to libsndfile's log of its header, in words."""
+    for line in log.splitlines():
+        sizes = re.search(r": (\d+) \(should be (\d+)\)", line)
+        if sizes and int(sizes[2]) < int(sizes[1]) < 0x7FFFF000:  # from there on: a stream of unknown length
+            return f"the header announces {sizes[1]} bytes, {sizes[2]} are there"
+        frames = re.search(r"frame count (\d+) does not match value from 'ds64' chunk of (\d+)", line)
+        if frames and int(frames[1]) < int(frames[2]):
+            return f"the header announces {frames[2]} samples per channel, {frames[1]} are there"
+    return None
+
+
+@functools.lru_cache(maxsize=256)
+def can_write(sample_format: SampleFormat, sample_rate: int, channels: int) -> bool:
+    """Whether soundfile writes this format at this rate (Hz) and gives back as many samples as it was given.
+
+    Tried in memory, because libsndfile has no question for it: its writers differ in rates and channel counts, and
+    ADPCM and GSM round lengths up to whole blocks. An odd length shows also the rounding to whole words.
+    """
+    import soundfile
+
+    length = 97
+    memory = io.BytesIO()
+    kind = {"format": sample_format.container, "subtype": sample_format.subtype}
+    try:
+        with soundfile.SoundFile(memory, "w", sample_rate, channels, **kind) as file:
+            file.write(np.zeros((length, channels), np.float32))
+        memory.seek(0)
+        with soundfile.SoundFile(memory) as file:
+            return file.samplerate == sample_rate and len(file.read(2 * length)) == length
+    except (soundfile.SoundFileError, RuntimeError, ValueError, TypeError):
+        return False
+
+
+def writable_format(sample_format: SampleFormat, sample_rate: int, channels: int) -> SampleFormat:
+    """The format itself where it can be written at this rate (Hz), else a wav of its or the nearest integer subtype."""
+    subtype = sample_format.subtype
+    bits = re.search(r"(?:PCM_[SU]?|ALAC_|DWVW_)(\d+)", subtype)
+    nearest = {8: "PCM_U8", 12: "PCM_16", 20: "PCM_24", 24: "PCM_24", 32: "PCM_32"}
+    fallbacks = (
+        sample_format,
+        SampleFormat("WAV", subtype),
+        SampleFormat("WAV", nearest.get(int(bits[1]), "PCM_16") if bits else "PCM_16"),
+    )
+    return next((f for f in fallbacks if can_write(f, sample_rate, channels)), fallbacks[-1])
+
+
+WRITE_BLOCK = 1 << 16  # samples per channel; libsndfile's Vorbis encoder overflows the stack on millions at once
+
+
+def write_audio(path: str | Path, samples: np.ndarray, sample_rate: int, sample_format: SampleFormat) -> int:
+    """Writes samples (L,) or (L, channels), full scale 1, complete or not at all; returns how many were clipped.
+
+    Clipped are samples beyond full scale in formats that cannot hold them; they are set to full scale.
+    Raises AudioFileError if soundfile cannot write it, e.g. for want of space; OSError if the folder cannot be used.
+    """
+    import soundfile
+
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    kind = {"format": sample_format.container, "subtype": sample_format.subtype}
+    try:
+        with complete_file(path) as partial, soundfile.SoundFile(partial, "w", sample_rate, channels, **kind) as file:
+            for start in range(0, len(samples), WRITE_BLOCK):
+                file.write(samples[start : start + WRITE_BLOCK])
+    except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
+        raise AudioFileError(
+            f"{path}: cannot be written as {sample_format} at {sample_rate} Hz with {channels} channels "
+            f"({_reason(error)}). Check the free space, or choose another format."
+        ) from error
+    return int(np.count_nonzero(np.abs(samples) > 1.0)) if sample_format.clips else 0
+
+
+def resampled_length(length: int, rate: int, new_rate: int) -> int:
+    """Samples a recording of `length` samples has after resampling: ceil(length * new_rate / rate)."""
+    return -(-length * new_rate // rate)
+
+
+def resample(signal: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
+    """Resamples (L,) or (L, channels) without delay to exactly `resampled_length` samples, float32.
+
+    Raises ModuleNotFoundError with the remedy where soxr is not installed.
+    """
+    if rate == new_rate:
+        return signal
+    try:
+        import soxr
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"resampling from {rate} Hz to {new_rate} Hz needs the package soxr: pip install soxr"
+        ) from error
+    length = resampled_length(len(signal), rate, new_rate)
+    if len(signal) == 0:
+        return np.zeros((0, *signal.shape[1:]), np.float32)
+    resampled = soxr.resample(signal.astype(np.float32, copy=False), rate, new_rate, quality="HQ")
+    missing = max(0, length - len(resampled))
+    return np.pad(resampled, [(0, missing)] + [(0, 0)] * (signal.ndim - 1))[:length]
+
+
+@contextmanager
+def complete_file(path: str | Path) -> Iterator[Path]:
+    """Gives a temporary path beside `path`, with the same suffix; the file written there takes the final name when the
+    block ends without an error, and is removed otherwise: a partial file never appears under its final name."""
+    path = Path(path)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:80]}.partial.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        umask = os.umask(0)
+        os.umask(umask)
+        partial.chmod(0o666 & ~umask)  # mkstemp makes files private
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,165 @@
+"""Train DTLN on folders of noisy and clean wavs, or on speech and noise mixed on the fly.
+
+Pairs on disk:      run_training.py --run-name RUN --train-noisy DIR --train-clean DIR --val-noisy DIR --val-clean DIR
+Mixed on the fly:   run_training.py --run-name RUN --speech DIR --noise DIR --segment-seconds 4 --batch-size 16
+
+The defaults are the paper's: batches of 32 segments of 15 s, Adam at 1e-3 with gradient norm clipping at 3, the rate
+halved after 3 epochs without improvement, stopped after 10. In models_RUN/ appear the best weights RUN.h5, the log
+training_RUN.log and the state from which --resume goes on. KERAS_BACKEND=torch or jax trains on another back end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+MIXED_VALIDATION_SEED = 0  # validation mixtures are the same for every run on the same folders
+VALIDATION_SPEECH_SHARE = 0.06
+VALIDATION_NOISE_SHARE = 0.1
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run-name", required=True, help="names the folder models_RUN and the files in it")
+    parser.add_argument("--run-dir", type=Path, help="folder for weights, log and state (default: models_RUN)")
+
+    pairs = parser.add_argument_group("pairs on disk (equally named wavs, 16 kHz mono)")
+    for name, text in (
+        ("--train-noisy", "noisy wavs to train on"),
+        ("--train-clean", "their clean partners"),
+        ("--val-noisy", "noisy wavs to validate on"),
+        ("--val-clean", "their clean partners"),
+    ):
+        pairs.add_argument(name, type=Path, metavar="DIR", help=text)
+
+    mixed = parser.add_argument_group("mixed on the fly (any audio format)")
+    mixed.add_argument(
+        "--speech", type=Path, metavar="DIR", help="clean speech; file names up to the last _ name speakers"
+    )
+    mixed.add_argument("--noise", type=Path, metavar="DIR", help="noise recordings")
+    mixed.add_argument("--cache-dir", type=Path, metavar="DIR", help="keep decoded recordings here for the next run")
+    mixed.add_argument("--segments-per-epoch", type=int, default=3200, help="default: %(default)s")
+    mixed.add_argument("--validation-segments", type=int, default=256, help="default: %(default)s")
+    mixed.add_argument(
+        "--snr-db", type=float, nargs=2, default=(-5.0, 25.0), metavar=("MIN", "MAX"), help="default: -5 25"
+    )
+    mixed.add_argument(
+        "--level-dbfs", type=float, nargs=2, default=(-35.0, -15.0), metavar=("MIN", "MAX"), help="default: -35 -15"
+    )
+    mixed.add_argument(
+        "--augment", nargs="*", default=[], metavar="NAME", help="augmentations, in order; see --list-augmentations"
+    )
+    mixed.add_argument("--list-augmentations", action=ListAugmentations, help="print the augmentations and stop")
+
+    network = parser.add_argument_group("network and start")
+    network.add_argument(
+        "--norm-stft", action="store_true", help="log magnitude and instant layer normalisation before core 1"
+    )
+    network.add_argument(
+        "--init-weights",
+        type=Path,
+        metavar="H5",
+        help="start from these weights (of the other variant: all after core 1)",
+    )
+    network.add_argument(
+        "--init",
+        choices=("random", "mdct"),
+        default="random",
+        help="start of encoder and decoder (default: %(default)s)",
+    )
+    network.add_argument("--resume", action="store_true", help="go on with the run of this name")
+
+    loop = parser.add_argument_group("loop")
+    loop.add_argument("--segment-seconds", type=float, default=15.0, help="default: %(default)s")
+    loop.add_argument("--batch-size", type=int, default=32, help="default: %(default)s")
+    loop.add_argument("--learning-rate", type=float, default=1e-3, help="default: %(default)s")
+    loop.add_argument("--max-epochs", type=int, default=200, help="default: %(default)s")
+    loop.add_argument("--schedule", choices=("plateau", "cosine"), default="plateau", help="default: %(default)s")
+    loop.add_argument("--warmup-steps", type=int, default=0, help="of the cosine schedule (default: %(default)s)")
+    loop.add_argument("--stop-patience", type=int, default=10, help="epochs without improvement (default: %(default)s)")
+    loop.add_argument(
+        "--seed", type=int, default=42, help="of order, mixtures, dropout and start (default: %(default)s)"
+    )
+
+    args = parser.parse_args(argv)
+    paired = [args.train_noisy, args.train_clean, args.val_noisy, args.val_clean]
+    unmixed = [args.speech, args.noise]
+    if not (all(paired) and not any(unmixed)) and not (all(unmixed) and not any(paired)):
+        parser.error("give either --train-noisy, --train-clean, --val-noisy and --val-clean, or --speech and --noise")
+    if args.resume and args.init_weights:
+        parser.error("--resume goes on with the run's own weights; --init-weights starts another one")
+    return args
+
+
+class ListAugmentations(argparse.Action):
+    """Prints every augmentation with the first line of its description."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        super().__init__(*args, nargs=0, **kwargs)
+
+    def __call__(self, parser: argparse.ArgumentParser, *args: object) -> None:
+        from dtln_mixing import AUGMENTATIONS
+
+        for name, function in AUGMENTATIONS.items():
+            print(f"{name}: {(function.__doc__ or '').splitlines()[0]}")
+        parser.exit()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse(argv)
+    import keras
+
+    import dtln_mixing
+    import DTLN_model as dtln
+
+    try:
+        keras.utils.set_random_seed(args.seed)
+        settings = dtln.TrainingSettings(
+            batch_size=args.batch_size,
+            learning_rate=args.learning_rate,
+            max_epochs=args.max_epochs,
+            schedule=args.schedule,
+            warmup_steps=args.warmup_steps,
+            stop_patience=args.stop_patience,
+            seed=args.seed,
+        )
+        segment_length = dtln.segment_length(args.segment_seconds)
+        training: dtln.SegmentSource
+        validation: dtln.SegmentSource
+        if args.speech:
+            training, validation = mixed_sources(args, segment_length, dtln, dtln_mixing)
+        else:
+            training = dtln.PairedFolders(args.train_noisy, args.train_clean, segment_length)
+            validation = dtln.PairedFolders(args.val_noisy, args.val_clean, segment_length)
+        steps = dtln.steps_per_epoch(training, settings.batch_size)
+        network = dtln.build_network(dtln.DTLNConfig(norm_stft=args.norm_stft), seed=args.seed)
+        dtln.INITIALISATIONS[args.init](network.dtln_layers)
+        if args.init_weights:
+            print(f"starting from {args.init_weights}: {dtln.warm_start(network, args.init_weights)}")
+        dtln.compile_network(network, settings, steps)
+        dtln.train(network, training, validation, args.run_name, settings, run_dir=args.run_dir, resume=args.resume)
+    except (ValueError, OSError) as error:
+        print(f"run_training.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def mixed_sources(args: argparse.Namespace, segment_length: int, dtln, mixing) -> tuple:
+    """Training and validation mixers over disjoint speakers and noises."""
+    speech = mixing.load_recordings(args.speech, args.cache_dir)
+    noise = mixing.load_recordings(args.noise, args.cache_dir)
+    training_speech, validation_speech = mixing.split_by_group(speech, VALIDATION_SPEECH_SHARE)
+    training_noise, validation_noise = mixing.split_by_group(noise, VALIDATION_NOISE_SHARE)
+    ranges = (segment_length, tuple(args.snr_db), tuple(args.level_dbfs))
+    training = mixing.Mixer(training_speech, training_noise, *ranges, augmentations=args.augment)
+    validation = mixing.Mixer(validation_speech, validation_noise, *ranges)
+    return (
+        dtln.MixedSegments(training, args.segments_per_epoch),
+        dtln.MixedSegments(validation, args.validation_segments),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
