@@ -326,7 +326,7 @@ def write_audio(path: str | Path, samples: np.ndarray, sample_rate: int, sample_
     try:
         with complete_file(path) as partial, soundfile.SoundFile(partial, "w", sample_rate, channels, **kind) as file:
             for start in range(0, len(samples), WRITE_BLOCK):
-                file.write(samples[start : start + WRITE_BLOCK])
+                file.write(_rounded(samples[start : start + WRITE_BLOCK], sample_format))
     except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
         raise AudioFileError(
             f"{path}: cannot be written as {sample_format} at {sample_rate} Hz with {channels} channels "
@@ -359,6 +359,13 @@ def resample(signal: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     resampled = soxr.resample(signal.astype(np.float32, copy=False), rate, new_rate, quality="HQ")
     missing = max(0, length - len(resampled))
     return np.pad(resampled, [(0, missing)] + [(0, 0)] * (signal.ndim - 1))[:length]
+
+
+def _rounded(samples: np.ndarray, sample_format: SampleFormat) -> np.ndarray:
+    """The nearest steps of an integer subtype; libsndfile would take the one below: twice the error, and a bias."""
+    bits = re.fullmatch(r"(?:PCM_[SU]?|ALAC_)(8|16|20|24)", sample_format.subtype)  # float32 resolves no more than 24
+    steps = 2.0 ** (int(bits[1]) - 1) if bits else 0.0  # from 0 to full scale
+    return np.round(samples * steps) / steps if steps else samples
 
 
 @contextmanager

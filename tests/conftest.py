@@ -1,0 +1,46 @@
+"""Fixtures that several test files use."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with published weights and evaluation pairs: DTLN_SHARED, or `shared` beside the repository."""
+    folder = Path(os.environ.get("DTLN_SHARED", Path(__file__).resolve().parents[2] / "shared"))
+    if not (folder / "eval").is_dir():
+        pytest.skip(f"{folder} holds no evaluation data; set DTLN_SHARED")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def identity_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An `.h5` file of a network that passes signals through unchanged and without delay."""
+    import DTLN_model
+
+    network = DTLN_model.build_network(DTLN_model.DTLNConfig(), seed=1)
+    DTLN_model.initialise_mdct(network.dtln_layers)
+    for core in (network.dtln_layers.core_1, network.dtln_layers.core_2):
+        core.dense.set_weights([np.zeros_like(weight) for weight in core.dense.get_weights()])  # masks of just 0.5
+    path = tmp_path_factory.mktemp("weights") / "identity.h5"
+    network.save_weights(path)
+    return path
+
+
+def coloured_noise(length: int, channels: int | None = None, seed: int = 0) -> np.ndarray:
+    """Noise without content near the Nyquist frequency, peak about 0.4: (length,) or (length, channels), float32."""
+    noise = np.random.default_rng(seed).standard_normal((length + 64, channels or 1))
+    smooth = np.stack([np.convolve(column, np.hanning(18), "valid") for column in noise.T], axis=1)
+    smooth = (0.1 * smooth / smooth.std()).clip(-0.4, 0.4).astype(np.float32)[:length]  # (length, channels)
+    return smooth if channels else smooth[:, 0]
+
+
+@pytest.fixture
+def noise():
+    """The function `coloured_noise`."""
+    return coloured_noise

@@ -1,0 +1,401 @@
+"""run_evaluation: a folder in, a folder out; every kind of input, every refusal, scores."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+import run_evaluation
+from dtln_audio import read_audio, resample
+from dtln_metrics import METRICS, score, si_sdr
+
+SCRIPT = Path(run_evaluation.__file__).resolve()
+
+
+@pytest.fixture
+def folders(tmp_path) -> tuple[Path, Path]:
+    """An empty input folder and the name of an output folder that does not exist yet."""
+    (tmp_path / "in").mkdir()
+    return tmp_path / "in", tmp_path / "out"
+
+
+@pytest.fixture
+def evaluate(folders, identity_weights):
+    """Runs the script on the two folders with the network that passes signals through; returns the exit status."""
+
+    def run(*options: str | Path, weights: Path = identity_weights) -> int:
+        source, target = folders
+        return run_evaluation.main(["-i", str(source), "-o", str(target), "-m", str(weights), *map(str, options)])
+
+    return run
+
+
+def require_aligned(result: np.ndarray, signal: np.ndarray, decibels: float = 40) -> None:
+    """The cross-correlation of two equally long signals (L,) peaks at lag 0; the SI-SDR is above `decibels`."""
+    assert result.shape == signal.shape
+    correlation = np.correlate(result, signal[200:-200], "valid")
+    assert np.argmax(correlation) == 200
+    assert si_sdr(signal, result) > decibels
+    assert np.std(result) / np.std(signal) == pytest.approx(1.0, abs=0.03)
+
+
+# ----------------------------------------------------------------------------------------------------------- good input
+
+
+@pytest.mark.parametrize(
+    ("name", "container", "subtype", "decibels"),
+    [
+        ("a.wav", "WAV", "PCM_U8", 28),
+        ("a.wav", "WAV", "PCM_16", 40),
+        ("a.WAV", "WAV", "PCM_24", 40),
+        ("a.wav", "WAVEX", "PCM_32", 40),
+        ("a.wav", "WAV", "FLOAT", 40),
+        ("a.wav", "WAV", "DOUBLE", 40),
+        ("a.Flac", "FLAC", "PCM_24", 40),
+        ("a.ogg", "OGG", "VORBIS", 15),
+        ("a.aif", "AIFF", "PCM_16", 40),
+    ],
+)
+def test_sample_formats(folders, evaluate, noise, name, container, subtype, decibels):
+    source, target = folders
+    (source / "deep" / "down").mkdir(parents=True)
+    soundfile.write(source / "deep" / "down" / name, noise(10007), 16000, format=container, subtype=subtype)
+    assert evaluate() == 0
+    result = target / "deep" / "down" / name
+    info = soundfile.info(result)
+    assert (info.format, info.subtype, info.samplerate, info.channels) == (container, subtype, 16000, 1)
+    require_aligned(
+        read_audio(result, mono=True)[0], read_audio(source / "deep" / "down" / name, mono=True)[0], decibels
+    )
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
+@pytest.mark.parametrize("keep_rate", [False, True])
+def test_stereo_of_any_rate(folders, evaluate, noise, rate, keep_rate):
+    source, target = folders
+    signal = resample(noise(9000, 2), 8000, rate)[: rate + 3]  # (L, 2)
+    soundfile.write(source / "a.wav", signal, rate, subtype="FLOAT")
+    assert evaluate(*["--keep-rate"] * keep_rate) == 0
+    result, result_rate = read_audio(target / "a.wav")
+    assert result_rate == (rate if keep_rate else 16000)
+    length = len(signal) if keep_rate else -(-len(signal) * 16000 // rate)
+    assert result.shape == (length, 1)
+    expected = signal.mean(axis=1)
+    require_aligned(result[:, 0], expected if keep_rate else resample(expected, rate, 16000))
+
+
+def test_keep_channels(folders, evaluate, noise):
+    source, target = folders
+    signal = noise(8000, 3)
+    soundfile.write(source / "a.wav", signal, 16000, subtype="FLOAT")
+    assert evaluate("--keep-channels") == 0
+    result, _ = read_audio(target / "a.wav")
+    for channel in range(3):
+        require_aligned(result[:, channel], signal[:, channel])
+
+
+@pytest.mark.parametrize("length", [1, 127, 512, 513])
+def test_short_recordings(folders, evaluate, noise, length):
+    source, target = folders
+    soundfile.write(source / "a.wav", noise(length), 16000, subtype="FLOAT")
+    assert evaluate() == 0
+    np.testing.assert_allclose(read_audio(target / "a.wav", mono=True)[0], noise(length), atol=0.05)
+
+
+def test_zero_samples(folders, evaluate, capsys):
+    source, target = folders
+    soundfile.write(source / "a.wav", np.zeros((0, 2)), 44100, subtype="PCM_24")
+    assert evaluate() == 0
+    info = soundfile.info(target / "a.wav")
+    assert (info.frames, info.samplerate, info.channels, info.subtype) == (0, 16000, 1, "PCM_24")
+    assert re.search(r"1 file empty:\n  .*a.wav: holds no samples", capsys.readouterr().out)
+
+
+def test_format_that_cannot_be_written(folders, evaluate, noise, capsys):
+    source, target = folders
+    soundfile.write(source / "a.wav", noise(3200), 16000, subtype="GSM610")
+    soundfile.write(source / "b.mp3", noise(11000), 11025, format="MP3", subtype="MPEG_LAYER_III")
+    soundfile.write(source / "c.wve", noise(8000), 8000, format="WVE", subtype="ALAW")
+    assert evaluate("--keep-rate") == 0
+    found = {path.name: soundfile.info(path).subtype for path in target.iterdir()}
+    assert found == {"a.wav": "PCM_16", "b.mp3": "MPEG_LAYER_III", "c.wve": "ALAW"}
+    assert "1 file converted:" in capsys.readouterr().out
+    assert evaluate("--overwrite") == 0
+    assert soundfile.info(target / "c.wav").subtype == "ALAW"
+    assert re.search(r"c.wve: WVE ALAW cannot be written, .*c.wav is WAV ALAW", capsys.readouterr().out)
+
+
+def test_clipped_samples_are_counted(folders, evaluate, capsys):
+    source, target = folders
+    tone = 0.9999 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)
+    soundfile.write(source / "a.wav", np.sign(tone) * np.abs(tone) ** 0.1, 16000, subtype="PCM_16")
+    soundfile.write(source / "b.wav", 3 * tone, 16000, subtype="FLOAT")
+    assert evaluate() == 0
+    summary = capsys.readouterr().out
+    assert (
+        re.search(r"1 file clipped at full scale:\n  .*a.wav: [1-9]\d* samples\n", summary) and "b.wav" not in summary
+    )
+    assert np.max(read_audio(target / "b.wav", mono=True)[0]) > 2
+
+
+def test_summary_and_progress(folders, evaluate, noise, capsys):
+    source, _ = folders
+    soundfile.write(source / "a.wav", noise(32000), 16000)
+    (source / "notes.txt").write_text("not audio")
+    assert evaluate() == 0
+    out, progress = capsys.readouterr()
+    assert re.match(r"1 file denoised: 2\.0 s of audio in [\d.]+ s, [\d.]+ x real time\n", out)
+    assert re.search(r"denoising: 100%.*1/1 .*x real time", progress)
+
+
+def test_existing_output(folders, evaluate, noise, capsys):
+    source, target = folders
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(source / name, noise(1000), 16000)
+    target.mkdir()
+    (target / "b.wav").write_text("old")
+    assert evaluate() == 1
+    assert re.search(r"b.wav: exists already \(1 of 2 outputs do\).*--overwrite or --skip", capsys.readouterr().err)
+    assert os.listdir(target) == ["b.wav"]
+    assert evaluate("--skip-existing") == 0
+    assert "1 file skipped, because the output exists" in capsys.readouterr().out
+    assert (target / "b.wav").read_text() == "old" and (target / "a.wav").exists()
+    assert evaluate("--overwrite") == 0
+    assert soundfile.info(target / "b.wav").frames == 1000
+
+
+# ------------------------------------------------------------------------------------------------------------ bad input
+
+
+def test_bad_files_do_not_stop_the_others(folders, evaluate, noise, capsys):
+    source, target = folders
+    for name in ("a.wav", "cut.wav", "short.wav", "z.wav"):
+        soundfile.write(source / name, noise(16000), 16000)
+    (source / "cut.wav").write_bytes((source / "cut.wav").read_bytes()[:1044])
+    (source / "short.wav").write_bytes((source / "short.wav").read_bytes()[:30])
+    (source / "empty.wav").touch()
+    (source / "link.wav").symlink_to("nowhere")
+    (source / "text.wav").write_text("these are words, not samples")
+    soundfile.write(source / "nan.wav", np.array([0, np.nan]), 16000, subtype="FLOAT")
+    soundfile.write(source / "inf.wav", np.array([0, np.inf]), 16000, subtype="FLOAT")
+    assert evaluate() == 1
+    out, err = capsys.readouterr()
+    assert sorted(os.listdir(target)) == ["a.wav", "z.wav"]
+    assert "2 files denoised" in out and "7 files failed" in out
+    for name, reason in {
+        "cut.wav": "is truncated: the header announces 32000 bytes of samples, 1000 are there",
+        "short.wav": "cannot be read as audio",
+        "empty.wav": "is a file of 0 bytes",
+        "link.wav": "is a link to nowhere",
+        "text.wav": "cannot be read as audio",
+        "nan.wav": "1 samples are NaN or Inf",
+        "inf.wav": "1 samples are NaN or Inf",
+    }.items():
+        assert f"FAILED {source / name}: {reason}" in err
+
+
+def test_unforeseen_error_is_one_files_own(folders, evaluate, noise, capsys, monkeypatch):
+    source, target = folders
+    for name in ("a.wav", "b.wav"):
+        soundfile.write(source / name, noise(1000), 16000)
+
+    def reader(path, **options):
+        if path.name == "a.wav":
+            raise MemoryError("too long")
+        return read_audio(path, **options)
+
+    monkeypatch.setattr("dtln_audio.read_audio", reader)
+    assert evaluate() == 1
+    assert "a.wav: MemoryError: too long" in capsys.readouterr().err
+    assert os.listdir(target) == ["b.wav"]
+
+
+def test_network_that_gives_nan(folders, evaluate, noise, capsys, monkeypatch):
+    source, target = folders
+    soundfile.write(source / "a.wav", noise(1000), 16000)
+    load = run_evaluation.load_denoiser
+    monkeypatch.setattr(run_evaluation, "load_denoiser", lambda path: lambda signals: np.nan * load(path)(signals))
+    assert evaluate() == 1
+    assert "a.wav: the network gave NaN or Inf" in capsys.readouterr().err
+    assert not list(target.iterdir())
+
+
+def test_missing_and_empty_input(folders, evaluate, capsys):
+    source, target = folders
+    assert evaluate() == 1
+    assert f"{source}: holds no audio files. Expected" in capsys.readouterr().err
+    source.rmdir()
+    assert evaluate() == 1
+    assert f"{source}: expected a folder of audio files, found nothing. Check" in capsys.readouterr().err
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("in", "is the input folder"),
+        ("in/below/it", "lies inside the input folder"),
+        ("link", "is the input folder"),
+        ("link/below", "lies inside the input folder"),
+        ("file", "is a file. Expected a folder to write to"),
+        (".", "is one of the recordings to be read"),
+    ],
+)
+def test_refused_output_folders(tmp_path, identity_weights, noise, capsys, output, message):
+    (tmp_path / "in" / "in").mkdir(parents=True)
+    soundfile.write(tmp_path / "in" / "in" / "a.wav", noise(1000), 16000)
+    soundfile.write(tmp_path / "in" / "a.wav", noise(1000), 16000)
+    (tmp_path / "link").symlink_to("in")
+    (tmp_path / "file").touch()
+    before = sorted(tmp_path.rglob("*"))
+    options = ["-i", str(tmp_path / "in"), "-o", str(tmp_path / output), "-m", str(identity_weights), "--overwrite"]
+    assert run_evaluation.main(options) == 1
+    assert message in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_two_inputs_for_one_output(folders, evaluate, noise, capsys):
+    source, target = folders
+    soundfile.write(source / "a.wve", noise(800), 8000, format="WVE", subtype="ALAW")
+    soundfile.write(source / "a.wav", noise(800), 8000)
+    assert evaluate() == 1
+    message = r"a.wav and .*a.wve: both would be written to .*out/a.wav, because WVE ALAW cannot be written"
+    assert re.search(message, capsys.readouterr().err)
+    assert not target.exists()
+    assert evaluate("--keep-rate") == 0
+
+
+def test_wrong_weights(folders, evaluate, noise, tmp_path, capsys):
+    source, target = folders
+    soundfile.write(source / "a.wav", noise(1000), 16000)
+    assert evaluate(weights=tmp_path / "missing.h5") == 1
+    assert "missing.h5: no such weights file" in capsys.readouterr().err
+    (tmp_path / "text.h5").write_text("not weights")
+    assert evaluate(weights=tmp_path / "text.h5") == 1
+    assert "text.h5: is not an HDF5 file" in capsys.readouterr().err
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--overwrite", "--skip-existing"], "not allowed with argument"),
+        (["--jobs", "0"], "--jobs 0: expected at least one process"),
+        (["--csv", "a.csv"], "say against which recordings with --reference"),
+    ],
+)
+def test_options_that_contradict(evaluate, capsys, options, message):
+    with pytest.raises(SystemExit) as stop:
+        evaluate(*options)
+    assert stop.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_default_weights_lie_beside_the_script():
+    args = run_evaluation.parse(["-i", "a", "-o", "b"])
+    assert args.weights == SCRIPT.parent / "pretrained_model" / "model.h5"
+
+
+# -------------------------------------------------------------------------------------------------------------- scoring
+
+
+@pytest.fixture
+def pairs(folders, tmp_path, noise) -> Path:
+    """Two noisy recordings in the input folder, their clean ones in the folder that is returned."""
+    source, clean = folders[0], tmp_path / "clean"
+    (source / "deep").mkdir()
+    (clean / "deep").mkdir(parents=True)
+    for seed, name in enumerate(("a", "deep/b")):
+        speech = noise(32000, seed=seed) * np.sin(2 * np.pi * 2 * np.arange(32000) / 16000) ** 2
+        soundfile.write(clean / f"{name}.flac", speech, 16000)
+        soundfile.write(source / f"{name}.wav", speech + 0.2 * noise(32000, seed=seed + 10), 16000, subtype="FLOAT")
+    return clean
+
+
+def test_scores(folders, pairs, evaluate, tmp_path, capsys):
+    pytest.importorskip("pesq"), pytest.importorskip("pystoi")
+    source, target = folders
+    (target / "deep").mkdir(parents=True)
+    better = 0.5 * read_audio(source / "a.wav", mono=True)[0] + 0.5 * read_audio(pairs / "a.flac", mono=True)[0]
+    soundfile.write(target / "a.wav", better, 16000, subtype="FLOAT")  # an output of an earlier run is scored as well
+    assert evaluate("--reference", pairs, "--csv", tmp_path / "scores.csv", "--skip-existing") == 0
+    rows = list(csv.DictReader((tmp_path / "scores.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["file"] for row in rows] == ["a.wav", "deep/b.wav"]
+    expected = []
+    for row in rows:
+        clean = read_audio((pairs / row["file"]).with_suffix(".flac"), mono=True)[0]
+        for signal, folder in (("noisy", source), ("enhanced", target)):
+            expected.append(score(clean, read_audio(folder / row["file"], mono=True)[0]))
+            assert {key: float(row[f"{signal}_{key}"]) for key in METRICS} == pytest.approx(expected[-1], rel=1e-4)
+    table = capsys.readouterr().out.split("means over 2 files:\n")[1].splitlines()
+    assert [re.split(r"\s{2,}", line.strip()) for line in table[:1]] == [list(METRICS.values())]
+    for line, signal in zip(table[1:3], (expected[::2], expected[1::2]), strict=True):
+        means = [np.mean([scores[key] for scores in signal]) for key in METRICS]
+        np.testing.assert_allclose([float(word) for word in line.split()[1:]], means, atol=6e-4)
+
+
+def test_reference_that_does_not_fit(folders, pairs, evaluate, noise, tmp_path, capsys):
+    source, target = folders
+    assert evaluate("--reference", tmp_path / "missing") == 1
+    assert "missing: expected a folder of audio files, found nothing" in capsys.readouterr().err
+    assert evaluate("--reference", pairs, "--csv", tmp_path / "no" / "scores.csv") == 1
+    assert "scores.csv: its folder does not exist" in capsys.readouterr().err
+    soundfile.write(pairs / "a.wav", noise(100), 16000)
+    assert evaluate("--reference", pairs) == 1
+    assert re.search(r"a.wav: has 2 clean recordings, .*a.flac and .*a.wav", capsys.readouterr().err)
+    (pairs / "a.wav").unlink()
+    (pairs / "deep" / "b.flac").unlink()
+    assert evaluate("--reference", pairs) == 1
+    assert re.search(r"b.wav: has no clean recording in .*\(1 of 2 have none\)", capsys.readouterr().err)
+    assert not target.exists()
+
+
+def test_pair_that_cannot_be_scored(folders, pairs, evaluate, noise, capsys):
+    pytest.importorskip("pesq"), pytest.importorskip("pystoi")
+    soundfile.write(pairs / "a.flac", noise(31999), 16000)
+    assert evaluate("--reference", pairs) == 1
+    out, err = capsys.readouterr()
+    assert re.search(r"FAILED .*a.flac: has 31999 samples at 16 kHz, .*a.wav 32000", err)
+    assert "means over 1 file:" in out
+
+
+def test_output_onto_the_references(folders, pairs, identity_weights, capsys):
+    options = ["-i", folders[0], "-o", pairs, "-m", identity_weights, "--reference", pairs, "--overwrite"]
+    assert run_evaluation.main([str(option) for option in options]) == 1
+    assert "is the clean folder" in capsys.readouterr().err
+
+
+# --------------------------------------------------------------------------------------------------------- as a program
+
+
+def test_help_is_fast_and_imports_nothing_heavy():
+    code = (
+        "import sys, run_evaluation\n"
+        "try: run_evaluation.main(['--help'])\n"
+        "except SystemExit: print('LOADED', {'tensorflow', 'keras', 'numpy', 'soundfile', 'tqdm'} & set(sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=SCRIPT.parent, check=True)
+    assert "LOADED set()" in result.stdout
+    assert run_evaluation.__doc__.splitlines()[0] in result.stdout
+
+
+def test_program_with_two_processes(folders, noise, identity_weights):
+    source, target = folders
+    for index in range(3):
+        soundfile.write(source / f"{index}.wav", noise(8000, seed=index), 16000, subtype="FLOAT")
+    soundfile.write(source / "bad.wav", np.array([np.nan]), 16000, subtype="FLOAT")
+    command = [sys.executable, SCRIPT, "-i", source, "-o", target, "-m", identity_weights, "--jobs", "2"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=source.parent)
+    assert result.returncode == 1, result.stderr
+    assert "3 files denoised" in result.stdout
+    assert "bad.wav: 1 samples are NaN or Inf" in result.stderr
+    for index in range(3):
+        require_aligned(read_audio(target / f"{index}.wav", mono=True)[0], noise(8000, seed=index))
