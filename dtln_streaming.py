@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import operator
 import re
 import sys
 import time
@@ -28,7 +29,11 @@ from dtln_audio import SAMPLE_RATE, AudioFileError
 
 SHIFT_KEY = "block_shift"  # ONNX metadata key, SavedModel attribute; the TF-lite tensor is `states_block_shift_128`
 DEFAULT_MODEL_DIR = Path(__file__).resolve().parent / "pretrained_model"
-TFLITE_RUNTIMES = ("tflite_runtime.interpreter", "ai_edge_litert.interpreter", "tensorflow.lite")
+TFLITE_RUNTIMES = {  # name: where its Interpreter is, in the order of preference
+    "tflite_runtime": ("tflite_runtime.interpreter", "Interpreter"),
+    "ai_edge_litert": ("ai_edge_litert.interpreter", "Interpreter"),
+    "tf.lite": ("tensorflow", "lite.Interpreter"),
+}
 BACKEND_FILES = {  # published names
     "tflite": ("model_1.tflite", "model_2.tflite"),
     "tflite-quant": ("model_quant_1.tflite", "model_quant_2.tflite"),
@@ -266,12 +271,12 @@ class SavedModelBackend:
 def _tflite_runtime(wanted: str | None = None) -> tuple[str, Any]:
     """(name, Interpreter class) of the first TF-lite runtime that can be imported, or of the wanted one."""
     problems = []
-    for module_name in TFLITE_RUNTIMES if wanted is None else (wanted,):
+    for name in TFLITE_RUNTIMES if wanted is None else (wanted,):
+        module_name, attribute = TFLITE_RUNTIMES[name]
         try:
-            module = importlib.import_module(module_name)
-            return module_name.removesuffix(".interpreter"), module.Interpreter
+            return name, operator.attrgetter(attribute)(importlib.import_module(module_name))
         except (ImportError, AttributeError) as error:  # AttributeError: tflite_runtime with numpy 2
-            problems.append(f"{module_name}: {error}")
+            problems.append(f"{name}: {error}")
     raise MissingRuntimeError(
         "no TF-lite runtime is installed: pip install ai-edge-litert (or, up to Python 3.11, "
         f"tflite-runtime with 'numpy<2'). Tried {'; '.join(problems)}"
