@@ -8,6 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+# With CI set, a test that is skipped has failed, but for a reason that begins with one of these.
+ALLOWED_SKIPS_IN_CI = ("tflite-runtime has no wheel for this Python",)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Turns skips into failures in CI, where everything that tests need is to be there."""
+    report = yield
+    if os.environ.get("CI") and report.skipped and not hasattr(report, "wasxfail"):
+        reason = str(report.longrepr[2]).removeprefix("Skipped: ")
+        if not reason.startswith(ALLOWED_SKIPS_IN_CI):
+            report.outcome, report.longrepr = "failed", f"skipped in CI, which counts as a failure: {reason}"
+    return report
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
