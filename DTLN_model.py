@@ -31,6 +31,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,19 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from dtln_audio import BLOCK_LENGTH, BLOCK_SHIFT, SAMPLE_RATE, AudioFileError, complete_file, whole_blocks
+from dtln_audio import (
+    BLOCK_LENGTH,
+    BLOCK_SHIFT,
+    SAMPLE_RATE,
+    AudioFileError,
+    audio_info,
+    complete_file,
+    crop_overlap,
+    find_audio_files,
+    pad_for_overlap,
+    read_audio,
+    whole_blocks,
+)
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Configuration
@@ -408,6 +421,27 @@ class DTLNNetwork(keras.Model):
         self.dtln_layers, self.config = dtln_layers, dtln_layers.config
         return self
 
+    def reset_states(self) -> None:
+        """Sets the states of stateful LSTMs to zero: a new signal begins. A method of Keras 2 models."""
+        for layer in self.layers:
+            if getattr(layer, "stateful", False):
+                layer.reset_states()
+
+    def denoise(self, signals: np.ndarray) -> np.ndarray:
+        """Denoises whole signals: float32 (B, L) -> (B, L), aligned, the zeros before and after added and taken off."""
+        if not hasattr(self, "_compiled_call"):
+            self._compiled_call = partial(self, training=False)
+            if keras.backend.backend() == "tensorflow":
+                import tensorflow as tf
+
+                # one trace for all lengths: `predict` makes a new one for every other length, and a plain call takes
+                # every step of every LSTM through Python
+                spec = tf.TensorSpec((None, None), tf.float32)
+                self._compiled_call = tf.function(self._compiled_call, input_signature=[spec])
+        sizes = (self.config.block_length, self.config.block_shift)
+        padded = pad_for_overlap(signals.astype(np.float32, copy=False), *sizes)  # (B, L + 2 * delay)
+        return crop_overlap(ops.convert_to_numpy(self._compiled_call(padded)), signals.shape[-1], *sizes)
+
     def load_weights(self, filepath: str | Path, *args: Any, **kwargs: Any) -> None:
         if str(filepath).endswith((".weights.h5", ".keras")):
             super().load_weights(filepath, *args, **kwargs)
@@ -427,7 +461,7 @@ def build_network(config: DTLNConfig, seed: int | None = None) -> DTLNNetwork:
     """The batch graph: whole signals of any length (B, L) -> (B, L).
 
     Zeros are added only at the end, up to whole shifts and at least one block, and cropped from the result: the
-    callers put zeros before and after a signal (`dtln_audio.pad_for_overlap`). seed: of the dropout masks.
+    zeros before and after a signal are the caller's, as in `DTLNNetwork.denoise`. seed: of the dropout masks.
     """
     dtln_layers = DTLNLayers(config, seed=seed)
     sizes = (config.block_length, config.block_shift)
@@ -538,19 +572,28 @@ def read_legacy_weights(path: str | Path) -> list[StoredLayer]:
         raise FileNotFoundError(f"{path}: no such weights file. Check the path.")
     if not h5py.is_hdf5(path):
         raise WeightsFileError(f"{path}: is not an HDF5 file. Expected weights as `.h5`, published or written by us.")
-    with h5py.File(path, "r") as file:
-        root = file.get("model_weights", file)
-        if "layer_names" not in root.attrs:
-            raise WeightsFileError(
-                f"{path}: is HDF5 but not of the Keras 2 layout; at its top it holds {', '.join(root) or 'nothing'}. "
-                "Expected weights saved as `.h5` by the published code or by this toolkit (not `.weights.h5`)."
-            )
-        stored = []
-        for name in root.attrs["layer_names"]:
-            group = root[name]
-            weights = [np.asarray(group[weight]) for weight in group.attrs["weight_names"]]
-            if weights:
-                stored.append((name.decode() if isinstance(name, bytes) else str(name), weights))
+    try:
+        with h5py.File(path, "r") as file:
+            return _stored_layers(file, path)
+    except (OSError, KeyError) as error:
+        raise WeightsFileError(
+            f"{path}: is a damaged or incomplete HDF5 file ({error}). Copy it again, or take another."
+        ) from error
+
+
+def _stored_layers(file: h5py.File, path: Path) -> list[StoredLayer]:
+    root = file.get("model_weights", file)
+    if "layer_names" not in root.attrs:
+        raise WeightsFileError(
+            f"{path}: is HDF5 but not of the Keras 2 layout; at its top it holds {', '.join(root) or 'nothing'}. "
+            "Expected weights saved as `.h5` by the published code or by this toolkit (not `.weights.h5`)."
+        )
+    stored = []
+    for name in root.attrs["layer_names"]:
+        group = root[name]
+        weights = [np.asarray(group[weight]) for weight in group.attrs["weight_names"]]
+        if weights:
+            stored.append((name.decode() if isinstance(name, bytes) else str(name), weights))
     return stored
 
 
@@ -602,7 +645,10 @@ def _layer_kind(weights: Sequence[np.ndarray]) -> str:
 
 def load_legacy_weights(targets: Sequence[layers.Layer], path: str | Path) -> None:
     """Loads an `.h5` file into layers by order; raises WeightsFileError, nothing changed, if it does not fit."""
-    stored = read_legacy_weights(path)
+    _set_stored_layers(targets, read_legacy_weights(path), path)
+
+
+def _set_stored_layers(targets: Sequence[layers.Layer], stored: Sequence[StoredLayer], path: str | Path) -> None:
     expected = [(layer.name, list(layer.weights)) for layer in targets]
     shapes = [[tuple(w.shape) for w in weights] for _, weights in stored]
     if shapes != [[tuple(w.shape) for w in weights] for _, weights in expected]:
@@ -657,10 +703,8 @@ def warm_start(network: DTLNNetwork, path: str | Path) -> str:
     if other.norm_stft == network.config.norm_stft:
         network.load_weights(path)
         return "all layers"
-    source = build_network(other)
-    source.load_weights(path)
-    for target, layer in zip(network.dtln_layers.after_core_1, source.dtln_layers.after_core_1, strict=True):
-        target.set_weights(layer.get_weights())
+    targets = network.dtln_layers.after_core_1
+    _set_stored_layers(targets, read_legacy_weights(path)[-len(targets) :], path)
     return "the layers after core 1 (the file is of the other variant, whose core 1 sees other features)"
 
 
@@ -712,8 +756,9 @@ def _split_exports(network: DTLNNetwork, states_name: str = "states") -> list[_S
 def export_tflite(network: DTLNNetwork, prefix: str | Path, quantise: bool = False) -> list[Path]:
     """Writes PREFIX_1.tflite and PREFIX_2.tflite; returns their paths.
 
-    quantise: dynamic range (8-bit weights). The block shift is noted in the name of the states' tensor, the only text
-    in a TF-lite file that every runtime shows and that converting from a function (which keeps positions) keeps.
+    quantise: dynamic range (8-bit weights, one scale a layer). The block shift is noted in the name of the states'
+    tensor, the only text in a TF-lite file that every runtime shows and that converting from a function (which keeps
+    positions) keeps.
     """
     import tensorflow as tf
 
@@ -723,6 +768,8 @@ def export_tflite(network: DTLNNetwork, prefix: str | Path, quantise: bool = Fal
         converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
         if quantise:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            # tflite_runtime 2.14, the last one, does not know dense layers with one scale a channel
+            converter._experimental_disable_per_channel_quantization_for_dense_layers = True
         content = converter.convert()
         path = Path(f"{prefix}_{index}.tflite")
         with complete_file(path) as partial:
@@ -917,41 +964,45 @@ class PairedFolders:
 
 def _wav_names(folder: Path) -> list[str]:
     """Relative names of all wavs below a folder, sorted; AudioFileError if there are none."""
-    if not folder.is_dir():
-        raise AudioFileError(f"{folder}: expected a folder of wav files, found none. Check the path.")
-    names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.suffix.lower() == ".wav")
+    names = [p.relative_to(folder).as_posix() for p in find_audio_files(folder) if p.suffix.lower() == ".wav"]
     if not names:
         raise AudioFileError(f"{folder}: holds no wav files. Expected noisy or clean wavs for training.")
     return names
 
 
-def wav_length(path: Path, sample_rate: int) -> int:
-    """Samples of a mono wav, from its header.
+PLAIN_WAV_CODINGS = {1, 6, 7}  # PCM, A-law, mu-law: one sample a block, none of which can be NaN
 
-    Raises AudioFileError where it is no wav, truncated, empty, of another rate or not mono.
+
+def wav_length(path: Path, sample_rate: int) -> int:
+    """Samples of a mono wav, from its header where that is plain and complete.
+
+    Every other file is decoded once: floats may be NaN, which should be known before the first step; and wavinfo
+    stumbles over streams, odd chunks and empty files that are none the worse for it, counts blocks where a coding packs
+    many samples into one, and does not see truncation.
+    Raises AudioFileError where it is no wav, truncated, empty, of another rate, not mono, or holds NaN or Inf.
     """
     from wavinfo import WavInfoReader
 
     try:
         info = WavInfoReader(str(path))
+        data = next(chunk for chunk in info.main_list if getattr(chunk, "ident", None) == b"data")
+        complete = 0 < data.length <= os.path.getsize(path) - data.start
+        plain = complete and info.fmt.audio_format in PLAIN_WAV_CODINGS
         rate, channels, length = info.fmt.sample_rate, info.fmt.channel_count, info.data.frame_count
-        announced, block_align = info.data.byte_count, info.fmt.block_align
-        present = os.path.getsize(path)
-    except Exception as error:  # wavinfo raises whatever its parser stumbles over
-        raise AudioFileError(
-            f"{path}: cannot be read as wav ({type(error).__name__}: {error}). Expected a complete RIFF wav file."
-        ) from error
+    except Exception:  # wavinfo raises whatever its parser stumbles over
+        plain = False
+    if not plain:
+        container = audio_info(path).sample_format.container
+        if container not in ("WAV", "WAVEX", "RF64"):
+            raise AudioFileError(f"{path}: is {container} inside. Expected a RIFF wav file; convert it.")
+        samples, rate = read_audio(path)  # (L, channels)
+        length, channels = samples.shape
     if rate != sample_rate:
         raise AudioFileError(f"{path}: has a rate of {rate} Hz. Expected {sample_rate} Hz; resample it.")
     if channels != 1:
         raise AudioFileError(f"{path}: has {channels} channels. Expected mono; down-mix it.")
     if length == 0:
         raise AudioFileError(f"{path}: holds no samples. Expected speech; remove the pair.")
-    if announced > present:
-        raise AudioFileError(
-            f"{path}: is truncated: its header announces {length} samples, the file has room for "
-            f"{present // block_align} at most. Copy it again."
-        )
     return length
 
 
@@ -1046,6 +1097,11 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         if self.schedule not in SCHEDULES:
             raise ValueError(f"unknown schedule {self.schedule!r}: expected one of {', '.join(SCHEDULES)}")
+        if self.batch_size < 1 or self.max_epochs < 1 or self.learning_rate <= 0:
+            raise ValueError(
+                f"batch size {self.batch_size}, {self.max_epochs} epochs and learning rate {self.learning_rate} train "
+                "nothing: expected at least 1 segment, 1 epoch and a rate above 0"
+            )
         if self.schedule == "plateau" and self.warmup_steps:
             raise ValueError("warm-up steps belong to the cosine schedule: choose it, or leave them at 0")
 
@@ -1097,6 +1153,14 @@ class BestWeights(keras.callbacks.Callback):
             self.best = loss
             block_shift = getattr(getattr(self.model, "config", None), "block_shift", None)
             save_legacy_weights(weighted_layers(self.model), self.path, block_shift)
+
+
+class LearningRateLog(keras.callbacks.Callback):
+    """Puts the learning rate at the end of an epoch among its figures, for the callbacks that come after it."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if logs is not None:
+            logs["learning_rate"] = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
 
 class ResumeState(keras.callbacks.Callback):
@@ -1169,8 +1233,6 @@ def train(
     """
     steps = steps_per_epoch(training, settings.batch_size)
     run_dir = Path(run_dir) if run_dir is not None else Path(f"models_{run_name}")
-    run_dir.mkdir(parents=True, exist_ok=True)
-    print(f"training: {training.summary}\nvalidation: {validation.summary}", flush=True)
 
     best = BestWeights(run_dir / f"{run_name}.h5")
     early = keras.callbacks.EarlyStopping(monitor="val_loss", patience=settings.stop_patience)
@@ -1184,6 +1246,8 @@ def train(
     state = ResumeState(run_dir / f"{run_name}_state.npz", counting)
     if resume:
         state.load()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    print(f"training: {training.summary}\nvalidation: {validation.summary}", flush=True)
     if state.stopped or state.next_epoch >= settings.max_epochs:
         print(f"{run_name} has already ended after {state.next_epoch} epochs")
     log = keras.callbacks.CSVLogger(str(run_dir / f"training_{run_name}.log"), append=resume)
@@ -1193,7 +1257,8 @@ def train(
         validation_data=ValidationBatches(validation, settings.batch_size, settings.seed),
         initial_epoch=settings.max_epochs if state.stopped else state.next_epoch,
         epochs=settings.max_epochs,
-        callbacks=[*counting, keras.callbacks.TerminateOnNaN(), log, state],
+        callbacks=[LearningRateLog(), *counting, keras.callbacks.TerminateOnNaN(), log, state],
+        shuffle=False,  # the generator does it
         verbose=1 if sys.stdout.isatty() else 2,
     )
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -227,25 +227,9 @@ def load_denoiser(weights: Path) -> Denoiser:
 
     Raises FileNotFoundError or DTLN_model.WeightsFileError.
     """
-    import keras
-
     import DTLN_model
-    from dtln_audio import crop_overlap, pad_for_overlap
 
-    network = DTLN_model.load_network(weights)
-    sizes = (network.config.block_length, network.config.block_shift)
-    call: Callable[[Any], Any] = partial(network, training=False)
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        # one trace for every length; `predict` makes a new one for the second length it meets
-        call = tf.function(call, input_signature=[tf.TensorSpec((None, None), tf.float32)])
-
-    def denoise(signals: np.ndarray) -> np.ndarray:
-        padded = pad_for_overlap(signals, *sizes)  # (C, L + 2 * delay)
-        return crop_overlap(keras.ops.convert_to_numpy(call(padded)), signals.shape[-1], *sizes)  # (C, L)
-
-    return denoise
+    return DTLN_model.load_network(weights).denoise
 
 
 def denoise_file(weights: Path, keep_rate: bool, keep_channels: bool, job: Job) -> Outcome:

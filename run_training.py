@@ -88,6 +88,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     unmixed = [args.speech, args.noise]
     if not (all(paired) and not any(unmixed)) and not (all(unmixed) and not any(paired)):
         parser.error("give either --train-noisy, --train-clean, --val-noisy and --val-clean, or --speech and --noise")
+    for flag, (low, high) in (("--snr-db", args.snr_db), ("--level-dbfs", args.level_dbfs)):
+        if low > high:
+            parser.error(f"{flag} {low:g} {high:g} is an empty range: give the lower end first")
+    if min(args.segments_per_epoch, args.validation_segments) < 1:
+        parser.error("--segments-per-epoch and --validation-segments must be at least 1")
     if args.resume and args.init_weights:
         parser.error("--resume goes on with the run's own weights; --init-weights starts another one")
     return args
@@ -148,6 +153,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def mixed_sources(args: argparse.Namespace, segment_length: int, dtln, mixing) -> tuple:
     """Training and validation mixers over disjoint speakers and noises."""
+    for name in args.augment:  # decoding a corpus takes minutes: a misspelt name is known before
+        mixing.augmentation_by_name(name)
     speech = mixing.load_recordings(args.speech, args.cache_dir)
     noise = mixing.load_recordings(args.noise, args.cache_dir)
     training_speech, validation_speech = mixing.split_by_group(speech, VALIDATION_SPEECH_SHARE)

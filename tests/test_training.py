@@ -1,0 +1,269 @@
+"""Training: the network learns, leaves log and weights, and goes on after an interruption as if there had been none.
+
+Runs on every back end of Keras; nothing here needs TensorFlow.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from training_pairs import noisy_pair, write_pairs
+
+import DTLN_model as dtln
+import run_training
+
+TINY = dtln.DTLNConfig(units=16, encoder_size=32, lstm_layers=2)
+SEGMENT = 4096  # samples
+
+
+def test_fifty_steps_on_one_batch_lower_the_loss() -> None:
+    """The whole network from its MDCT start, with dropout while it trains and without when the loss is taken."""
+    keras.utils.set_random_seed(0)
+    noisy, clean = (np.stack(signals) for signals in zip(*(noisy_pair(8000, seed) for seed in range(4)), strict=True))
+    network = dtln.build_network(dtln.DTLNConfig(), seed=0)
+    dtln.initialise_mdct(network.dtln_layers)
+    dtln.compile_network(network, dtln.TrainingSettings(batch_size=4), steps=50)
+    before = network.test_on_batch(noisy, clean)
+    losses = [float(network.train_on_batch(noisy, clean)) for _ in range(50)]
+    after = network.test_on_batch(noisy, clean)
+    assert np.all(np.isfinite(losses))
+    assert after <= before - 3.0
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# run_training.py on pairs
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Arguments that name six training and two validation pairs of one short segment."""
+    folder = tmp_path_factory.mktemp("pairs")
+    train = write_pairs(folder / "train", [SEGMENT] * 6, seed=0)
+    validation = write_pairs(folder / "validation", [SEGMENT] * 2, seed=50)
+    flags = ("--train-noisy", "--train-clean", "--val-noisy", "--val-clean")
+    return [text for pair in zip(flags, map(str, (*train, *validation)), strict=True) for text in pair]
+
+
+def arguments(folders: list[str], run_dir: Path, *more: str) -> list[str]:
+    """Two epochs of three steps of the whole network on a quarter of a second."""
+    settings = ["--segment-seconds", str(SEGMENT / 16000), "--batch-size", "2", "--max-epochs", "2"]
+    return [*folders, "--run-name", "run", "--run-dir", str(run_dir), *settings, *more]
+
+
+def read_log(run_dir: Path) -> list[dict[str, float]]:
+    with open(run_dir / "training_run.log", newline="") as stream:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(stream)]
+
+
+def interrupt_after(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
+    """Makes training stop as Ctrl+C would, once the state after `epoch` is on disk."""
+    written = dtln.ResumeState.on_epoch_end
+
+    def write_and_stop(self, index: int, logs: dict[str, float] | None = None) -> None:
+        written(self, index, logs)
+        if index == epoch:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(dtln.ResumeState, "on_epoch_end", write_and_stop)
+
+
+SCHEDULES = {"plateau": [], "cosine": ["--schedule", "cosine", "--warmup-steps", "2", "--init", "mdct"]}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(folders: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The folder that a run of two epochs leaves, for each schedule."""
+    runs = {}
+    for schedule, flags in SCHEDULES.items():
+        runs[schedule] = tmp_path_factory.mktemp(schedule)
+        assert run_training.main(arguments(folders, runs[schedule], *flags)) == 0
+    return runs
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_run_leaves_log_and_best_weights(schedule: str, uninterrupted: dict[str, Path], folders: list[str]) -> None:
+    run_dir = uninterrupted[schedule]
+    log = read_log(run_dir)
+    assert [row["epoch"] for row in log] == [0, 1]
+    assert all(set(row) == {"epoch", "learning_rate", "loss", "val_loss"} for row in log)
+    assert log[0]["learning_rate"] > 0
+    assert (log[1]["learning_rate"] < 1e-5) == (schedule == "cosine")  # which ends at zero
+
+    network = dtln.load_network(run_dir / "run.h5")
+    network.compile(loss=dtln.NegativeSNR())
+    source = dtln.PairedFolders(folders[5], folders[7], SEGMENT)
+    loss = network.evaluate(dtln.ValidationBatches(source, 2, 42), verbose=0)
+    assert loss == pytest.approx(min(row["val_loss"] for row in log), abs=1e-4)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_a_resumed_run_equals_an_uninterrupted_one(
+    schedule: str,
+    uninterrupted: dict[str, Path],
+    folders: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    command = arguments(folders, tmp_path, *SCHEDULES[schedule])
+    with monkeypatch.context() as patch:
+        interrupt_after(patch, 0)
+        with pytest.raises(KeyboardInterrupt):
+            run_training.main(command)
+    assert len(read_log(tmp_path)) == 1
+    assert run_training.main([*command, "--resume"]) == 0
+
+    resumed, whole = read_log(tmp_path), read_log(uninterrupted[schedule])
+    assert [row["epoch"] for row in resumed] == [0, 1]
+    assert whole[0]["loss"] != pytest.approx(whole[1]["loss"], abs=1e-2)
+    for key in ("loss", "val_loss", "learning_rate"):
+        assert resumed[1][key] == pytest.approx(whole[1][key], rel=1e-4, abs=1e-4)
+
+
+def test_resuming_another_network_says_so(
+    uninterrupted: dict[str, Path], folders: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = uninterrupted["plateau"]
+    log = read_log(run_dir)
+    command = arguments(folders, run_dir, "--resume", "--norm-stft", "--max-epochs", "3")
+    assert run_training.main(command) == 1
+    assert "run_state.npz: holds" in (error := capfd.readouterr().err)
+    assert "Resume with the settings the run was started with" in error
+    assert read_log(run_dir) == log
+
+
+def test_resuming_an_ended_run_trains_no_further(
+    uninterrupted: dict[str, Path], folders: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = uninterrupted["plateau"]
+    weights = (run_dir / "run.h5").read_bytes()
+    assert run_training.main(arguments(folders, run_dir, "--resume")) == 0
+    assert "run has already ended after 2 epochs" in capfd.readouterr().out
+    assert (run_dir / "run.h5").read_bytes() == weights
+
+
+def test_nothing_to_resume_says_so(folders: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run_dir = tmp_path / "new"
+    assert run_training.main(arguments(folders, run_dir, "--resume")) == 1
+    assert "no state to resume from. Start the run without --resume first" in capfd.readouterr().err
+    assert not run_dir.exists()
+
+
+def test_batch_larger_than_the_data_is_an_error(
+    folders: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = tmp_path / "new"
+    assert run_training.main(arguments(folders, run_dir, "--batch-size", "7")) == 1
+    assert "a batch of 7 segments is larger than the data: 6 pairs" in capfd.readouterr().err
+    assert not run_dir.exists()
+
+
+def test_counts_are_printed_and_a_finished_run_takes_more_epochs(
+    folders: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    command = arguments(folders, tmp_path, "--max-epochs", "1")
+    assert run_training.main(command) == 0
+    output = capfd.readouterr().out
+    assert "training: 6 pairs, 0.00 h, 6 segments of 0.256 s" in output
+    assert "validation: 2 pairs, 0.00 h, 2 segments of 0.256 s" in output
+    assert run_training.main(arguments(folders, tmp_path, "--resume")) == 0
+    assert [row["epoch"] for row in read_log(tmp_path)] == [0, 1]
+
+
+@pytest.mark.parametrize("norm_stft", [False, True])
+def test_init_weights(
+    norm_stft: bool,
+    uninterrupted: dict[str, Path],
+    folders: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """A file of the same variant is taken whole, of the other one all that follows core 1."""
+    weights = uninterrupted["plateau"] / "run.h5"
+    started = []
+    monkeypatch.setattr(dtln, "train", lambda network, *args, **kwargs: started.append(network))
+    variant = ["--norm-stft"] if norm_stft else []
+    assert run_training.main(arguments(folders, tmp_path, "--init-weights", str(weights), *variant)) == 0
+    expected = "the layers after core 1 (the file is of the other variant" if norm_stft else "all layers"
+    assert f"{weights}: {expected}" in capfd.readouterr().out
+
+    source = dtln.load_network(weights).dtln_layers
+    target = started[0].dtln_layers
+    pairs = zip(target.after_core_1, source.after_core_1, strict=True)
+    assert all(np.array_equal(a, b) for t, s in pairs for a, b in zip(t.get_weights(), s.get_weights(), strict=True))
+    same_core_1 = np.array_equal(target.core_1.dense.get_weights()[0], source.core_1.dense.get_weights()[0])
+    assert same_core_1 == (not norm_stft)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The counters that end a run
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+class Silence:
+    """Segments of zeros: loss 0 and no gradient, so that no epoch is ever better than the first."""
+
+    summary = "silence"
+
+    def __len__(self) -> int:
+        return 2
+
+    def segment(self, index: int, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
+        return np.zeros(1024, np.float32), np.zeros(1024, np.float32)
+
+
+def train_on_silence(run_dir: Path, resume: bool = False) -> keras.callbacks.History:
+    settings = dtln.TrainingSettings(batch_size=2, max_epochs=20, plateau_patience=2, stop_patience=4)
+    network = dtln.build_network(TINY, seed=0)
+    dtln.compile_network(network, settings, steps=1)
+    network.run_eagerly = True  # a few steps of a tiny network: compiling the graph would take longer
+    return dtln.train(network, Silence(), Silence(), "run", settings, run_dir=run_dir, resume=resume)
+
+
+def test_counters_survive_resuming(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The rate is halved after two stale epochs and the run ends after four, however often it is interrupted."""
+    train_on_silence(tmp_path / "whole")
+    for epoch in (1, 3):
+        with monkeypatch.context() as patch:
+            interrupt_after(patch, epoch)
+            with pytest.raises(KeyboardInterrupt):
+                train_on_silence(tmp_path / "parts", resume=epoch > 1)
+    weights = (tmp_path / "parts" / "run.h5").stat().st_mtime_ns
+    train_on_silence(tmp_path / "parts", resume=True)
+
+    whole = read_log(tmp_path / "whole")
+    assert [row["learning_rate"] for row in whole] == pytest.approx([1e-3, 1e-3, 1e-3, 5e-4, 5e-4])
+    assert read_log(tmp_path / "parts") == whole
+    assert (tmp_path / "parts" / "run.h5").stat().st_mtime_ns == weights  # the first epoch stays the best
+
+    train_on_silence(tmp_path / "parts", resume=True)
+    assert "run has already ended after 5 epochs" in capfd.readouterr().out
+    assert read_log(tmp_path / "parts") == whole
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"schedule": "step"}, "unknown schedule 'step': expected one of plateau, cosine"),
+        ({"warmup_steps": 5}, "warm-up steps belong to the cosine schedule"),
+        ({"batch_size": 0}, "batch size 0, 200 epochs .* train nothing"),
+        ({"max_epochs": 0}, "0 epochs"),
+        ({"learning_rate": 0.0}, "learning rate 0.0"),
+    ],
+)
+def test_settings_that_do_not_work(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dtln.TrainingSettings(**settings)
+
+
+def test_segment_shorter_than_a_shift() -> None:
+    with pytest.raises(ValueError, match="segments of 0.007 s hold not one shift of 128 samples"):
+        dtln.segment_length(0.007)
+    assert dtln.segment_length(15.0) == 240000

@@ -1,0 +1,610 @@
+"""Training data: folders of pairs, mixing on the fly, and what `run_training.py` says about bad input."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from training_pairs import noisy_pair, speech_like, write_pairs
+
+import dtln_mixing
+import run_training
+from dtln_audio import AudioFileError
+from dtln_mixing import Mixer, Recordings
+from DTLN_model import MixedSegments, PairedFolders, ValidationBatches, batch_of, training_batches, wav_length
+
+SEGMENT = 1024  # samples
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Folders of pairs
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_segments_cover_every_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    noisy, clean = write_pairs(tmp_path, [3 * SEGMENT, 2 * SEGMENT + 100, 300])
+    source = PairedFolders(noisy, clean, SEGMENT)
+    assert source.segments == [
+        ("pair_0.wav", 0),
+        ("pair_0.wav", SEGMENT),
+        ("pair_0.wav", 2 * SEGMENT),
+        ("pair_1.wav", 0),
+        ("pair_1.wav", SEGMENT),
+        ("pair_1.wav", SEGMENT + 100),  # ends where the recording ends
+        ("pair_2.wav", 0),
+    ]
+    assert len(source) == 7
+    assert source.summary == "3 pairs, 0.00 h, 7 segments of 0.064 s, 1 shorter ones padded"
+
+    for index in range(len(source)):
+        name, start = source.segments[index]
+        for folder, segment in zip((noisy, clean), source.segment(index), strict=True):
+            whole, _ = soundfile.read(folder / name, dtype="float32")
+            expected = np.pad(whole, (0, max(0, SEGMENT - len(whole))))[start : start + SEGMENT]
+            assert segment.dtype == np.float32
+            np.testing.assert_array_equal(segment, expected)
+
+
+def test_sub_folders_and_upper_case_and_links(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for part in ("noisy", "clean"):
+        folder = tmp_path / part
+        (folder / "deep" / "er").mkdir(parents=True)
+        soundfile.write(folder / "deep" / "er" / "a.WAV", speech_like(SEGMENT), 16000)
+        soundfile.write(folder / "b.wav", speech_like(SEGMENT), 16000)
+        (folder / "notes.txt").write_text("no audio")
+        (folder / "._b.wav").write_text("what some systems leave beside a file")
+        (elsewhere / part).mkdir()
+        soundfile.write(elsewhere / part / "c.wav", speech_like(SEGMENT), 16000)
+        (folder / "linked").symlink_to(elsewhere / part)
+    source = PairedFolders(tmp_path / "noisy", tmp_path / "clean", SEGMENT)
+    assert list(source.lengths) == ["b.wav", "deep/er/a.WAV", "linked/c.wav"]
+
+
+def test_batches_cover_an_epoch_in_an_order_of_their_own(tmp_path: Path) -> None:
+    noisy, clean = write_pairs(tmp_path, [SEGMENT] * 5)
+    source = PairedFolders(noisy, clean, SEGMENT)
+    indices = {source.segment(i)[0].tobytes(): i for i in range(5)}
+
+    def order(first_epoch: int, batches: int) -> list[int]:
+        stream = training_batches(source, 2, seed=1, first_epoch=first_epoch)
+        return [indices[signal.tobytes()] for _ in range(batches) for signal in next(stream)[0]]
+
+    whole = order(0, 6)
+    assert all(len(set(whole[start : start + 4])) == 4 for start in (0, 4, 8))
+    assert whole[:4] != whole[4:8]
+    assert order(1, 4) == whole[4:]  # what resuming needs
+    seen = {index for epoch in range(8) for index in order(epoch, 2)}
+    assert seen == set(range(5))  # what is left over of one epoch takes its turn in another
+
+    validation = ValidationBatches(source, 2, seed=1)
+    assert [len(validation[i][0]) for i in range(len(validation))] == [2, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype"),
+    [
+        ("WAV", "PCM_U8"),
+        ("WAV", "PCM_16"),
+        ("WAV", "PCM_24"),
+        ("WAV", "PCM_32"),
+        ("WAV", "FLOAT"),
+        ("WAV", "DOUBLE"),
+        ("WAV", "ULAW"),
+        ("WAVEX", "PCM_16"),  # WAVE_FORMAT_EXTENSIBLE
+        ("WAVEX", "FLOAT"),
+        ("RF64", "PCM_16"),
+    ],
+)
+def test_wav_codings(container: str, subtype: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, speech_like(SEGMENT + 1), 16000, subtype=subtype, format=container)
+    assert wav_length(path, 16000) == SEGMENT + 1
+
+
+def test_adpcm_counts_samples_not_blocks(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, speech_like(SEGMENT), 16000, subtype="IMA_ADPCM")
+    assert wav_length(path, 16000) == len(soundfile.read(path)[0])
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    return name + len(content).to_bytes(4, "little") + content
+
+
+def with_chunks(wav: bytes, chunks: bytes) -> bytes:
+    """A wav with further chunks before its samples."""
+    data = wav.index(b"data")
+    body = wav[8:data] + chunks + wav[data:]
+    return b"RIFF" + len(body).to_bytes(4, "little") + body
+
+
+def streamed(wav: bytes) -> bytes:
+    """A wav as ffmpeg writes it into a pipe: the sizes are unknown."""
+    data = wav.index(b"data")
+    return wav[:4] + b"\xff" * 4 + wav[8 : data + 4] + b"\xff" * 4 + wav[data + 8 :]
+
+
+ODD_HEADERS: dict[str, Callable[[bytes], bytes]] = {
+    "LIST before the samples": lambda wav: with_chunks(wav, chunk(b"LIST", b"INFO" + chunk(b"INAM", b"name"))),
+    "LIST of odd size": lambda wav: with_chunks(wav, chunk(b"LIST", b"INFO" + chunk(b"INAM", b"abc")) + b"\0"),
+    "unknown chunk": lambda wav: with_chunks(wav, chunk(b"junk", b"abcd")),
+    "broken bext": lambda wav: with_chunks(wav, chunk(b"bext", b"abcd")),
+    "broken iXML": lambda wav: with_chunks(wav, chunk(b"iXML", b"<no>")),
+    "size of the file missing": lambda wav: wav[:4] + bytes(4) + wav[8:],
+    "stream": streamed,
+}
+
+
+@pytest.mark.parametrize("kind", ODD_HEADERS)
+def test_odd_but_readable_headers(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, speech_like(SEGMENT), 16000, subtype="PCM_16")
+    path.write_bytes(ODD_HEADERS[kind](path.read_bytes()))
+    assert wav_length(path, 16000) == SEGMENT
+
+
+def damage_nothing_there(noisy: Path, clean: Path) -> None:
+    for path in noisy.iterdir():
+        path.unlink()
+    noisy.rmdir()
+
+
+def damage_empty_folder(noisy: Path, clean: Path) -> None:
+    for path in noisy.iterdir():
+        path.unlink()
+
+
+def damage_flac_only(noisy: Path, clean: Path) -> None:
+    damage_empty_folder(noisy, clean)
+    soundfile.write(noisy / "pair_0.flac", speech_like(SEGMENT), 16000)
+
+
+def damage_not_a_wav(noisy: Path, clean: Path) -> None:
+    (noisy / "pair_1.wav").write_text("this is no audio, but it says so in its name " * 10)
+
+
+def damage_empty_file(noisy: Path, clean: Path) -> None:
+    (clean / "pair_1.wav").write_bytes(b"")
+
+
+def damage_flac_inside(noisy: Path, clean: Path) -> None:
+    soundfile.write(noisy / "pair_1.wav", speech_like(SEGMENT), 16000, format="FLAC")
+
+
+def damage_header(noisy: Path, clean: Path) -> None:
+    path = noisy / "pair_1.wav"
+    path.write_bytes(path.read_bytes()[:30])
+
+
+def damage_header_end(noisy: Path, clean: Path) -> None:
+    path = noisy / "pair_1.wav"
+    path.write_bytes(path.read_bytes()[:40])
+
+
+def damage_last_sample(noisy: Path, clean: Path) -> None:
+    path = clean / "pair_1.wav"
+    path.write_bytes(path.read_bytes()[:-2])
+
+
+def damage_most_samples(noisy: Path, clean: Path) -> None:
+    path = noisy / "pair_1.wav"
+    path.write_bytes(path.read_bytes()[:200])
+
+
+def damage_never_closed(noisy: Path, clean: Path) -> None:
+    path = noisy / "pair_1.wav"
+    wav = path.read_bytes()
+    size = wav.index(b"data") + 4
+    path.write_bytes(wav[:size] + bytes(4) + wav[size + 4 :])
+
+
+def damage_nan(noisy: Path, clean: Path) -> None:
+    signal = speech_like(SEGMENT)
+    signal[700] = np.nan
+    soundfile.write(noisy / "pair_1.wav", signal, 16000, subtype="FLOAT")
+
+
+def damage_inf(noisy: Path, clean: Path) -> None:
+    signal = speech_like(SEGMENT)
+    signal[[3, 700]] = np.inf
+    soundfile.write(clean / "pair_1.wav", signal, 16000, subtype="DOUBLE")
+
+
+def damage_link(noisy: Path, clean: Path) -> None:
+    (noisy / "pair_1.wav").unlink()
+    (noisy / "pair_1.wav").symlink_to("moved_away.wav")
+
+
+def damage_no_clean(noisy: Path, clean: Path) -> None:
+    (clean / "pair_1.wav").unlink()
+
+
+def damage_no_noisy(noisy: Path, clean: Path) -> None:
+    (noisy / "pair_0.wav").unlink()
+
+
+def damage_length(noisy: Path, clean: Path) -> None:
+    soundfile.write(clean / "pair_1.wav", speech_like(SEGMENT - 1), 16000)
+
+
+def damage_rate(noisy: Path, clean: Path) -> None:
+    soundfile.write(noisy / "pair_1.wav", speech_like(SEGMENT), 44100)
+
+
+def damage_channels(noisy: Path, clean: Path) -> None:
+    soundfile.write(noisy / "pair_1.wav", np.stack([speech_like(SEGMENT)] * 2, axis=1), 16000)
+
+
+def damage_no_samples(noisy: Path, clean: Path) -> None:
+    for folder in (noisy, clean):
+        soundfile.write(folder / "pair_1.wav", np.zeros(0), 16000)
+
+
+DAMAGES: dict[Callable[[Path, Path], None], str] = {
+    damage_nothing_there: r"noisy: expected a folder of audio files, found nothing\. Check the path",
+    damage_empty_folder: "noisy: holds no audio files",
+    damage_flac_only: "noisy: holds no wav files",
+    damage_not_a_wav: r"noisy.pair_1\.wav: cannot be read as audio \(Format not recognised\)",
+    damage_empty_file: r"clean.pair_1\.wav: is a file of 0 bytes",
+    damage_flac_inside: r"noisy.pair_1\.wav: is FLAC inside\. Expected a RIFF wav file; convert it",
+    damage_header: r"noisy.pair_1\.wav: cannot be read as audio",
+    damage_header_end: r"noisy.pair_1\.wav: cannot be read as audio",
+    damage_last_sample: r"clean.pair_1\.wav: is truncated: the header announces 2048 bytes of samples, 2046 are there",
+    damage_most_samples: r"noisy.pair_1\.wav: is truncated: the header announces 2048 bytes of samples, 156 are there",
+    damage_never_closed: r"noisy.pair_1\.wav: is truncated: the file was never closed",
+    damage_nan: r"noisy.pair_1\.wav: 1 samples are NaN or Inf\. Expected finite samples",
+    damage_inf: r"clean.pair_1\.wav: 2 samples are NaN or Inf\. Expected finite samples",
+    damage_link: r"noisy.pair_1\.wav: is a link to moved_away\.wav, which does not exist",
+    damage_no_clean: r"noisy.pair_1\.wav: has no partner in .*clean \(1 such files\)",
+    damage_no_noisy: r"clean.pair_0\.wav: has no partner in .*noisy \(1 such files\)",
+    damage_length: r"noisy.pair_1\.wav: has 1024 samples, its clean partner 1023\. Expected equal lengths",
+    damage_rate: r"noisy.pair_1\.wav: has a rate of 44100 Hz\. Expected 16000 Hz; resample it",
+    damage_channels: r"noisy.pair_1\.wav: has 2 channels\. Expected mono; down-mix it",
+    damage_no_samples: r"noisy.pair_1\.wav: holds no samples\. Expected speech; remove the pair",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__.removeprefix("damage_"))
+def test_bad_pairs_are_named_before_the_first_step(
+    damage: Callable[[Path, Path], None], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    noisy, clean = write_pairs(tmp_path, [SEGMENT, SEGMENT])
+    damage(noisy, clean)
+    with pytest.raises(AudioFileError, match=DAMAGES[damage]) as raised:
+        PairedFolders(noisy, clean, SEGMENT)
+
+    folders = ["--train-noisy", noisy, "--train-clean", clean, "--val-noisy", noisy, "--val-clean", clean]
+    command = [*map(str, folders), "--run-name", "run", "--run-dir", str(tmp_path / "run"), "--batch-size", "1"]
+    assert run_training.main(command) == 1
+    assert f"run_training.py: {raised.value}" in capfd.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_file_that_changes_after_the_check(tmp_path: Path) -> None:
+    noisy, clean = write_pairs(tmp_path, [SEGMENT])
+    source = PairedFolders(noisy, clean, SEGMENT)
+    soundfile.write(noisy / "pair_0.wav", np.full(SEGMENT, np.nan), 16000, subtype="FLOAT")
+    with pytest.raises(AudioFileError, match=r"pair_0\.wav: holds NaN or Inf from sample 0 on"):
+        source.segment(0)
+    (noisy / "pair_0.wav").write_bytes(b"gone")
+    with pytest.raises(AudioFileError, match=r"pair_0\.wav: cannot be read"):
+        source.segment(0)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Mixing
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def level_db(signal: np.ndarray) -> float:
+    return 10 * np.log10(np.mean(np.square(signal, dtype=np.float64)))
+
+
+def recordings(names: list[str], length: int = 20000, voice: bool = True, seed: int = 0) -> Recordings:
+    rng = np.random.default_rng(seed)
+    signals = [speech_like(length, seed + i) if voice else 0.1 * rng.standard_normal(length) for i in range(len(names))]
+    return Recordings(names, [np.round(s * 32767).astype(np.int16) for s in signals])
+
+
+def mixer(**settings: object) -> Mixer:
+    speech, noise = recordings(["s/a_0.wav", "s/b_0.wav"]), recordings(["n/hum.wav"], voice=False, seed=9)
+    return Mixer(**{"speech": speech, "noise": noise, "segment_length": 8000, **settings})
+
+
+@pytest.mark.parametrize("snr_db", [-5.0, 0.0, 12.5, 25.0])
+@pytest.mark.parametrize("level_dbfs", [-35.0, -20.0])
+def test_mixture_has_the_snr_and_level_asked_for(snr_db: float, level_dbfs: float) -> None:
+    speech, noise = speech_like(16000), np.random.default_rng(0).standard_normal(16000).astype(np.float32)
+    noisy, clean = dtln_mixing.mix(speech, noise, snr_db, level_dbfs)
+    assert noisy.dtype == clean.dtype == np.float32
+    assert level_db(clean) - level_db(noisy - clean) == pytest.approx(snr_db, abs=0.01)
+    assert level_db(noisy) == pytest.approx(level_dbfs, abs=0.01)
+    assert np.corrcoef(clean, speech)[0, 1] == pytest.approx(1.0, abs=1e-6)  # aligned, only scaled
+
+
+def test_peak_is_limited_and_the_snr_kept() -> None:
+    noise = np.random.default_rng(0).standard_normal(16000).astype(np.float32)
+    noisy, clean = dtln_mixing.mix(speech_like(16000), noise, 5.0, 0.0)
+    assert max(np.max(np.abs(noisy)), np.max(np.abs(clean))) == pytest.approx(dtln_mixing.PEAK_LIMIT, abs=1e-4)
+    assert level_db(clean) - level_db(noisy - clean) == pytest.approx(5.0, abs=0.01)
+
+
+def test_silent_parts_are_mixed_without_nan() -> None:
+    speech, noise, silence = speech_like(8000), speech_like(8000, seed=3), np.zeros(8000, np.float32)
+    noisy, clean = dtln_mixing.mix(speech, silence, 5.0, -25.0)
+    np.testing.assert_array_equal(noisy, clean)
+    assert level_db(noisy) == pytest.approx(-25.0, abs=0.01)
+    noisy, clean = dtln_mixing.mix(silence, noise, 5.0, -25.0)
+    assert not clean.any()
+    assert level_db(noisy) == pytest.approx(-25.0, abs=0.01)
+    noisy, clean = dtln_mixing.mix(silence, silence, 5.0, -25.0)
+    assert not noisy.any() and not clean.any()
+
+
+def test_draws_lie_in_the_ranges_and_repeat_for_a_seed() -> None:
+    source = mixer(snr_db=(-5.0, 25.0), level_dbfs=(-35.0, -15.0))
+    snrs, levels = [], []
+    for seed in range(60):
+        noisy, clean = source.draw(np.random.default_rng(seed))
+        assert noisy.shape == clean.shape == (8000,)
+        again = source.draw(np.random.default_rng(seed))
+        np.testing.assert_array_equal(noisy, again[0])
+        np.testing.assert_array_equal(clean, again[1])
+        snrs.append(level_db(clean) - level_db(noisy - clean))
+        levels.append(level_db(noisy))
+    assert min(snrs) >= -5.01 and max(snrs) <= 25.01 and np.ptp(snrs) > 20
+    assert min(levels) >= -35.01 and max(levels) <= -14.99 and np.ptp(levels) > 12
+
+
+def test_short_recordings_are_repeated_and_pauses_avoided() -> None:
+    ramp = Recordings(["a_0.wav"], [np.arange(1, 101, dtype=np.int16)])
+    crop = ramp.crop(np.random.default_rng(0), 250)
+    np.testing.assert_array_equal(crop * 32768, np.tile(np.arange(1, 101), 3)[:250])
+    half_silent = np.zeros(40000, np.int16)
+    half_silent[20000:] = 3000
+    crops = [Recordings(["a_0.wav"], [half_silent]).crop(np.random.default_rng(seed), 1000) for seed in range(50)]
+    assert all(crop.any() for crop in crops)
+    assert not Recordings(["a_0.wav"], [np.zeros(5000, np.int16)]).crop(np.random.default_rng(0), 1000).any()
+
+
+@pytest.mark.parametrize("name", dtln_mixing.AUGMENTATIONS)
+def test_each_augmentation_changes_segments(name: str) -> None:
+    plain, augmented = mixer(), mixer(augmentations=[name])
+    changed = 0
+    for seed in range(60):
+        before, _ = plain.draw(np.random.default_rng(seed))
+        noisy, clean = augmented.draw(np.random.default_rng(seed))
+        assert noisy.shape == clean.shape == (8000,) and noisy.dtype == clean.dtype == np.float32
+        assert np.all(np.isfinite(noisy)) and np.all(np.isfinite(clean))
+        assert np.max(np.abs(noisy)) <= 1.0
+        changed += not np.array_equal(noisy, before)
+    assert changed >= 1
+
+
+@functools.cache
+def shared_mixer() -> Mixer:
+    return mixer()
+
+
+def draw_of(speech: np.ndarray, noise: np.ndarray) -> dtln_mixing.Draw:
+    return dtln_mixing.Draw(speech=speech, noise=noise, snr_db=0.0, level_dbfs=-25.0, mixer=shared_mixer())
+
+
+@pytest.mark.parametrize("name", dtln_mixing.AUGMENTATIONS)
+def test_augmentations_take_silence(name: str) -> None:
+    for seed in range(30):
+        draw = draw_of(np.zeros(8000, np.float32), np.zeros(8000, np.float32))
+        dtln_mixing.AUGMENTATIONS[name](draw, np.random.default_rng(seed))
+        assert np.all(np.isfinite(draw.speech)) and np.all(np.isfinite(draw.noise))
+
+
+def test_augmentations_do_what_they_say() -> None:
+    speech, noise = speech_like(8000), np.random.default_rng(0).standard_normal(8000).astype(np.float32)
+    results = {name: [] for name in dtln_mixing.AUGMENTATIONS}
+    for name, augment in dtln_mixing.AUGMENTATIONS.items():
+        for seed in range(40):
+            draw = draw_of(speech.copy(), noise.copy())
+            augment(draw, np.random.default_rng(seed))
+            results[name].append(draw)
+    for draw in results["spectral_tilt"]:  # powers are kept
+        assert level_db(draw.speech) == pytest.approx(level_db(speech), abs=0.01)
+        assert level_db(draw.noise) == pytest.approx(level_db(noise), abs=0.01)
+    for name in ("second_noise", "babble", "coloured_noise"):  # the target is left alone
+        assert all(np.array_equal(draw.speech, speech) for draw in results[name])
+        assert 0 < sum(not np.array_equal(draw.noise, noise) for draw in results[name]) < 40
+    silenced = [draw.speech for draw in results["pauses"] if not np.array_equal(draw.speech, speech)]
+    assert silenced and all(np.array_equal(draw.noise, noise) for draw in results["pauses"])
+    for signal in silenced:  # one stretch is silent, the rest is as it was
+        assert np.array_equal(signal[signal != 0], speech[signal != 0])
+        assert signal[0] == 0 or signal[-1] == 0
+
+
+def test_bad_mixer_settings() -> None:
+    with pytest.raises(ValueError, match="unknown augmentation 'reverb': expected one of babble, coloured_noise"):
+        mixer(augmentations=["reverb"])
+    with pytest.raises(ValueError, match="SNR range 10.0 to 5.0 dB is empty"):
+        mixer(snr_db=(10.0, 5.0))
+    with pytest.raises(ValueError, match="level range -10.0 to -20.0 dB is empty"):
+        mixer(level_dbfs=(-10.0, -20.0))
+    with pytest.raises(ValueError, match="the mixer was given no noise recordings"):
+        mixer(noise=Recordings([], []))
+
+
+def test_split_keeps_speakers_apart() -> None:
+    names = [f"corpus/speaker{s:03d}_{u:02d}.wav" for s in range(200) for u in range(3)]
+    whole = Recordings([*names, *(f"corpus/big_{u}.wav" for u in range(100))], [np.ones(10, np.int16)] * 700)
+    training, validation = dtln_mixing.split_by_group(whole, 0.1)
+    assert set(training.names) | set(validation.names) == set(whole.names)
+    groups = [{dtln_mixing.speaker_of(name) for name in part.names} for part in (training, validation)]
+    assert not groups[0] & groups[1]
+    assert 0.05 < len(groups[1]) / 201 < 0.15
+    assert "corpus/big" in groups[0]  # a seventh of everything: never in validation
+
+    fewer = whole.select(set(names[:300]))
+    _, validation_of_fewer = dtln_mixing.split_by_group(fewer, 0.1)
+    assert set(validation_of_fewer.names) == set(validation.names) & set(fewer.names)  # adding changes nothing
+    with pytest.raises(ValueError, match="2 recordings of 1 speakers or kinds cannot be split"):
+        dtln_mixing.split_by_group(recordings(["a_0.wav", "a_1.wav"]), 0.1)
+
+
+def test_speaker_is_read_from_the_path() -> None:
+    assert dtln_mixing.speaker_of("corpus/spk0001_00.opus") == "corpus/spk0001"
+    assert dtln_mixing.speaker_of("a_b_c.wav") == "a_b"
+    assert dtln_mixing.speaker_of("hum.wav") == "hum"
+    assert dtln_mixing.speaker_of("with_underscore/hum.wav") == "with_underscore/hum"
+
+
+@pytest.mark.parametrize(("suffix", "container", "subtype"), [(".opus", "OGG", "OPUS"), (".flac", "FLAC", "PCM_16")])
+def test_recordings_of_other_formats(suffix: str, container: str, subtype: str, tmp_path: Path) -> None:
+    signal = speech_like(32000)
+    soundfile.write(tmp_path / f"a_0{suffix}", signal, 16000, format=container, subtype=subtype)
+    loaded = dtln_mixing.load_recordings(tmp_path)
+    assert loaded.names == [f"a_0{suffix}"]
+    assert loaded.signals[0].dtype == np.int16 and len(loaded.signals[0]) == 32000
+    assert np.corrcoef(loaded.signals[0], signal)[0, 1] > 0.95
+    assert loaded.hours == pytest.approx(2 / 3600)
+
+
+def test_stereo_of_another_rate(tmp_path: Path) -> None:
+    pytest.importorskip("soxr")
+    soundfile.write(tmp_path / "a_0.wav", np.stack([speech_like(44100)] * 2, axis=1), 44100)
+    assert len(dtln_mixing.load_recordings(tmp_path).signals[0]) == 16000
+
+
+def test_cache_is_used_again_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, cache = tmp_path / "speech", tmp_path / "cache"
+    folder.mkdir()
+    for index in range(3):
+        soundfile.write(folder / f"a_{index}.wav", speech_like(5000 + index, index), 16000)
+    decoded: list[Path] = []
+    read_audio = dtln_mixing.read_audio
+
+    def counting_read_audio(path: Path, *args: object, **kwargs: object) -> object:
+        decoded.append(path)
+        return read_audio(path, *args, **kwargs)
+
+    monkeypatch.setattr(dtln_mixing, "read_audio", counting_read_audio)
+    first = dtln_mixing.load_recordings(folder, cache)
+    assert len(decoded) == 3
+    second = dtln_mixing.load_recordings(folder, cache)
+    assert len(decoded) == 3
+    assert second.names == first.names
+    assert all(np.array_equal(a, b) for a, b in zip(first.signals, second.signals, strict=True))
+
+    soundfile.write(folder / "a_1.wav", speech_like(6000, 8), 16000)
+    third = dtln_mixing.load_recordings(folder, cache)
+    assert len(decoded) == 6
+    assert len(third.signals[1]) == 6000
+
+
+def test_recordings_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(AudioFileError, match="expected a folder of audio files, found nothing"):
+        dtln_mixing.load_recordings(tmp_path / "missing")
+    with pytest.raises(AudioFileError, match="holds no audio files"):
+        dtln_mixing.load_recordings(tmp_path)
+    soundfile.write(tmp_path / "a_0.wav", np.zeros(0), 16000)
+    with pytest.raises(AudioFileError, match=r"a_0\.wav: holds no samples; expected a recording"):
+        dtln_mixing.load_recordings(tmp_path)
+
+
+def test_mixed_segments() -> None:
+    source = MixedSegments(mixer(), 10)
+    assert len(source) == 10
+    assert "2 speech files" in source.summary and "10 segments of 0.5 s" in source.summary
+    noisy, clean = batch_of(source, range(4), [1, 0])
+    assert noisy.shape == clean.shape == (4, 8000)
+    np.testing.assert_array_equal(batch_of(source, [2], [1, 0])[0][0], noisy[2])  # whatever else is in the batch
+    assert not np.array_equal(batch_of(source, [2], [1, 1])[0][0], noisy[2])  # another epoch
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# run_training.py: arguments, and mixing on the fly
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+MIXED = ["--run-name", "r", "--speech", "s", "--noise", "n"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (MIXED[2:], "required: --run-name"),
+        (MIXED[:2], "give either --train-noisy"),
+        (MIXED[:4], "give either --train-noisy"),
+        ([*MIXED, "--val-noisy", "v"], "give either --train-noisy"),
+        ([*MIXED[:2], "--train-noisy", "a", "--train-clean", "b", "--val-noisy", "c"], "give either --train-noisy"),
+        ([*MIXED, "--resume", "--init-weights", "w.h5"], "--resume goes on with the run's own weights"),
+        ([*MIXED, "--snr-db", "9", "1"], "--snr-db 9 1 is an empty range"),
+        ([*MIXED, "--level-dbfs", "0", "-9"], "--level-dbfs 0 -9 is an empty range"),
+        ([*MIXED, "--validation-segments", "0"], "must be at least 1"),
+        ([*MIXED, "--schedule", "step"], "invalid choice: 'step'"),
+    ],
+)
+def test_arguments_that_do_not_fit(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run_training.main(arguments)
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_augmentations_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        run_training.main(["--list-augmentations"])
+    assert stopped.value.code == 0
+    listed = [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
+    assert listed == list(dtln_mixing.AUGMENTATIONS)
+
+
+@pytest.fixture(scope="module")
+def unmixed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Arguments that name a folder of speech and one of noise, with enough speakers to split."""
+    folder = tmp_path_factory.mktemp("unmixed")
+    for kind, count in (("speech", 40), ("noise", 30)):
+        (folder / kind).mkdir()
+        for index in range(count):
+            soundfile.write(
+                folder / kind / f"{kind}{index:02d}_0.wav", noisy_pair(2048, index)[kind == "speech"], 16000
+            )
+    return ["--speech", str(folder / "speech"), "--noise", str(folder / "noise")]
+
+
+def mixed_command(unmixed: list[str], run_dir: Path, *more: str) -> list[str]:
+    sizes = ["--segment-seconds", "0.064", "--batch-size", "2", "--max-epochs", "1", "--segments-per-epoch", "4"]
+    return [*unmixed, *sizes, "--validation-segments", "3", "--run-name", "r", "--run-dir", str(run_dir), *more]
+
+
+def test_training_on_mixtures_made_on_the_fly(
+    unmixed: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cache = tmp_path / "cache"
+    command = mixed_command(unmixed, tmp_path / "run", "--augment", "pauses", "babble", "--cache-dir", str(cache))
+    assert run_training.main(command) == 0
+    output = capfd.readouterr().out
+    assert "training: mixed from" in output and "4 segments of 0.064 s" in output
+    assert "validation: mixed from" in output and "3 segments of 0.064 s" in output
+    assert (tmp_path / "run" / "r.h5").is_file()
+    assert len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--augment", "reverb"], "unknown augmentation 'reverb': expected one of"),
+        (["--warmup-steps", "5"], "warm-up steps belong to the cosine schedule"),
+        (["--segment-seconds", "0.001"], "segments of 0.001 s hold not one shift"),
+        (["--batch-size", "5"], "a batch of 5 segments is larger than the data: mixed from"),
+        (["--batch-size", "0"], "batch size 0"),
+        (["--init-weights", "missing.h5"], "missing.h5: no such weights file"),
+    ],
+)
+def test_settings_that_do_not_fit(
+    more: list[str], message: str, unmixed: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_training.main(mixed_command(unmixed, tmp_path / "run", *more)) == 1
+    assert message in capfd.readouterr().err
+    assert not (tmp_path / "run").exists()
