@@ -825,7 +825,7 @@ def export_saved_model(network: DTLNNetwork, folder: str | Path) -> Path:
     module = tf.Module()
     module.block_shift = tf.Variable(config.block_shift, trainable=False)
     module.states = [tf.Variable(tf.zeros(config.states_shape), trainable=False) for _ in (1, 2)]
-    module.models = [model_1, model_2]
+    # the models themselves stay outside: a checkpoint that also followed them would hold every weight twice
     module.weights = [v.value for v in [*model_1.trainable_variables, *model_2.trainable_variables]]
 
     @tf.function(input_signature=[block_spec, *states_specs])
