@@ -1056,19 +1056,22 @@ def training_batches(
             yield batch_of(source, order[start : start + batch_size], [seed, epoch])
 
 
+VALIDATION_SEED = 0  # not the run's: runs with other seeds are compared on the same mixtures
+
+
 class ValidationBatches(keras.utils.PyDataset):
     """All segments of a source, always the same: batches (noisy (B, L), clean (B, L)), the last one smaller."""
 
-    def __init__(self, source: SegmentSource, batch_size: int, seed: int) -> None:
+    def __init__(self, source: SegmentSource, batch_size: int) -> None:
         super().__init__()
-        self.source, self.batch_size, self.seed = source, batch_size, seed
+        self.source, self.batch_size = source, batch_size
 
     def __len__(self) -> int:
         return -(-len(self.source) // self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         start = index * self.batch_size
-        return batch_of(self.source, range(start, min(start + self.batch_size, len(self.source))), [self.seed])
+        return batch_of(self.source, range(start, min(start + self.batch_size, len(self.source))), [VALIDATION_SEED])
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -1254,7 +1257,7 @@ def train(
     return model.fit(
         training_batches(training, settings.batch_size, settings.seed, state.next_epoch),
         steps_per_epoch=steps,
-        validation_data=ValidationBatches(validation, settings.batch_size, settings.seed),
+        validation_data=ValidationBatches(validation, settings.batch_size),
         initial_epoch=settings.max_epochs if state.stopped else state.next_epoch,
         epochs=settings.max_epochs,
         callbacks=[LearningRateLog(), *counting, keras.callbacks.TerminateOnNaN(), log, state],

@@ -15,7 +15,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-MIXED_VALIDATION_SEED = 0  # validation mixtures are the same for every run on the same folders
 VALIDATION_SPEECH_SHARE = 0.06
 VALIDATION_NOISE_SHARE = 0.1
 

@@ -81,7 +81,7 @@ def test_batches_cover_an_epoch_in_an_order_of_their_own(tmp_path: Path) -> None
     seen = {index for epoch in range(8) for index in order(epoch, 2)}
     assert seen == set(range(5))  # what is left over of one epoch takes its turn in another
 
-    validation = ValidationBatches(source, 2, seed=1)
+    validation = ValidationBatches(source, 2)
     assert [len(validation[i][0]) for i in range(len(validation))] == [2, 2, 1]
 
 
