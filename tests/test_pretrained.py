@@ -1,0 +1,61 @@
+"""The shipped weights and exports: that they belong together, and what they are worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from signals import batch_output, snr_db
+
+import DTLN_model as dtln
+import dtln_streaming as streaming
+from convert_weights_and_savedmodel import FORMATS
+from dtln_audio import find_audio_files, read_audio
+from dtln_metrics import si_sdr
+
+ROOT = Path(__file__).resolve().parents[1]
+PRETRAINED = ROOT / "pretrained_model"
+QUANTISED_SNR_DB = 25.0  # of the 8-bit pair against float
+SI_SDR_GAIN_DB = 3.0  # over these 16 pairs; the card has the means over all 64
+
+
+def shipped() -> list[Path]:
+    """The weights: model.h5, whose exports lie beside it, then those that normalise."""
+    return [PRETRAINED / "model.h5", *sorted(PRETRAINED.glob("DTLN_norm_*.h5"))]
+
+
+def test_both_variants_are_shipped():
+    assert [dtln.read_config(weights).norm_stft for weights in shipped()] == [False, True]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_exports_give_the_output_of_the_weights(kind):
+    noisy, _ = read_audio(find_audio_files(ROOT / "audio_samples" / "noisy")[0], sample_rate=16000, mono=True)
+    noisy = 0.5 * noisy[:48000] / np.max(np.abs(noisy[:48000]))
+    expected = batch_output(dtln.load_network(PRETRAINED / "model.h5"), noisy)
+    output = streaming.StreamingDenoiser(streaming.open_backend(kind, PRETRAINED)).denoise(noisy)
+    if kind == "tflite-quant":
+        assert snr_db(expected, output) > QUANTISED_SNR_DB, snr_db(expected, output)
+    else:
+        np.testing.assert_allclose(output, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("weights", shipped(), ids=lambda weights: weights.name)
+def test_weights_gain_si_sdr_on_unheard_speakers_and_noises(shared, weights):
+    network = dtln.load_network(weights)
+    gains = []
+    for noisy_file in find_audio_files(shared / "eval" / "noisy")[::4]:
+        noisy, clean = (
+            read_audio(shared / "eval" / side / noisy_file.name, mono=True)[0] for side in ("noisy", "clean")
+        )
+        gains.append(si_sdr(clean, batch_output(network, noisy)) - si_sdr(clean, noisy))
+    assert np.mean(gains) > SI_SDR_GAIN_DB
+
+
+def test_every_shipped_file_is_described():
+    card = (PRETRAINED / "README.md").read_text()
+    for weights in shipped():
+        assert weights.name in card
+    for source in ("speechocean762", "LibriSpeech", "LJ Speech", "ESC-50", "kitchen20", "moodist"):
+        assert source in card
