@@ -877,8 +877,7 @@ def load_network_from_saved_model(folder: str | Path) -> DTLNNetwork:
         stored.append((f"layer_{len(stored)}", arrays[:count]))
         arrays = arrays[count:]
     network = build_network(config_of(stored, int(loaded.block_shift.numpy()), folder))
-    for layer, (_, weights) in zip(network.dtln_layers.weighted, stored, strict=True):
-        layer.set_weights(weights)
+    _set_stored_layers(network.dtln_layers.weighted, stored, folder)
     return network
 
 
@@ -1135,11 +1134,9 @@ def compile_network(model: keras.Model, settings: TrainingSettings, steps: int) 
     rate: Any = settings.learning_rate
     if settings.schedule == "cosine":
         decay_steps = max(1, settings.max_epochs * steps - settings.warmup_steps)
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0, decay_steps, warmup_target=settings.learning_rate, warmup_steps=settings.warmup_steps
-        )
-        if not settings.warmup_steps:
-            rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, decay_steps)
+        warm_up = {"warmup_target": settings.learning_rate, "warmup_steps": settings.warmup_steps}
+        start, warm_up = (0.0, warm_up) if settings.warmup_steps else (settings.learning_rate, {})
+        rate = keras.optimizers.schedules.CosineDecay(start, decay_steps, **warm_up)
     model.compile(loss=NegativeSNR(), optimizer=keras.optimizers.Adam(rate, clipnorm=settings.clip_norm))
 
 

@@ -30,7 +30,7 @@ assert not {"tensorflow", "keras"} & set(sys.modules)
 print(backend.runtime)
 """
 
-# The live script's callback, fed by hand: there is no sound device in this environment.
+# The live script as far as it goes without a model and a sound device.
 LIVE = """
 import sys
 sys.modules["soundfile"] = None  # importing it would raise: a streaming device need not have it
@@ -38,8 +38,7 @@ import real_time_dtln_audio
 sys.exit(real_time_dtln_audio.main(["--list-devices"]))
 """
 
-# SNR of the published quantised pair's output against the published one, per runtime. Measured: 34.3 under
-# ai_edge_litert, see below for tflite_runtime.
+# SNR of the published quantised pair against its published output, per runtime; measured under ai_edge_litert: 34.3.
 PUBLISHED_QUANTISED_SNR_DB = {"ai_edge_litert": 30.0, "tflite_runtime": 30.0}
 
 
