@@ -266,7 +266,7 @@ class InstantLayerNormalization(layers.Layer):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(**{**kwargs, "dtype": "float32"})  # sums over features lose too much in half precision
         self.epsilon = EPSILON
 
     def build(self, input_shape: Sequence[int | None]) -> None:
@@ -279,6 +279,53 @@ class InstantLayerNormalization(layers.Layer):
         centred = inputs - mean
         variance = ops.mean(ops.square(centred), axis=-1, keepdims=True)  # (B, T, 1)
         return centred / ops.sqrt(variance + self.epsilon) * self.gamma + self.beta  # (B, T, C)
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# LSTM
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+@keras.saving.register_keras_serializable("DTLN")
+class PointwiseConv1D(layers.Conv1D):
+    """`keras.layers.Conv1D` with a kernel of one block and no bias: (B, T, C) -> (B, T, filters), in float32.
+
+    It carries the signal, which half precision would bury in noise: float32 whatever the policy. On PyTorch it is
+    written as the matrix product it is, several times faster there than the convolution.
+    """
+
+    def __init__(self, filters: int, kernel_size: int = 1, **kwargs: Any) -> None:
+        super().__init__(filters, kernel_size, **{**kwargs, "use_bias": False, "dtype": "float32"})
+
+    def call(self, inputs: Any) -> Any:
+        return ops.matmul(inputs, self.kernel[0]) if keras.backend.backend() == "torch" else super().call(inputs)
+
+
+@keras.saving.register_keras_serializable("DTLN")
+class SequenceLSTM(layers.LSTM):
+    """`keras.layers.LSTM` that runs PyTorch's LSTM operator on a CPU, too: sequences (B, T, C) -> (B, T, U).
+
+    Keras 3 calls that operator on CUDA alone and takes every other device through a Python loop over the blocks.
+    PyTorch's CPU operator (oneDNN) makes a training step several times faster. Same equations, same weights; other
+    back ends, masks and unrolled layers are left to Keras.
+    """
+
+    def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Any:
+        if keras.backend.backend() != "torch" or mask is not None or self.unroll or sequences.device.type != "cpu":
+            return super().inner_loop(sequences, initial_state, mask, training=training)
+        import torch
+
+        cell = self.cell
+        kernel, recurrent, bias = (
+            ops.convert_to_tensor(variable) for variable in (cell.kernel, cell.recurrent_kernel, cell.bias)
+        )
+        # both keep the gates in the order i, f, c, o; PyTorch's matrices are transposed and its bias comes in two
+        weights = [kernel.T.contiguous(), recurrent.T.contiguous(), bias, torch.zeros_like(bias)]
+        states = tuple(state.to(kernel.dtype)[None] for state in initial_state)  # 2 * (1, B, U)
+        outputs, hidden, carry = torch.lstm(
+            sequences.to(kernel.dtype), states, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True
+        )  # (B, T, U), (1, B, U), (1, B, U)
+        return outputs[:, -1], outputs, [hidden[0], carry[0]]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -306,7 +353,7 @@ class SeparationCore:
         self.lstms, self.dropouts = [], []
         for index in range(config.lstm_layers):
             self.lstms.append(
-                layers.LSTM(
+                SequenceLSTM(
                     config.units,
                     return_sequences=True,
                     stateful=stateful,
@@ -366,13 +413,13 @@ class DTLNLayers:
             InstantLayerNormalization(name=names("instant_layer_normalization")) if config.norm_stft else None
         )
         self.core_1 = SeparationCore(config, config.bins, seed=seed, **wiring)
-        self.encoder = layers.Conv1D(config.encoder_size, 1, use_bias=False, name=names("conv1d"))
+        self.encoder = PointwiseConv1D(config.encoder_size, name=names("conv1d"))
         self.norm_encoded = InstantLayerNormalization(name=names("instant_layer_normalization"))
         core_2_seed = None if seed is None else seed + config.lstm_layers
         self.core_2 = SeparationCore(config, config.encoder_size, seed=core_2_seed, **wiring)
-        self.decoder = layers.Conv1D(config.block_length, 1, use_bias=False, name=names("conv1d"))
+        self.decoder = PointwiseConv1D(config.block_length, name=names("conv1d"))
         self.magnitude = Magnitude(config.norm_stft, name="log_magnitude" if config.norm_stft else "magnitude")
-        self.mask_encoded = layers.Multiply(name="mask_encoded")
+        self.mask_encoded = layers.Multiply(dtype="float32", name="mask_encoded")
 
     @property
     def after_core_1(self) -> list[layers.Layer]:

@@ -17,6 +17,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -55,12 +56,16 @@ class Recordings:
         pairs = [(n, s) for n, s in zip(self.names, self.signals, strict=True) if n in names]
         return Recordings([n for n, _ in pairs], [s for _, s in pairs])
 
+    @cached_property
+    def _ends(self) -> np.ndarray:
+        return np.cumsum([len(signal) for signal in self.signals])
+
     def crop(self, rng: np.random.Generator, length: int) -> np.ndarray:
         """A random stretch of one random recording, float32 (length,); a short recording is repeated.
 
         Recordings are drawn in proportion to their duration. Pauses are drawn again, up to CROP_ATTEMPTS times.
         """
-        durations = np.cumsum([len(signal) for signal in self.signals])
+        durations = self._ends
         crop = np.zeros(length, np.float32)
         for _ in range(CROP_ATTEMPTS):
             signal = self.signals[int(np.searchsorted(durations, rng.integers(durations[-1]), side="right"))]
@@ -184,6 +189,42 @@ def spectral_tilt(draw: Draw, rng: np.random.Generator) -> None:
         setattr(draw, part, _scaled_to(tilted, mean_power(signal)))
 
 
+def equalisation(draw: Draw, rng: np.random.Generator) -> None:
+    """Equalises speech and noise, each with gains of -8 to 8 dB at six frequencies from 60 Hz to 8 kHz, powers kept.
+
+    Between the frequencies, which are equally spaced on a logarithmic scale, the gain in dB is interpolated linearly.
+    """
+    for part in ("speech", "noise"):
+        gains_db = rng.uniform(-8.0, 8.0, 6)
+        signal = getattr(draw, part)
+        points = np.linspace(np.log(60.0), np.log(SAMPLE_RATE / 2), 6)
+        equalised = _shape_spectrum(
+            signal, lambda f, g=gains_db, p=points: 10 ** (np.interp(np.log(np.maximum(f, 1.0)), p, g) / 20)
+        )
+        setattr(draw, part, _scaled_to(equalised, mean_power(signal)))
+
+
+SPEED_STEP = 1 / 40  # speeds are multiples of it: lengths before and after then share large factors, as FFTs like
+
+
+def speed_perturbation(draw: Draw, rng: np.random.Generator) -> None:
+    """Plays speech at 0.9 to 1.1 and noise at 0.7 to 1.4 times its speed, each in half of the segments.
+
+    Tempo and pitch change together, as in Ko et al., "Audio augmentation for speech recognition", Interspeech 2015.
+    """
+    length = len(draw.speech)
+    for part, slowest, fastest in (("speech", 36, 44), ("noise", 28, 56)):
+        speed = int(rng.integers(slowest, fastest + 1)) * SPEED_STEP
+        if rng.random() < 0.5:
+            crop = getattr(draw.mixer, part).crop(rng, round(length * speed))
+            setattr(draw, part, _resampled(crop, length))
+
+
+def _resampled(signal: np.ndarray, length: int) -> np.ndarray:
+    """The signal (L,) band-limited and resampled to (length,) by cutting or padding its spectrum."""
+    return (np.fft.irfft(np.fft.rfft(signal), length) * (length / len(signal))).astype(np.float32)
+
+
 def second_noise(draw: Draw, rng: np.random.Generator) -> None:
     """Adds a second noise recording, -10 to 10 dB relative to the first, in three of ten segments."""
     if rng.random() < 0.3:
@@ -217,7 +258,8 @@ def pauses(draw: Draw, rng: np.random.Generator) -> None:
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {
-    function.__name__: function for function in (spectral_tilt, second_noise, babble, coloured_noise, pauses)
+    function.__name__: function
+    for function in (speed_perturbation, equalisation, spectral_tilt, second_noise, babble, coloured_noise, pauses)
 }
 
 

@@ -73,6 +73,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     loop = parser.add_argument_group("loop")
     loop.add_argument("--segment-seconds", type=float, default=15.0, help="default: %(default)s")
     loop.add_argument("--batch-size", type=int, default=32, help="default: %(default)s")
+    loop.add_argument(
+        "--mixed-precision", action="store_true", help="cores in bfloat16 (signal and variables stay float32)"
+    )
     loop.add_argument("--learning-rate", type=float, default=1e-3, help="default: %(default)s")
     loop.add_argument("--max-epochs", type=int, default=200, help="default: %(default)s")
     loop.add_argument("--schedule", choices=("plateau", "cosine"), default="plateau", help="default: %(default)s")
@@ -120,6 +123,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         keras.utils.set_random_seed(args.seed)
+        if args.mixed_precision:
+            keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
         settings = dtln.TrainingSettings(
             batch_size=args.batch_size,
             learning_rate=args.learning_rate,

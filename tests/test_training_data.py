@@ -411,7 +411,7 @@ def test_augmentations_do_what_they_say() -> None:
             draw = draw_of(speech.copy(), noise.copy())
             augment(draw, np.random.default_rng(seed))
             results[name].append(draw)
-    for draw in results["spectral_tilt"]:  # powers are kept
+    for draw in results["spectral_tilt"] + results["equalisation"]:  # powers are kept
         assert level_db(draw.speech) == pytest.approx(level_db(speech), abs=0.01)
         assert level_db(draw.noise) == pytest.approx(level_db(noise), abs=0.01)
     for name in ("second_noise", "babble", "coloured_noise"):  # the target is left alone
@@ -422,6 +422,35 @@ def test_augmentations_do_what_they_say() -> None:
     for signal in silenced:  # one stretch is silent, the rest is as it was
         assert np.array_equal(signal[signal != 0], speech[signal != 0])
         assert signal[0] == 0 or signal[-1] == 0
+
+
+def test_speed_perturbation_moves_a_tone() -> None:
+    """A tone of 1 kHz comes out 0.9 to 1.1 times as high from speech, 0.7 to 1.4 times from noise, its level kept."""
+    tone = (8000 * np.sin(2 * np.pi * 1000 / 16000 * np.arange(64000))).astype(np.int16)
+    source = Mixer(Recordings(["a_0.wav"], [tone]), Recordings(["b_0.wav"], [tone]), 8000)
+    original = tone[:8000] / np.float32(32768)
+    found: dict[str, set[float]] = {"speech": set(), "noise": set()}
+    for seed in range(60):
+        draw = dtln_mixing.Draw(original.copy(), original.copy(), snr_db=0.0, level_dbfs=-25.0, mixer=source)
+        dtln_mixing.speed_perturbation(draw, np.random.default_rng(seed))
+        for part, frequencies in found.items():
+            signal = getattr(draw, part)
+            assert signal.shape == (8000,) and signal.dtype == np.float32
+            assert level_db(signal[500:-500]) == pytest.approx(level_db(original), abs=0.2)
+            frequencies.add(float(np.argmax(np.abs(np.fft.rfft(signal * np.hanning(8000)))) * 2))
+    assert min(found["speech"]) == pytest.approx(900, abs=3) and max(found["speech"]) == pytest.approx(1100, abs=3)
+    assert 700 - 3 <= min(found["noise"]) < 850 and 1250 < max(found["noise"]) <= 1400 + 3
+    assert 1000.0 in found["speech"] and 1000.0 in found["noise"]
+
+
+def test_equalisation_changes_bands_by_up_to_8_db() -> None:
+    white = np.random.default_rng(0).standard_normal(16000).astype(np.float32)
+    draw = draw_of(white.copy(), white.copy())
+    dtln_mixing.equalisation(draw, np.random.default_rng(1))
+    before, after = (np.abs(np.fft.rfft(signal)) for signal in (white, draw.noise))
+    gains_db = 20 * np.log10(after / before)
+    assert 3 < np.ptp(gains_db) <= 16
+    assert np.max(np.abs(np.diff(gains_db[100:]))) < 0.5  # smooth
 
 
 def test_bad_mixer_settings() -> None:
