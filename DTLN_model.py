@@ -24,12 +24,15 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notices are not ours to print
 
+import contextlib
 import itertools
 import json
 import math
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -244,12 +247,57 @@ def negative_snr(target: Any, estimate: Any) -> Any:
     return -10.0 / math.log(10.0) * (ops.log(power) - ops.log(error + EPSILON))  # (B,)
 
 
-@keras.saving.register_keras_serializable("DTLN")
-class NegativeSNR(keras.losses.Loss):
-    """`negative_snr` as a Keras loss: mean over the batch of (target, estimate), each (B, L)."""
+def negative_si_sdr(target: Any, estimate: Any) -> Any:
+    """Negative scale-invariant signal-to-distortion ratio in dB of signals (B, L): (B,).
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        return negative_snr(y_true, y_pred)
+    Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019, equation 4, means removed. It leaves the level of the
+    estimate free. Deviation: powers are floored at 1e-7 as in `negative_snr`, which keeps silent targets finite.
+    """
+    target = target - ops.mean(target, axis=-1, keepdims=True)
+    estimate = estimate - ops.mean(estimate, axis=-1, keepdims=True)
+    power = ops.mean(ops.square(target), axis=-1, keepdims=True) + EPSILON  # (B, 1)
+    scale = ops.mean(target * estimate, axis=-1, keepdims=True) / power
+    wanted = ops.mean(ops.square(scale * target), axis=-1)
+    distortion = ops.mean(ops.square(scale * target - estimate), axis=-1)
+    return -10.0 / math.log(10.0) * (ops.log(wanted + EPSILON) - ops.log(distortion + EPSILON))  # (B,)
+
+
+STFT_RESOLUTIONS = ((256, 64), (512, 128), (1024, 256))  # window length and shift in samples
+STFT_LOSS_WEIGHT = 5.0  # dB: a typical STFT loss of 1 then weighs a third of a typical SNR
+
+
+def multi_resolution_stft_loss(target: Any, estimate: Any) -> Any:
+    """Distance of STFT magnitudes of signals (B, L) at three resolutions, Hann windows: (B,), without unit.
+
+    Spectral convergence plus mean absolute difference of log magnitudes, averaged over the resolutions: Yamamoto, Song
+    & Kim, "Parallel WaveGAN", ICASSP 2020, equations 3 to 6. Deviation: both signals are divided by the RMS of the
+    target (at least -70 dBFS) and magnitudes are floored 60 dB below its mean, so that neither the level nor the noise
+    under digital silence decides.
+    """
+    rms = ops.sqrt(ops.mean(ops.square(target), axis=-1, keepdims=True) + EPSILON)  # (B, 1)
+    total = 0.0
+    for length, shift in STFT_RESOLUTIONS:
+        floor = 1e-3 * math.sqrt(3.0 / 8.0 * length)  # of a white signal at RMS 1: sqrt(sum of the squared window)
+        wanted, found = (
+            ops.sqrt(ops.square(real) + ops.square(imag) + floor**2)
+            for real, imag in (ops.stft(x / rms, length, shift, length, center=False) for x in (target, estimate))
+        )  # (B, T, F)
+        difference = ops.sqrt(ops.sum(ops.square(wanted - found), axis=(1, 2)) + EPSILON)
+        convergence = difference / ops.sqrt(ops.sum(ops.square(wanted), axis=(1, 2)))
+        total = total + convergence + ops.mean(ops.abs(ops.log(wanted) - ops.log(found)), axis=(1, 2))
+    return total / len(STFT_RESOLUTIONS)  # (B,)
+
+
+def negative_snr_and_stft(target: Any, estimate: Any) -> Any:
+    """`negative_snr` plus STFT_LOSS_WEIGHT times `multi_resolution_stft_loss` of signals (B, L): (B,)."""
+    return negative_snr(target, estimate) + STFT_LOSS_WEIGHT * multi_resolution_stft_loss(target, estimate)
+
+
+LOSSES: dict[str, Callable[[Any, Any], Any]] = {  # (target (B, L), estimate (B, L)) -> (B,)
+    "snr": negative_snr,
+    "si_sdr": negative_si_sdr,
+    "snr_stft": negative_snr_and_stft,
+}
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -1092,14 +1140,25 @@ def batch_of(source: SegmentSource, indices: Sequence[int], key: Sequence[int]) 
 
 
 def training_batches(
-    source: SegmentSource, batch_size: int, seed: int, first_epoch: int = 0
+    source: SegmentSource, batch_size: int, seed: int, first_epoch: int = 0, workers: int = 1
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Endless batches (noisy (B, L), clean (B, L)) in a new order each epoch. What is left over of an epoch after whole
-    batches takes its turn in other epochs. Every epoch depends on (seed, epoch) alone, so that a run can be resumed."""
-    for epoch in itertools.count(first_epoch):
-        order = np.random.default_rng([seed, epoch]).permutation(len(source))
-        for start in range(0, len(source) - batch_size + 1, batch_size):
-            yield batch_of(source, order[start : start + batch_size], [seed, epoch])
+    batches takes its turn in other epochs. Every epoch depends on (seed, epoch) alone, so that a run can be resumed.
+
+    workers: threads that make batches ahead, two for each; their number changes nothing about the batches. Threads,
+    because decoding, FFTs and sums leave the interpreter's lock.
+    """
+    pool, pending = ThreadPoolExecutor(workers), deque()
+    try:
+        for epoch in itertools.count(first_epoch):
+            order = np.random.default_rng([seed, epoch]).permutation(len(source))
+            for start in range(0, len(source) - batch_size + 1, batch_size):
+                indices = order[start : start + batch_size]
+                pending.append(pool.submit(batch_of, source, indices, [seed, epoch]))
+                if len(pending) > 2 * workers:
+                    yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 VALIDATION_SEED = 0  # not the run's: runs with other seeds are compared on the same mixtures
@@ -1131,6 +1190,9 @@ class TrainingSettings:
 
     schedule "plateau": the rate is halved after `plateau_patience` epochs without a better validation loss.
     schedule "cosine": linear warm-up over `warmup_steps`, then half a cosine down to zero at `max_epochs`.
+    loss: a name from LOSSES. ema: share of the moving average of the weights that a step keeps; 0 for no average,
+    otherwise validated and written are the averaged weights. workers: threads that make batches.
+    Raises ValueError for what cannot be trained with.
     """
 
     batch_size: int = 32
@@ -1142,14 +1204,23 @@ class TrainingSettings:
     plateau_patience: int = 3
     stop_patience: int = 10
     seed: int = 42
+    loss: str = "snr"
+    ema: float = 0.0
+    workers: int = 1
 
     def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise ValueError(f"unknown loss {self.loss!r}: expected one of {', '.join(LOSSES)}")
+        if not 0.0 <= self.ema < 1.0 or self.clip_norm <= 0:
+            raise ValueError(
+                f"moving average {self.ema} and clipping norm {self.clip_norm}: expected 0 <= average < 1, norm > 0"
+            )
         if self.schedule not in SCHEDULES:
             raise ValueError(f"unknown schedule {self.schedule!r}: expected one of {', '.join(SCHEDULES)}")
-        if self.batch_size < 1 or self.max_epochs < 1 or self.learning_rate <= 0:
+        if min(self.batch_size, self.max_epochs, self.workers) < 1 or self.learning_rate <= 0:
             raise ValueError(
-                f"batch size {self.batch_size}, {self.max_epochs} epochs and learning rate {self.learning_rate} train "
-                "nothing: expected at least 1 segment, 1 epoch and a rate above 0"
+                f"batch size {self.batch_size}, {self.max_epochs} epochs, {self.workers} workers and learning rate "
+                f"{self.learning_rate} train nothing: expected at least 1 segment, epoch and worker, and a rate above 0"
             )
         if self.schedule == "plateau" and self.warmup_steps:
             raise ValueError("warm-up steps belong to the cosine schedule: choose it, or leave them at 0")
@@ -1177,29 +1248,108 @@ def steps_per_epoch(source: SegmentSource, batch_size: int) -> int:
 
 
 def compile_network(model: keras.Model, settings: TrainingSettings, steps: int) -> None:
-    """Compiles with the paper's loss and Adam with gradient norm clipping. steps: per epoch, for the schedule."""
+    """Compiles with the loss and Adam with gradient norm clipping. steps: per epoch, for the schedule."""
     rate: Any = settings.learning_rate
     if settings.schedule == "cosine":
         decay_steps = max(1, settings.max_epochs * steps - settings.warmup_steps)
         warm_up = {"warmup_target": settings.learning_rate, "warmup_steps": settings.warmup_steps}
         start, warm_up = (0.0, warm_up) if settings.warmup_steps else (settings.learning_rate, {})
         rate = keras.optimizers.schedules.CosineDecay(start, decay_steps, **warm_up)
-    model.compile(loss=NegativeSNR(), optimizer=keras.optimizers.Adam(rate, clipnorm=settings.clip_norm))
+    average = {"use_ema": True, "ema_momentum": settings.ema} if settings.ema else {}
+    optimizer = keras.optimizers.Adam(rate, clipnorm=settings.clip_norm, **average)
+    model.compile(loss=LOSSES[settings.loss], optimizer=optimizer)
 
 
-class BestWeights(keras.callbacks.Callback):
-    """Writes the weights as `.h5` after every epoch whose validation loss is the best so far."""
+class Checkpoints(keras.callbacks.Callback):
+    """Writes `.h5` weights after every validation: to `last`, and to `best` if the loss is the lowest so far.
 
-    def __init__(self, path: Path) -> None:
+    At the end of the validation, not of the epoch: what was validated, the moving average if there is one, is still in
+    place.
+    """
+
+    def __init__(self, best: Path, last: Path) -> None:
         super().__init__()
-        self.path, self.best = path, math.inf
+        self.best_path, self.last_path, self.best = best, last, math.inf
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        loss = (logs or {})["val_loss"]
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
+        block_shift = getattr(getattr(self.model, "config", None), "block_shift", None)
+        layers_to_save = weighted_layers(self.model)
+        save_legacy_weights(layers_to_save, self.last_path, block_shift)
+        loss = (logs or {})["loss"]
         if loss < self.best:
             self.best = loss
-            block_shift = getattr(getattr(self.model, "config", None), "block_shift", None)
-            save_legacy_weights(weighted_layers(self.model), self.path, block_shift)
+            save_legacy_weights(layers_to_save, self.best_path, block_shift)
+
+
+class TensorBoardLog(keras.callbacks.Callback):
+    """Writes for TensorBoard: the epoch's figures, and every `every` epochs scores, sound and spectrograms of examples.
+
+    examples: (noisy, clean) segments, each (B, L), the same at every epoch. Scores are means over them (PESQ and STOI
+    where their packages are installed). Raises ModuleNotFoundError with the remedy where tensorboardX is missing.
+    """
+
+    def __init__(self, folder: Path, examples: tuple[np.ndarray, np.ndarray], every: int = 5) -> None:
+        super().__init__()
+        try:
+            from tensorboardX import SummaryWriter
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError("TensorBoard logs need tensorboardX: pip install tensorboardX") from error
+        self.writer = SummaryWriter(str(folder))
+        self.examples, self.every, self.epoch, self.input_written = examples, every, 0, False
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self.epoch = epoch
+
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
+        if (self.epoch + 1) % self.every:
+            return
+        noisy, clean = self.examples
+        self._write("denoised", self.model.predict_on_batch(noisy), clean)
+        if not self.input_written:
+            self._write("noisy", noisy, clean)
+            self._write("clean", clean, None)
+            self.input_written = True
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        for name, value in (logs or {}).items():
+            self.writer.add_scalar(name, value, epoch)
+        self.writer.flush()
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        self.writer.close()
+
+    def _write(self, kind: str, signals: np.ndarray, clean: np.ndarray | None) -> None:
+        for index, signal in enumerate(signals):
+            self.writer.add_audio(f"{kind}/{index}", np.clip(signal, -1.0, 1.0), self.epoch, SAMPLE_RATE)
+            self.writer.add_image(f"{kind}/{index}", spectrogram_image(signal), self.epoch, dataformats="HW")
+        if clean is not None:
+            for name, value in mean_scores(clean, signals).items():
+                self.writer.add_scalar(f"{name}/{kind}", value, self.epoch)
+
+
+def spectrogram_image(signal: np.ndarray) -> np.ndarray:
+    """Spectrogram of a signal (L,) as a picture, uint8 (F, T): low frequencies below, black at -90 dBFS, white at 0."""
+    padded = np.pad(signal, (0, max(0, BLOCK_LENGTH - len(signal))))
+    window = np.hanning(BLOCK_LENGTH)
+    blocks = np.lib.stride_tricks.sliding_window_view(padded, BLOCK_LENGTH)[::BLOCK_SHIFT] * window  # (T, N)
+    level_db = 20.0 * np.log10(np.abs(np.fft.rfft(blocks)) / (np.sum(window) / 2) + 1e-9)  # (T, F)
+    return np.clip((level_db / 90.0 + 1.0) * 255.0, 0, 255).astype(np.uint8).T[::-1]
+
+
+def mean_scores(clean: np.ndarray, estimates: np.ndarray) -> dict[str, float]:
+    """Means of the metrics of `dtln_metrics` over pairs (B, L); pairs for which they are not defined are left out."""
+    import dtln_metrics
+
+    try:
+        dtln_metrics.require_packages()
+        metric: Callable[..., dict[str, float]] = dtln_metrics.score
+    except ModuleNotFoundError:
+        metric = lambda clean, estimate: {"si_sdr_db": dtln_metrics.si_sdr(clean, estimate)}  # noqa: E731
+    scores = []
+    for pair in zip(clean, estimates, strict=True):
+        with contextlib.suppress(ValueError):
+            scores.append(metric(*pair))
+    return {name: float(np.mean([s[name] for s in scores])) for name in scores[0]} if scores else {}
 
 
 class LearningRateLog(keras.callbacks.Callback):
@@ -1271,19 +1421,21 @@ def train(
     *,
     run_dir: str | Path | None = None,
     resume: bool = False,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> keras.callbacks.History:
     """Trains a compiled model; returns the Keras history.
 
-    In `run_dir` (default `models_RUN`, as published): the best weights RUN.h5, the log training_RUN.log (CSV: epoch,
-    learning rate, losses in dB) and RUN_state.npz to resume from. Raises ValueError for a batch larger than the data
-    and FileNotFoundError where there is nothing to resume.
+    In `run_dir` (default `models_RUN`, as published): the best weights RUN.h5 and the last RUN_last.h5, the log
+    training_RUN.log (CSV: epoch, learning rate, losses in dB) and RUN_state.npz to resume from. `callbacks` see the
+    validated weights in `on_test_end`. Raises ValueError for a batch larger than the data and FileNotFoundError where
+    there is nothing to resume.
     """
     steps = steps_per_epoch(training, settings.batch_size)
     run_dir = Path(run_dir) if run_dir is not None else Path(f"models_{run_name}")
 
-    best = BestWeights(run_dir / f"{run_name}.h5")
+    checkpoints = Checkpoints(run_dir / f"{run_name}.h5", run_dir / f"{run_name}_last.h5")
     early = keras.callbacks.EarlyStopping(monitor="val_loss", patience=settings.stop_patience)
-    counting: list[keras.callbacks.Callback] = [best, early]
+    counting: list[keras.callbacks.Callback] = [checkpoints, early]
     if settings.schedule == "plateau":
         counting.append(
             keras.callbacks.ReduceLROnPlateau(
@@ -1297,14 +1449,16 @@ def train(
     print(f"training: {training.summary}\nvalidation: {validation.summary}", flush=True)
     if state.stopped or state.next_epoch >= settings.max_epochs:
         print(f"{run_name} has already ended after {state.next_epoch} epochs")
+    # swaps the average in when validation begins and out when it ends: the last one to see that end
+    average = [keras.callbacks.SwapEMAWeights()] if settings.ema else []
     log = keras.callbacks.CSVLogger(str(run_dir / f"training_{run_name}.log"), append=resume)
     return model.fit(
-        training_batches(training, settings.batch_size, settings.seed, state.next_epoch),
+        training_batches(training, settings.batch_size, settings.seed, state.next_epoch, settings.workers),
         steps_per_epoch=steps,
         validation_data=ValidationBatches(validation, settings.batch_size),
         initial_epoch=settings.max_epochs if state.stopped else state.next_epoch,
         epochs=settings.max_epochs,
-        callbacks=[LearningRateLog(), *counting, keras.callbacks.TerminateOnNaN(), log, state],
+        callbacks=[LearningRateLog(), *counting, keras.callbacks.TerminateOnNaN(), *callbacks, *average, log, state],
         shuffle=False,  # the generator does it
         verbose=1 if sys.stdout.isatty() else 2,
     )

@@ -4,25 +4,53 @@ Pairs on disk:      run_training.py --run-name RUN --train-noisy DIR --train-cle
 Mixed on the fly:   run_training.py --run-name RUN --speech DIR --noise DIR --segment-seconds 4 --batch-size 16
 
 The defaults are the paper's: batches of 32 segments of 15 s, Adam at 1e-3 with gradient norm clipping at 3, the rate
-halved after 3 epochs without improvement, stopped after 10. In models_RUN/ appear the best weights RUN.h5, the log
-training_RUN.log and the state from which --resume goes on. KERAS_BACKEND=torch or jax trains on another back end.
+halved after 3 epochs without improvement, stopped after 10. In models_RUN/ appear the best weights RUN.h5, the last
+ones RUN_last.h5, the log training_RUN.log, config.json from which the run can be repeated, and the state from which
+--resume goes on. KERAS_BACKEND=torch or jax trains on another back end.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 VALIDATION_SPEECH_SHARE = 0.06
 VALIDATION_NOISE_SHARE = 0.1
+NOT_STORED = ("run_name", "run_dir", "config", "resume")  # belong to one call, not to what is trained
+
+
+def stored_arguments(argv: Sequence[str] | None) -> dict[str, object]:
+    """The arguments in the file of --config, or in that of the run that --resume goes on with, if it has one."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in ("--config", "--run-dir", "--run-name"):
+        first.add_argument(name, type=Path)
+    first.add_argument("--resume", action="store_true")
+    known, _ = first.parse_known_args(argv)
+    path = known.config
+    if path is None and known.resume and known.run_name:
+        path = (known.run_dir or Path(f"models_{known.run_name}")) / "config.json"
+        path = path if path.is_file() else None
+    if path is None:
+        return {}
+    try:
+        arguments = json.loads(path.read_text())["arguments"]
+        return {name: value for name, value in arguments.items() if name not in NOT_STORED}
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"{path}: cannot be taken as settings ({error!r}). Expected the config.json of a run."
+        ) from error
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run-name", required=True, help="names the folder models_RUN and the files in it")
     parser.add_argument("--run-dir", type=Path, help="folder for weights, log and state (default: models_RUN)")
+    parser.add_argument(
+        "--config", type=Path, metavar="JSON", help="take the settings of another run's config.json; flags here win"
+    )
 
     pairs = parser.add_argument_group("pairs on disk (equally named wavs, 16 kHz mono)")
     for name, text in (
@@ -68,7 +96,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default="random",
         help="start of encoder and decoder (default: %(default)s)",
     )
-    network.add_argument("--resume", action="store_true", help="go on with the run of this name")
+    network.add_argument(
+        "--resume", action="store_true", help="go on with the run of this name and its settings; flags here win"
+    )
 
     loop = parser.add_argument_group("loop")
     loop.add_argument("--segment-seconds", type=float, default=15.0, help="default: %(default)s")
@@ -76,6 +106,21 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     loop.add_argument(
         "--mixed-precision", action="store_true", help="cores in bfloat16 (signal and variables stay float32)"
     )
+    loop.add_argument("--workers", type=int, default=1, help="threads that make batches (default: %(default)s)")
+    loop.add_argument(
+        "--loss",
+        default="snr",
+        metavar="NAME",
+        help="snr (the paper's), si_sdr, or snr_stft: SNR plus multi-resolution STFT (default: %(default)s)",
+    )
+    loop.add_argument(
+        "--ema",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="validate and keep a moving average of the weights of which a step keeps this share, 0.999 say",
+    )
+    loop.add_argument("--clip-norm", type=float, default=3.0, help="of the gradient (default: %(default)s)")
     loop.add_argument("--learning-rate", type=float, default=1e-3, help="default: %(default)s")
     loop.add_argument("--max-epochs", type=int, default=200, help="default: %(default)s")
     loop.add_argument("--schedule", choices=("plateau", "cosine"), default="plateau", help="default: %(default)s")
@@ -85,6 +130,19 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--seed", type=int, default=42, help="of order, mixtures, dropout and start (default: %(default)s)"
     )
 
+    board = parser.add_argument_group("TensorBoard (needs tensorboardX)")
+    board.add_argument("--tensorboard", type=Path, metavar="DIR", help="write curves, scores, sound and pictures here")
+    board.add_argument("--examples", type=int, default=4, help="validation segments shown (default: %(default)s)")
+    board.add_argument("--examples-every", type=int, default=5, help="in epochs (default: %(default)s)")
+
+    try:
+        stored = stored_arguments(argv)
+    except ValueError as error:
+        parser.error(str(error))
+    unknown = sorted(set(stored) - {action.dest for action in parser._actions})
+    if unknown:
+        parser.error(f"the stored settings name {', '.join(unknown)}, which no flag here is called")
+    parser.set_defaults(**stored)
     args = parser.parse_args(argv)
     paired = [args.train_noisy, args.train_clean, args.val_noisy, args.val_clean]
     unmixed = [args.speech, args.noise]
@@ -93,9 +151,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     for flag, (low, high) in (("--snr-db", args.snr_db), ("--level-dbfs", args.level_dbfs)):
         if low > high:
             parser.error(f"{flag} {low:g} {high:g} is an empty range: give the lower end first")
-    if min(args.segments_per_epoch, args.validation_segments) < 1:
-        parser.error("--segments-per-epoch and --validation-segments must be at least 1")
-    if args.resume and args.init_weights:
+    if min(args.segments_per_epoch, args.validation_segments, args.examples, args.examples_every) < 1:
+        parser.error("--segments-per-epoch, --validation-segments and the --examples flags must be at least 1")
+    if args.resume and str(args.init_weights) != str(stored.get("init_weights")):
         parser.error("--resume goes on with the run's own weights; --init-weights starts another one")
     return args
 
@@ -132,6 +190,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             schedule=args.schedule,
             warmup_steps=args.warmup_steps,
             stop_patience=args.stop_patience,
+            clip_norm=args.clip_norm,
+            loss=args.loss,
+            ema=args.ema,
+            workers=args.workers,
             seed=args.seed,
         )
         segment_length = dtln.segment_length(args.segment_seconds)
@@ -145,14 +207,54 @@ def main(argv: Sequence[str] | None = None) -> int:
         steps = dtln.steps_per_epoch(training, settings.batch_size)
         network = dtln.build_network(dtln.DTLNConfig(norm_stft=args.norm_stft), seed=args.seed)
         dtln.INITIALISATIONS[args.init](network.dtln_layers)
-        if args.init_weights:
+        if args.init_weights and not args.resume:
             print(f"starting from {args.init_weights}: {dtln.warm_start(network, args.init_weights)}")
         dtln.compile_network(network, settings, steps)
-        dtln.train(network, training, validation, args.run_name, settings, run_dir=args.run_dir, resume=args.resume)
-    except (ValueError, OSError) as error:
+        run_dir = args.run_dir or Path(f"models_{args.run_name}")
+        # when the first epoch begins: a run that cannot be resumed leaves what is there as it was
+        callbacks = [keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: write_config(run_dir, args))]
+        if args.tensorboard:
+            shown = range(min(args.examples, len(validation)))
+            examples = dtln.batch_of(validation, shown, [dtln.VALIDATION_SEED])
+            callbacks.append(dtln.TensorBoardLog(args.tensorboard / args.run_name, examples, args.examples_every))
+        dtln.train(
+            network,
+            training,
+            validation,
+            args.run_name,
+            settings,
+            run_dir=run_dir,
+            resume=args.resume,
+            callbacks=callbacks,
+        )
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         print(f"run_training.py: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def write_config(run_dir: Path, args: argparse.Namespace) -> None:
+    """Writes config.json, from which the run can be repeated: its arguments with absolute paths, and the versions."""
+    import platform
+
+    import keras
+    import numpy as np
+
+    from dtln_audio import complete_file
+
+    arguments = {
+        name: str(value.resolve()) if isinstance(value, Path) else value
+        for name, value in vars(args).items()
+        if name not in NOT_STORED and value is not None
+    }
+    versions = {
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        "backend": keras.backend.backend(),
+        "numpy": np.__version__,
+    }
+    with complete_file(run_dir / "config.json") as partial:
+        partial.write_text(json.dumps({"arguments": arguments, "versions": versions}, indent=2) + "\n")
 
 
 def mixed_sources(args: argparse.Namespace, segment_length: int, dtln, mixing) -> tuple:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_training_under_torch_without_tensorflow(tmp_path: Path) -> None:
-    packages = ["keras", "torch", "h5py", "soundfile", "wavinfo", "numpy", "pytest"]
+    packages = ["keras", "torch", "h5py", "soundfile", "wavinfo", "numpy", "pytest", "tensorboardX", "tensorboard"]
     python = make_environment(tmp_path / "environment", packages)
     # one thread: torch's threads wait for each other by spinning, which on a busy machine costs a hundredfold
     environment = {**os.environ, "KERAS_BACKEND": "torch", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

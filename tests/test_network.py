@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from signals import batch_output, random_network, snr_db, speech_like
 
+import dtln_metrics
 import DTLN_model as dtln
 from dtln_audio import BLOCK_SHIFT, OVERLAP_DELAY, pad_for_overlap, whole_blocks
 
@@ -52,6 +53,52 @@ def test_negative_snr_is_the_published_formula_and_finite_for_silence():
     np.testing.assert_allclose(found[:3], -10 * np.log10(np.mean(target**2, axis=-1)[:3] / error[:3]), rtol=1e-4)
     np.testing.assert_allclose(found[3], 10 * np.log10(error[3] / 1e-7), rtol=1e-4)
     np.testing.assert_allclose(dtln.negative_snr(target[3:], target[3:]), [0.0], atol=1e-4)
+
+
+def test_negative_si_sdr_is_that_of_the_metric_and_finite_for_silence():
+    rng = np.random.default_rng(0)
+    target = rng.standard_normal((3, 4000)).astype(np.float32) * np.array([[0.1], [0.3], [0.0]], np.float32)
+    estimate = (2 * target + 0.05 * rng.standard_normal((3, 4000)) + 0.01).astype(np.float32)
+    found = keras.ops.convert_to_numpy(dtln.negative_si_sdr(target, estimate))
+    for index in range(2):
+        assert found[index] == pytest.approx(-dtln_metrics.si_sdr(target[index], estimate[index]), abs=0.01)
+    assert np.isfinite(found[2])
+
+
+def test_stft_loss_sees_magnitudes_alone_and_grows_with_their_distance():
+    target = speech_like(16000)[None]
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal((1, 16000)).astype(np.float32) * np.std(target)
+    losses = [float(dtln.multi_resolution_stft_loss(target, target + g * noise)[0]) for g in (0.0, 0.03, 0.1, 0.3, 1.0)]
+    assert losses[0] < 1e-3 and all(a < b for a, b in zip(losses, losses[1:], strict=False))
+    assert float(dtln.multi_resolution_stft_loss(target, -target)[0]) < 1e-3  # the phase does not count
+    louder = dtln.multi_resolution_stft_loss(10 * target, 10 * (target + 0.3 * noise))
+    assert float(louder[0]) == pytest.approx(losses[3], rel=1e-3)  # nor the level
+    silent = np.zeros((1, 16000), np.float32)
+    assert np.isfinite(float(dtln.multi_resolution_stft_loss(silent, noise)[0]))
+    total = float(dtln.LOSSES["snr_stft"](target, target + 0.3 * noise)[0])
+    snr = float(dtln.negative_snr(target, target + 0.3 * noise)[0])
+    assert total == pytest.approx(snr + 5.0 * losses[3], rel=1e-4)
+
+
+def test_stft_loss_is_the_published_formula():
+    """One resolution at a time, restated with SciPy, for a signal of RMS 1 that is well above the floor."""
+    from scipy.signal import stft
+
+    rng = np.random.default_rng(1)
+    target, estimate = rng.standard_normal((2, 8000)).astype(np.float32)
+    target /= np.sqrt(np.mean(target**2))
+    expected = 0.0
+    for length, shift in dtln.STFT_RESOLUTIONS:
+        wanted, found = (
+            np.abs(stft(x, window="hann", nperseg=length, noverlap=length - shift, boundary=None, padded=False)[2])
+            for x in (target, estimate)
+        )
+        expected += np.linalg.norm(wanted - found) / np.linalg.norm(wanted)
+        expected += np.mean(np.abs(np.log(wanted) - np.log(found)))
+    assert float(dtln.multi_resolution_stft_loss(target[None], estimate[None])[0]) == pytest.approx(
+        expected / 3, rel=1e-3
+    )
 
 
 def test_instant_layer_normalisation_looks_at_one_block_only():

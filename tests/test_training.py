@@ -6,13 +6,17 @@ Runs on every back end of Keras; nothing here needs TensorFlow.
 from __future__ import annotations
 
 import csv
+import io
+import json
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import soundfile
 from training_pairs import noisy_pair, write_pairs
 
+import dtln_metrics
 import DTLN_model as dtln
 import run_training
 
@@ -112,7 +116,11 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
     monkeypatch.setattr(dtln.ResumeState, "on_epoch_end", write_and_stop)
 
 
-SCHEDULES = {"plateau": [], "cosine": ["--schedule", "cosine", "--warmup-steps", "2", "--init", "mdct"]}
+SCHEDULES = {
+    "plateau": [],
+    "cosine": ["--schedule", "cosine", "--warmup-steps", "2", "--init", "mdct"],
+    "average": ["--ema", "0.7", "--loss", "snr_stft", "--workers", "2"],
+}
 
 
 @pytest.fixture(scope="module")
@@ -134,11 +142,13 @@ def test_a_run_leaves_log_and_best_weights(schedule: str, uninterrupted: dict[st
     assert log[0]["learning_rate"] > 0
     assert (log[1]["learning_rate"] < 1e-5) == (schedule == "cosine")  # which ends at zero
 
-    network = dtln.load_network(run_dir / "run.h5")
-    network.compile(loss=dtln.NegativeSNR())
     source = dtln.PairedFolders(folders[5], folders[7], SEGMENT)
-    loss = network.evaluate(dtln.ValidationBatches(source, 2), verbose=0)
-    assert loss == pytest.approx(min(row["val_loss"] for row in log), abs=1e-4)
+    losses = [row["val_loss"] for row in log]
+    for name, expected in (("run.h5", min(losses)), ("run_last.h5", losses[-1])):
+        network = dtln.load_network(run_dir / name)
+        network.compile(loss=dtln.LOSSES["snr_stft" if schedule == "average" else "snr"])
+        loss = network.evaluate(dtln.ValidationBatches(source, 2), verbose=0)
+        assert loss == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -162,6 +172,76 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert whole[0]["loss"] != pytest.approx(whole[1]["loss"], abs=1e-2)
     for key in ("loss", "val_loss", "learning_rate"):
         assert resumed[1][key] == pytest.approx(whole[1][key], rel=1e-4, abs=1e-4)
+
+
+def test_weights_written_are_the_moving_average(uninterrupted: dict[str, Path]) -> None:
+    """Of six steps that each keep 0.7 of the average: not the weights the next step goes on from."""
+    run_dir = uninterrupted["average"]
+    written = [w for layer in dtln.load_network(run_dir / "run_last.h5").layers for w in layer.get_weights()]
+    with np.load(run_dir / "run_state.npz") as state:
+        variables = [state[f"v{index}"] for index in range(len(state.files) - 1)]
+    trained = [v for v in variables if v.shape == written[0].shape]  # raw weights, two moments, average
+    assert any(np.array_equal(written[0], v) for v in trained[1:])
+    assert not np.allclose(written[0], trained[0], atol=1e-5)
+
+
+def test_a_run_is_repeated_from_its_config(
+    uninterrupted: dict[str, Path], folders: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    config = uninterrupted["cosine"] / "config.json"
+    stored = json.loads(config.read_text())
+    assert stored["arguments"]["schedule"] == "cosine" and stored["versions"]["keras"] == keras.__version__
+    command = ["--config", str(config), "--run-name", "run", "--run-dir"]
+    assert run_training.main([*command, str(tmp_path / "again")]) == 0
+    for repeated, original in zip(read_log(tmp_path / "again"), read_log(uninterrupted["cosine"]), strict=True):
+        assert repeated == pytest.approx(original, rel=1e-4, abs=1e-4)
+
+    assert run_training.main([*command, str(tmp_path / "shorter"), "--max-epochs", "1"]) == 0  # flags win
+    assert len(read_log(tmp_path / "shorter")) == 1
+    assert run_training.main(["--run-name", "run", "--run-dir", str(tmp_path / "shorter"), "--resume"]) == 0
+    assert "run has already ended after 1 epochs" in capfd.readouterr().out
+
+    for content, message in (
+        ("no json", "bad.json: cannot be taken as settings"),
+        ('{"arguments": {"colour": "red"}}', "the stored settings name colour, which no flag here is called"),
+    ):
+        (tmp_path / "bad.json").write_text(content)
+        with pytest.raises(SystemExit):
+            run_training.main(["--config", str(tmp_path / "bad.json"), "--run-name", "run"])
+        assert message in capfd.readouterr().err
+
+
+def test_tensorboard_shows_figures_sound_and_pictures(folders: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX", reason="tensorboardX is not installed")
+    accumulator = pytest.importorskip(
+        "tensorboard.backend.event_processing.event_accumulator", reason="tensorboard is not installed"
+    )
+    flags = ["--tensorboard", str(tmp_path / "board"), "--examples", "1", "--examples-every", "2"]
+    assert run_training.main(arguments(folders, tmp_path / "run", *flags)) == 0
+    events = accumulator.EventAccumulator(str(tmp_path / "board" / "run"))
+    events.Reload()
+    log = read_log(tmp_path / "run")
+    for name in ("loss", "val_loss", "learning_rate"):
+        written = [(event.step, event.value) for event in events.Scalars(name)]
+        assert written == [(index, pytest.approx(row[name], rel=1e-5)) for index, row in enumerate(log)]
+    assert {f"{kind}/0" for kind in ("noisy", "denoised", "clean")} == set(events.Tags()["images"])
+    assert set(events.Tags()["audio"]) == set(events.Tags()["images"])
+    source = dtln.PairedFolders(folders[5], folders[7], SEGMENT)
+    noisy, clean = source.segment(0)
+    assert events.Scalars("si_sdr_db/noisy")[0].value == pytest.approx(dtln_metrics.si_sdr(clean, noisy), abs=1e-3)
+    assert [event.step for event in events.Scalars("si_sdr_db/denoised")] == [1]
+    (sound,) = events.Audio("noisy/0")
+    samples, rate = soundfile.read(io.BytesIO(sound.encoded_audio_string))
+    assert rate == 16000
+    np.testing.assert_allclose(samples, noisy, atol=1e-4)
+
+
+def test_spectrogram_image_shows_a_tone_where_it_is() -> None:
+    tone = np.sin(2 * np.pi * 2000 / 16000 * np.arange(8192))
+    image = dtln.spectrogram_image(tone.astype(np.float32))
+    assert image.shape == (257, 61) and image.dtype == np.uint8
+    assert np.all(np.argmax(image, axis=0) == 256 - 64)  # 2 kHz is bin 64, counted from below
+    assert np.all(image[256 - 64] >= 254) and np.all(image[256 - 128] < 60)
 
 
 def test_resuming_another_network_says_so(
@@ -293,7 +373,11 @@ def test_counters_survive_resuming(
     [
         ({"schedule": "step"}, "unknown schedule 'step': expected one of plateau, cosine"),
         ({"warmup_steps": 5}, "warm-up steps belong to the cosine schedule"),
-        ({"batch_size": 0}, "batch size 0, 200 epochs .* train nothing"),
+        ({"batch_size": 0}, "batch size 0, 200 epochs, .* train nothing"),
+        ({"workers": 0}, "0 workers"),
+        ({"loss": "mse"}, "unknown loss 'mse': expected one of snr, si_sdr, snr_stft"),
+        ({"ema": 1.0}, "moving average 1.0 and clipping norm 3.0: expected 0 <= average < 1"),
+        ({"clip_norm": 0.0}, "clipping norm 0.0"),
         ({"max_epochs": 0}, "0 epochs"),
         ({"learning_rate": 0.0}, "learning rate 0.0"),
     ],

@@ -70,14 +70,15 @@ def test_batches_cover_an_epoch_in_an_order_of_their_own(tmp_path: Path) -> None
     source = PairedFolders(noisy, clean, SEGMENT)
     indices = {source.segment(i)[0].tobytes(): i for i in range(5)}
 
-    def order(first_epoch: int, batches: int) -> list[int]:
-        stream = training_batches(source, 2, seed=1, first_epoch=first_epoch)
+    def order(first_epoch: int, batches: int, workers: int = 1) -> list[int]:
+        stream = training_batches(source, 2, seed=1, first_epoch=first_epoch, workers=workers)
         return [indices[signal.tobytes()] for _ in range(batches) for signal in next(stream)[0]]
 
     whole = order(0, 6)
     assert all(len(set(whole[start : start + 4])) == 4 for start in (0, 4, 8))
     assert whole[:4] != whole[4:8]
     assert order(1, 4) == whole[4:]  # what resuming needs
+    assert order(0, 6, workers=3) == whole
     seen = {index for epoch in range(8) for index in order(epoch, 2)}
     assert seen == set(range(5))  # what is left over of one epoch takes its turn in another
 
