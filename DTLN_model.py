@@ -1140,20 +1140,27 @@ def batch_of(source: SegmentSource, indices: Sequence[int], key: Sequence[int]) 
 
 
 def training_batches(
-    source: SegmentSource, batch_size: int, seed: int, first_epoch: int = 0, workers: int = 1
+    source: SegmentSource,
+    batch_size: int,
+    seed: int,
+    first_epoch: int = 0,
+    workers: int = 1,
+    process: int = 0,
+    processes: int = 1,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Endless batches (noisy (B, L), clean (B, L)) in a new order each epoch. What is left over of an epoch after whole
     batches takes its turn in other epochs. Every epoch depends on (seed, epoch) alone, so that a run can be resumed.
 
     workers: threads that make batches ahead, two for each; their number changes nothing about the batches. Threads,
-    because decoding, FFTs and sums leave the interpreter's lock.
+    because decoding, FFTs and sums leave the interpreter's lock. process, processes: this one's share of each batch.
     """
+    share = slice(process * batch_size // processes, (process + 1) * batch_size // processes)
     pool, pending = ThreadPoolExecutor(workers), deque()
     try:
         for epoch in itertools.count(first_epoch):
             order = np.random.default_rng([seed, epoch]).permutation(len(source))
             for start in range(0, len(source) - batch_size + 1, batch_size):
-                indices = order[start : start + batch_size]
+                indices = order[start : start + batch_size][share]
                 pending.append(pool.submit(batch_of, source, indices, [seed, epoch]))
                 if len(pending) > 2 * workers:
                     yield pending.popleft().result()
@@ -1165,18 +1172,24 @@ VALIDATION_SEED = 0  # not the run's: runs with other seeds are compared on the 
 
 
 class ValidationBatches(keras.utils.PyDataset):
-    """All segments of a source, always the same: batches (noisy (B, L), clean (B, L)), the last one smaller."""
+    """All segments of a source, always the same: batches (noisy (B, L), clean (B, L)), the last one smaller.
 
-    def __init__(self, source: SegmentSource, batch_size: int) -> None:
+    process, processes: this one's share of each batch; equal shares where `processes` divides batch size and segments.
+    """
+
+    def __init__(self, source: SegmentSource, batch_size: int, process: int = 0, processes: int = 1) -> None:
         super().__init__()
         self.source, self.batch_size = source, batch_size
+        self.process, self.processes = process, processes
 
     def __len__(self) -> int:
         return -(-len(self.source) // self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         start = index * self.batch_size
-        return batch_of(self.source, range(start, min(start + self.batch_size, len(self.source))), [VALIDATION_SEED])
+        batch = range(start, min(start + self.batch_size, len(self.source)))
+        share = batch[self.process * len(batch) // self.processes : (self.process + 1) * len(batch) // self.processes]
+        return batch_of(self.source, share, [VALIDATION_SEED])
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -1192,6 +1205,7 @@ class TrainingSettings:
     schedule "cosine": linear warm-up over `warmup_steps`, then half a cosine down to zero at `max_epochs`.
     loss: a name from LOSSES. ema: share of the moving average of the weights that a step keeps; 0 for no average,
     otherwise validated and written are the averaged weights. workers: threads that make batches.
+    process, processes: which of how many processes this is; each makes its share of every batch, the first one writes.
     Raises ValueError for what cannot be trained with.
     """
 
@@ -1207,6 +1221,8 @@ class TrainingSettings:
     loss: str = "snr"
     ema: float = 0.0
     workers: int = 1
+    process: int = 0
+    processes: int = 1
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
@@ -1227,6 +1243,39 @@ class TrainingSettings:
 
 
 SCHEDULES = ("plateau", "cosine")
+
+
+def distribute(coordinator: str | None = None, process: int = 0, processes: int = 1) -> None:
+    """Spreads every batch from now on over all devices of this host, and of `processes` hosts.
+
+    Through `keras.distribution.DataParallel`, the one engine of Keras 3 that serves several hosts as well; it works on
+    JAX alone. coordinator: host:port of the first process. To be called before anything else touches the devices.
+    Raises ValueError on another back end.
+    """
+    if keras.backend.backend() != "jax":
+        raise ValueError(
+            f"several devices are served by keras.distribution, which needs JAX; this is {keras.backend.backend()}. "
+            "Set KERAS_BACKEND=jax"
+        )
+    if processes > 1:
+        keras.distribution.initialize(coordinator, num_processes=processes, process_id=process)
+    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+
+
+def check_shares(settings: TrainingSettings, validation: SegmentSource) -> None:
+    """Raises ValueError where batches cannot be shared equally among all devices of all processes."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return
+    devices = int(np.prod(distribution.device_mesh.shape))
+    for count, name in (
+        (settings.batch_size, "the batch size"),
+        (len(validation), "the number of validation segments"),
+    ):
+        if count % devices:
+            raise ValueError(
+                f"{name}, {count}, cannot be shared among {devices} devices. Choose a multiple of {devices}"
+            )
 
 
 def segment_length(seconds: float, block_shift: int = BLOCK_SHIFT, sample_rate: int = SAMPLE_RATE) -> int:
@@ -1269,26 +1318,26 @@ class Checkpoints(keras.callbacks.Callback):
 
     def __init__(self, best: Path, last: Path) -> None:
         super().__init__()
-        self.best_path, self.last_path, self.best = best, last, math.inf
+        self.best_path, self.last_path, self.best, self.writes = best, last, math.inf, True
 
     def on_test_end(self, logs: dict[str, float] | None = None) -> None:
-        block_shift = getattr(getattr(self.model, "config", None), "block_shift", None)
-        layers_to_save = weighted_layers(self.model)
-        save_legacy_weights(layers_to_save, self.last_path, block_shift)
         loss = (logs or {})["loss"]
-        if loss < self.best:
-            self.best = loss
-            save_legacy_weights(layers_to_save, self.best_path, block_shift)
+        paths = [self.last_path, self.best_path] if loss < self.best else [self.last_path]
+        self.best = min(loss, self.best)
+        block_shift = getattr(getattr(self.model, "config", None), "block_shift", None)
+        for path in paths if self.writes else []:
+            save_legacy_weights(weighted_layers(self.model), path, block_shift)
 
 
 class TensorBoardLog(keras.callbacks.Callback):
     """Writes for TensorBoard: the epoch's figures, and every `every` epochs scores, sound and spectrograms of examples.
 
-    examples: (noisy, clean) segments, each (B, L), the same at every epoch. Scores are means over them (PESQ and STOI
-    where their packages are installed). Raises ModuleNotFoundError with the remedy where tensorboardX is missing.
+    examples: (noisy, clean) segments, each (B, L), the same at every epoch, or None for figures alone. Scores are means
+    over them (PESQ and STOI where their packages are installed). Raises ModuleNotFoundError with the remedy where
+    tensorboardX is missing.
     """
 
-    def __init__(self, folder: Path, examples: tuple[np.ndarray, np.ndarray], every: int = 5) -> None:
+    def __init__(self, folder: Path, examples: tuple[np.ndarray, np.ndarray] | None, every: int = 5) -> None:
         super().__init__()
         try:
             from tensorboardX import SummaryWriter
@@ -1301,7 +1350,7 @@ class TensorBoardLog(keras.callbacks.Callback):
         self.epoch = epoch
 
     def on_test_end(self, logs: dict[str, float] | None = None) -> None:
-        if (self.epoch + 1) % self.every:
+        if self.examples is None or (self.epoch + 1) % self.every:
             return
         noisy, clean = self.examples
         self._write("denoised", self.model.predict_on_batch(noisy), clean)
@@ -1372,13 +1421,15 @@ class ResumeState(keras.callbacks.Callback):
     def __init__(self, path: Path, others: Sequence[keras.callbacks.Callback]) -> None:
         super().__init__()
         self.path, self.others, self.restored = path, others, None
-        self.next_epoch, self.stopped = 0, False
+        self.next_epoch, self.stopped, self.writes = 0, False, True
 
     def variables(self) -> list[Any]:
         """Variables of the model, then of its optimiser, in creation order."""
         return [*self.model.variables, *self.model.optimizer.variables]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if not self.writes:
+            return
         counters = [{k: float(v) for k in self.COUNTERS if (v := vars(c).get(k)) is not None} for c in self.others]
         about = {"next_epoch": epoch + 1, "counters": counters, "stopped": bool(self.model.stop_training)}
         arrays = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self.variables())}
@@ -1431,6 +1482,7 @@ def train(
     there is nothing to resume.
     """
     steps = steps_per_epoch(training, settings.batch_size)
+    check_shares(settings, validation)
     run_dir = Path(run_dir) if run_dir is not None else Path(f"models_{run_name}")
 
     checkpoints = Checkpoints(run_dir / f"{run_name}.h5", run_dir / f"{run_name}_last.h5")
@@ -1452,13 +1504,18 @@ def train(
     # swaps the average in when validation begins and out when it ends: the last one to see that end
     average = [keras.callbacks.SwapEMAWeights()] if settings.ema else []
     log = keras.callbacks.CSVLogger(str(run_dir / f"training_{run_name}.log"), append=resume)
+    writing = [log, state]
+    if settings.process > 0:
+        checkpoints.writes = state.writes = False
+        writing = [state]
+    share = {"process": settings.process, "processes": settings.processes}
     return model.fit(
-        training_batches(training, settings.batch_size, settings.seed, state.next_epoch, settings.workers),
+        training_batches(training, settings.batch_size, settings.seed, state.next_epoch, settings.workers, **share),
         steps_per_epoch=steps,
-        validation_data=ValidationBatches(validation, settings.batch_size),
+        validation_data=ValidationBatches(validation, settings.batch_size, **share),
         initial_epoch=settings.max_epochs if state.stopped else state.next_epoch,
         epochs=settings.max_epochs,
-        callbacks=[LearningRateLog(), *counting, keras.callbacks.TerminateOnNaN(), *callbacks, *average, log, state],
+        callbacks=[LearningRateLog(), *counting, keras.callbacks.TerminateOnNaN(), *callbacks, *average, *writing],
         shuffle=False,  # the generator does it
         verbose=1 if sys.stdout.isatty() else 2,
     )

@@ -19,7 +19,7 @@ from pathlib import Path
 
 VALIDATION_SPEECH_SHARE = 0.06
 VALIDATION_NOISE_SHARE = 0.1
-NOT_STORED = ("run_name", "run_dir", "config", "resume")  # belong to one call, not to what is trained
+NOT_STORED = ("run_name", "run_dir", "config", "resume", "process")  # belong to one call, not to what is trained
 
 
 def stored_arguments(argv: Sequence[str] | None) -> dict[str, object]:
@@ -130,6 +130,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--seed", type=int, default=42, help="of order, mixtures, dropout and start (default: %(default)s)"
     )
 
+    several = parser.add_argument_group("several devices (KERAS_BACKEND=jax)")
+    several.add_argument("--distribute", action="store_true", help="share each batch among all devices of this host")
+    several.add_argument("--processes", type=int, default=1, help="hosts that train together (default: %(default)s)")
+    several.add_argument("--process", type=int, default=0, help="which of them this one is, from 0 (default: 0)")
+    several.add_argument("--coordinator", metavar="HOST:PORT", help="where the first of them listens")
+
     board = parser.add_argument_group("TensorBoard (needs tensorboardX)")
     board.add_argument("--tensorboard", type=Path, metavar="DIR", help="write curves, scores, sound and pictures here")
     board.add_argument("--examples", type=int, default=4, help="validation segments shown (default: %(default)s)")
@@ -153,6 +159,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
             parser.error(f"{flag} {low:g} {high:g} is an empty range: give the lower end first")
     if min(args.segments_per_epoch, args.validation_segments, args.examples, args.examples_every) < 1:
         parser.error("--segments-per-epoch, --validation-segments and the --examples flags must be at least 1")
+    if not 0 <= args.process < args.processes or (args.processes > 1 and not args.coordinator):
+        parser.error(
+            "several hosts need --coordinator HOST:PORT and on each another --process from 0 to --processes - 1"
+        )
     if args.resume and str(args.init_weights) != str(stored.get("init_weights")):
         parser.error("--resume goes on with the run's own weights; --init-weights starts another one")
     return args
@@ -180,6 +190,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     import DTLN_model as dtln
 
     try:
+        if args.distribute or args.processes > 1:
+            dtln.distribute(args.coordinator, args.process, args.processes)
         keras.utils.set_random_seed(args.seed)
         if args.mixed_precision:
             keras.mixed_precision.set_dtype_policy("mixed_bfloat16")
@@ -194,6 +206,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             loss=args.loss,
             ema=args.ema,
             workers=args.workers,
+            process=args.process,
+            processes=args.processes,
             seed=args.seed,
         )
         segment_length = dtln.segment_length(args.segment_seconds)
@@ -212,10 +226,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         dtln.compile_network(network, settings, steps)
         run_dir = args.run_dir or Path(f"models_{args.run_name}")
         # when the first epoch begins: a run that cannot be resumed leaves what is there as it was
-        callbacks = [keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: write_config(run_dir, args))]
-        if args.tensorboard:
+        callbacks = []
+        if args.process == 0:
+            callbacks.append(keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: write_config(run_dir, args)))
+        if args.tensorboard and args.process == 0:
             shown = range(min(args.examples, len(validation)))
-            examples = dtln.batch_of(validation, shown, [dtln.VALIDATION_SEED])
+            # a network spread over several hosts denoises nothing on one of them alone
+            examples = dtln.batch_of(validation, shown, [dtln.VALIDATION_SEED]) if args.processes == 1 else None
             callbacks.append(dtln.TensorBoardLog(args.tensorboard / args.run_name, examples, args.examples_every))
         dtln.train(
             network,
