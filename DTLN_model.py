@@ -56,53 +56,17 @@ from dtln_audio import (
     read_audio,
     whole_blocks,
 )
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Configuration
-# ----------------------------------------------------------------------------------------------------------------------
-
-EPSILON = 1e-7  # inside logarithms, roots and quotients, as in the published code
-
-
-@dataclass(frozen=True)
-class DTLNConfig:
-    """What determines the network's graph. The defaults are the paper's.
-
-    block_length and block_shift in samples, encoder_size in learned features, dropout a rate; norm_stft puts the log
-    magnitude and an instant layer normalisation before core 1. Raises ValueError where the sizes do not fit.
-    """
-
-    block_length: int = BLOCK_LENGTH
-    block_shift: int = BLOCK_SHIFT
-    units: int = 128
-    lstm_layers: int = 2
-    encoder_size: int = 256
-    dropout: float = 0.25
-    activation: str = "sigmoid"
-    norm_stft: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 < self.block_shift <= self.block_length or self.block_length % 2:
-            raise ValueError(
-                f"block length {self.block_length} and block shift {self.block_shift} do not fit: expected an even "
-                "length and 0 < shift <= length, in samples"
-            )
-        if min(self.units, self.lstm_layers, self.encoder_size) < 1:
-            raise ValueError(
-                f"{self.units} units, {self.lstm_layers} LSTM layers and an encoder of {self.encoder_size} do not make "
-                "a network: expected at least 1 of each"
-            )
-
-    @property
-    def bins(self) -> int:
-        """Frequency bins of one block: F = N // 2 + 1."""
-        return self.block_length // 2 + 1
-
-    @property
-    def states_shape(self) -> tuple[int, int, int, int]:
-        """Shape of the external states of one core: (1, K, U, 2), the last axis being (h, c)."""
-        return (1, self.lstm_layers, self.units, 2)
-
+from dtln_weights import (
+    EPSILON,
+    DTLNConfig,
+    StoredLayer,
+    WeightsFileError,
+    config_of,
+    describe_layers,
+    layer_kind,
+    read_config,
+    read_legacy_weights,
+)
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Signal layers: no weights, always float32 (an FFT in half precision would cost more than it saves)
@@ -645,97 +609,9 @@ INITIALISATIONS: dict[str, Callable[[DTLNLayers], None]] = {"random": lambda _: 
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-class WeightsFileError(ValueError):
-    """A weights file that does not hold this network; the message says what it holds and what was expected."""
-
-
-StoredLayer = tuple[str, list[np.ndarray]]  # name, weights in the layer's own order
-
-
 def weighted_layers(model: keras.Model) -> list[layers.Layer]:
     """The layers of a model that have weights, in the order in which Keras stores them."""
     return [layer for layer in model.layers if layer.weights]
-
-
-def read_legacy_weights(path: str | Path) -> list[StoredLayer]:
-    """The layers with weights in an `.h5` file of Keras 2 layout (weights alone or a whole model), in file order.
-
-    Raises FileNotFoundError, or WeightsFileError for a file of another kind.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such weights file. Check the path.")
-    if not h5py.is_hdf5(path):
-        raise WeightsFileError(f"{path}: is not an HDF5 file. Expected weights as `.h5`, published or written by us.")
-    try:
-        with h5py.File(path, "r") as file:
-            return _stored_layers(file, path)
-    except (OSError, KeyError) as error:
-        raise WeightsFileError(
-            f"{path}: is a damaged or incomplete HDF5 file ({error}). Copy it again, or take another."
-        ) from error
-
-
-def _stored_layers(file: h5py.File, path: Path) -> list[StoredLayer]:
-    root = file.get("model_weights", file)
-    if "layer_names" not in root.attrs:
-        raise WeightsFileError(
-            f"{path}: is HDF5 but not of the Keras 2 layout; at its top it holds {', '.join(root) or 'nothing'}. "
-            "Expected weights saved as `.h5` by the published code or by this toolkit (not `.weights.h5`)."
-        )
-    stored = []
-    for name in root.attrs["layer_names"]:
-        group = root[name]
-        weights = [np.asarray(group[weight]) for weight in group.attrs["weight_names"]]
-        if weights:
-            stored.append((name.decode() if isinstance(name, bytes) else str(name), weights))
-    return stored
-
-
-def describe_layers(stored: Sequence[StoredLayer]) -> str:
-    """One line for messages: `lstm (257, 512) (128, 512) (512,), dense ...`."""
-    return ", ".join(f"{name} {' '.join(str(tuple(w.shape)) for w in weights)}" for name, weights in stored)
-
-
-def read_config(path: str | Path, default_block_shift: int | None = None) -> DTLNConfig:
-    """The configuration of the network whose weights an `.h5` file holds, read from the shapes of its layers.
-
-    Whether it normalises is seen from its first layer: a gain and a bias of F bins come before the first LSTM. The
-    block shift is no weight: our files name it, for others `default_block_shift` or a quarter of a block is taken.
-    Raises FileNotFoundError or WeightsFileError.
-    """
-    stored = read_legacy_weights(path)
-    with h5py.File(path, "r") as file:
-        block_shift = file.attrs.get("dtln_block_shift", default_block_shift)
-    return config_of(stored, block_shift, path)
-
-
-def config_of(stored: Sequence[StoredLayer], block_shift: int | None, path: str | Path) -> DTLNConfig:
-    """The configuration that layers with weights, in file order, belong to; `path` names them in messages."""
-    kinds = "".join(_layer_kind(weights) for _, weights in stored)
-    norm_stft = kinds.startswith("n")
-    count = (len(kinds) - norm_stft - 5) // 2
-    core = "l" * count + "d"
-    if count < 1 or kinds != "n" * norm_stft + core + "cn" + core + "c":
-        raise WeightsFileError(
-            f"{path}: does not hold a DTLN network. Expected [normalisation], LSTMs, dense, convolution, "
-            f"normalisation, LSTMs, dense, convolution; found {describe_layers(stored) or 'no weights'}."
-        )
-    _, block_length, encoder_size = stored[norm_stft + count + 1][1][0].shape
-    return DTLNConfig(
-        block_length=block_length,
-        block_shift=int(block_shift) if block_shift is not None else block_length // 4,
-        units=stored[int(norm_stft)][1][1].shape[0],
-        lstm_layers=count,
-        encoder_size=encoder_size,
-        norm_stft=norm_stft,
-    )
-
-
-def _layer_kind(weights: Sequence[np.ndarray]) -> str:
-    """n(ormalisation), l(stm), d(ense), c(onvolution) or ?, from the ranks of a layer's weights."""
-    ranks = tuple(weight.ndim for weight in weights)
-    return {(1, 1): "n", (2, 2, 1): "l", (2, 1): "d", (3,): "c"}.get(ranks, "?")
 
 
 def load_legacy_weights(targets: Sequence[layers.Layer], path: str | Path) -> None:
@@ -748,7 +624,7 @@ def _set_stored_layers(targets: Sequence[layers.Layer], stored: Sequence[StoredL
     shapes = [[tuple(w.shape) for w in weights] for _, weights in stored]
     if shapes != [[tuple(w.shape) for w in weights] for _, weights in expected]:
         hint = ""
-        if bool(stored) and (_layer_kind(stored[0][1]) == "n") != (len(expected[0][1]) == 2):
+        if bool(stored) and (layer_kind(stored[0][1]) == "n") != (len(expected[0][1]) == 2):
             hint = " One normalises the log magnitude (norm_stft), the other does not."
         raise WeightsFileError(
             f"{path}: does not fit this network.{hint} Expected {describe_layers(expected)}; "

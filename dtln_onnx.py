@@ -1,0 +1,221 @@
+"""DTLN as ONNX graphs with the LSTM operator, straight from `.h5` weights: no TensorFlow, no Keras, no export before.
+
+    network = SequenceNetwork("pretrained_model/model.h5")
+    clean = network.denoise(signals)          # (B, L) -> (B, L), aligned, any length in constant memory
+
+The operator takes whole sequences: inputs and kernels of all blocks are multiplied in one matrix product, and only the
+recurrent half is left to do block by block. The Fourier transforms are numpy's. Equations and constants are those of
+`DTLN_model.py`; a test equates the two.
+
+Shapes in comments: B signals, L samples, T blocks, N block length, S block shift, F = N // 2 + 1 frequency bins,
+E encoder size, U LSTM units, K LSTM layers of a core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dtln_audio import whole_blocks
+from dtln_weights import EPSILON, DTLNConfig, StoredLayer, config_of, read_config, read_legacy_weights
+
+OPSET = 17  # the first with LayerNormalization
+CHUNK_BLOCKS = 512  # blocks denoised at once: 4 s; longer ones only take more memory
+
+
+@dataclass
+class Graph:
+    """An ONNX graph while it is built: every method appends nodes and returns the name of their result."""
+
+    nodes: list[Any] = field(default_factory=list)
+    constants: list[Any] = field(default_factory=list)
+
+    def constant(self, value: np.ndarray) -> str:
+        """A constant tensor."""
+        from onnx import numpy_helper
+
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        return name
+
+    def node(self, operator: str, *inputs: str, outputs: Sequence[str] | None = None, **attributes: Any) -> str:
+        """One operator; the first of its outputs."""
+        from onnx import helper
+
+        outputs = outputs or [f"{operator.lower()}_{len(self.nodes)}"]
+        self.nodes.append(helper.make_node(operator, list(inputs), list(outputs), **attributes))
+        return outputs[0]
+
+    def normalise(self, features: str, weights: Sequence[np.ndarray]) -> str:
+        """Instant layer normalisation over the last axis."""
+        gain, bias = (self.constant(weight) for weight in weights)
+        return self.node("LayerNormalization", features, gain, bias, axis=-1, epsilon=EPSILON)
+
+    def project(self, features: str, kernel: np.ndarray) -> str:
+        """Matrix product with a kernel (C, D) over the last axis."""
+        return self.node("MatMul", features, self.constant(kernel))
+
+    def lstm(self, features: str, weights: Sequence[np.ndarray], hidden: str, cell: str, suffix: str) -> str:
+        """LSTM of a sequence (T, B, C) from the states `hidden` and `cell` (1, B, U); `hidden_SUFFIX` and `cell_SUFFIX`
+        are the states after it. Keras keeps the gates in the order i, f, c, o; ONNX wants i, o, f, c, transposed, and a
+        second bias."""
+        kernel, recurrent, bias = (_reordered(weight) for weight in weights)
+        sequence = self.node(
+            "LSTM",
+            features,
+            self.constant(kernel.T[None]),  # (1, 4 U, C)
+            self.constant(recurrent.T[None]),  # (1, 4 U, U)
+            self.constant(np.concatenate([bias, np.zeros_like(bias)])[None]),  # (1, 8 U)
+            "",
+            hidden,
+            cell,
+            outputs=[f"sequence_{suffix}", f"hidden_{suffix}", f"cell_{suffix}"],
+            hidden_size=len(bias) // 4,
+        )  # (T, 1, B, U)
+        return self.node("Squeeze", sequence, self.constant(np.array([1])))  # (T, B, U)
+
+    def mask(self, features: str, core: Sequence[StoredLayer]) -> str:
+        """A core: features (T, B, C) -> mask (T, B, M). States: inputs `h_k`, `c_k`, outputs `hidden_k`, `cell_k`."""
+        for index, (_, weights) in enumerate(core[:-1]):
+            features = self.lstm(features, weights, f"h_{index}", f"c_{index}", str(index))
+        kernel, bias = core[-1][1]
+        return self.node("Sigmoid", self.node("Add", self.project(features, kernel), self.constant(bias)))
+
+    def model(self, inputs: dict[str, Sequence[int | str]], outputs: dict[str, Sequence[int | str]]) -> bytes:
+        """The finished model, checked. Inputs and outputs: name -> shape; all are float32."""
+        import onnx
+        from onnx import TensorProto, helper
+
+        values = [
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in group.items()]
+            for group in (inputs, outputs)
+        ]
+        graph = helper.make_graph(self.nodes, "dtln", *values, self.constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+        onnx.checker.check_model(model)
+        return model.SerializeToString()
+
+
+def _reordered(weight: np.ndarray) -> np.ndarray:
+    """Gates i, f, c, o along the last axis -> i, o, f, c."""
+    i, f, c, o = np.split(weight, 4, axis=-1)
+    return np.concatenate([i, o, f, c], axis=-1)
+
+
+def sequence_models(config: DTLNConfig, stored: Sequence[StoredLayer]) -> tuple[bytes, bytes]:
+    """The two halves of the network on sequences, as serialised ONNX models.
+
+    Model 1: magnitude (T, B, F) -> mask (T, B, F). Model 2: block (T, B, N) -> denoised (T, B, N). Both take the states
+    h_k, c_k and return hidden_k, cell_k, each (1, B, U), for each of their K LSTMs.
+    """
+    first = int(config.norm_stft)
+    after_core_1 = first + config.lstm_layers + 1
+    core_1, core_2 = stored[first:after_core_1], stored[after_core_1 + 2 : -1]
+    sequence = ("blocks", "signals")
+    kinds = range(config.lstm_layers)
+    states_in = {f"{kind}_{k}": (1, "signals", config.units) for k in kinds for kind in ("h", "c")}
+    states_out = {f"{kind}_{k}": (1, "signals", config.units) for k in kinds for kind in ("hidden", "cell")}
+
+    graph = Graph()
+    features = "magnitude"
+    if config.norm_stft:
+        positive = graph.node("Add", features, graph.constant(np.array(EPSILON, np.float32)))
+        features = graph.normalise(graph.node("Log", positive), stored[0][1])
+    graph.node("Identity", graph.mask(features, core_1), outputs=["mask"])
+    shape = (*sequence, config.bins)
+    model_1 = graph.model({"magnitude": shape, **states_in}, {"mask": shape, **states_out})
+
+    graph = Graph()
+    (_, (encoder,)), (_, norm), (_, (decoder,)) = stored[after_core_1], stored[after_core_1 + 1], stored[-1]
+    encoded = graph.project("block", encoder[0])  # (T, B, E)
+    mask = graph.mask(graph.normalise(encoded, norm), core_2)
+    graph.node("MatMul", graph.node("Mul", encoded, mask), graph.constant(decoder[0]), outputs=["denoised"])
+    shape = (*sequence, config.block_length)
+    model_2 = graph.model({"block": shape, **states_in}, {"denoised": shape, **states_out})
+    return model_1, model_2
+
+
+class SequenceNetwork:
+    """The network on ONNX Runtime, for whole signals.
+
+    threads: of the runtime. Raises FileNotFoundError or dtln_weights.WeightsFileError for the weights,
+    ModuleNotFoundError with the remedy where onnx or onnxruntime is missing.
+    """
+
+    def __init__(self, weights: str | Path, threads: int = 1) -> None:
+        try:
+            import onnx  # noqa: F401
+            import onnxruntime
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(f"the fast engine needs {error.name}: pip install onnx onnxruntime") from error
+        stored = read_legacy_weights(weights)
+        self.config = config_of(stored, read_config(weights).block_shift, weights)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+        self._sessions = [
+            onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            for model in sequence_models(self.config, stored)
+        ]
+        self._names_out = [[value.name for value in session.get_outputs()] for session in self._sessions]
+
+    def initial_states(self, signals: int) -> list[dict[str, np.ndarray]]:
+        """Zeros for both halves, as `run` takes them."""
+        zeros = np.zeros((1, signals, self.config.units), np.float32)
+        return [{f"{kind}_{k}": zeros for k in range(self.config.lstm_layers) for kind in ("h", "c")} for _ in range(2)]
+
+    def run(self, blocks: np.ndarray, states: list[dict[str, np.ndarray]]) -> np.ndarray:
+        """Blocks (T, B, N) -> denoised blocks (T, B, N); `states` are replaced by those after the last block."""
+        spectrum = np.fft.rfft(blocks).astype(np.complex64, copy=False)  # (T, B, F)
+        mask = self._half(0, {"magnitude": np.abs(spectrum)}, states)  # (T, B, F)
+        masked = np.fft.irfft(spectrum * mask, self.config.block_length).astype(np.float32, copy=False)  # (T, B, N)
+        return self._half(1, {"block": masked}, states)
+
+    def _half(self, which: int, signal: dict[str, np.ndarray], states: list[dict[str, np.ndarray]]) -> np.ndarray:
+        result, *new = self._sessions[which].run(self._names_out[which], {**signal, **states[which]})
+        states[which] = dict(zip(states[which], new, strict=True))
+        return result
+
+    def denoise(self, signals: np.ndarray) -> np.ndarray:
+        """Denoises whole signals: float32 (B, L) -> (B, L), aligned, the zeros before and after added and taken off."""
+        pieces = list(self.denoised_pieces(signals))
+        return np.concatenate(pieces, axis=1) if pieces else np.zeros_like(signals, np.float32)
+
+    def denoised_pieces(self, signals: np.ndarray) -> Iterator[np.ndarray]:
+        """`denoise` piece by piece: aligned float32 (B, M), M up to CHUNK_BLOCKS shifts, L samples in all."""
+        length, shift = self.config.block_length, self.config.block_shift
+        delay = length - shift
+        signals = np.asarray(signals, np.float32)
+        count, total = signals.shape
+        states = self.initial_states(count)
+        tail = np.zeros((count, delay), np.float32)  # of the output: what later blocks still add to
+        blocks = (whole_blocks(total + 2 * delay, length, shift) - length) // shift + 1
+        for first in range(0, blocks, CHUNK_BLOCKS) if total else ():
+            chunk = min(CHUNK_BLOCKS, blocks - first)
+            start = first * shift - delay  # of the first block, in samples of the signal
+            stop = start + (chunk - 1) * shift + length
+            inside = signals[:, max(0, start) : max(0, stop)]
+            before = max(0, -start)
+            padded = np.pad(inside, ((0, 0), (before, stop - start - before - inside.shape[1])))  # (B, M + delay)
+            framed = np.lib.stride_tricks.sliding_window_view(padded, length, axis=1)[:, ::shift]  # (B, T, N)
+            denoised = self.run(np.swapaxes(framed, 0, 1), states)  # (T, B, N)
+            summed = overlap_add(np.swapaxes(denoised, 0, 1), shift)  # (B, M + delay)
+            summed[:, :delay] += tail
+            tail = summed[:, chunk * shift :]
+            begin, end = max(0, -start), min(chunk * shift, total - start)
+            if begin < end:
+                yield summed[:, begin:end]
+
+
+def overlap_add(blocks: np.ndarray, block_shift: int) -> np.ndarray:
+    """Adds blocks (B, T, N) up at their places, `block_shift` samples apart: (B, (T - 1) * S + N), a new array."""
+    batch, count, length = blocks.shape
+    pieces = -(-length // block_shift)
+    result = np.zeros((batch, count + pieces - 1, block_shift), np.float32)
+    for index in range(pieces):
+        piece = blocks[:, :, index * block_shift : (index + 1) * block_shift]
+        result[:, index : index + count, : piece.shape[2]] += piece
+    return result.reshape(batch, -1)[:, : (count - 1) * block_shift + length]

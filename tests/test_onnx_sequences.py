@@ -1,0 +1,87 @@
+"""The ONNX engine for whole signals gives what the Keras network gives, and needs neither Keras nor TensorFlow."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from signals import random_network, speech_like
+
+import DTLN_model as dtln
+import dtln_onnx
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIGS = {
+    "paper": dtln.DTLNConfig(),
+    "normalising": dtln.DTLNConfig(norm_stft=True),
+    "one layer": dtln.DTLNConfig(units=16, lstm_layers=1),
+    "three layers": dtln.DTLNConfig(units=8, lstm_layers=3, encoder_size=40, norm_stft=True),
+    "half overlap": dtln.DTLNConfig(block_length=320, block_shift=160, units=8),
+    "odd overlap": dtln.DTLNConfig(block_length=400, block_shift=160, units=8),
+}
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def engines(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dtln.DTLNNetwork, dtln_onnx.SequenceNetwork]:
+    """A Keras network with random weights, and the engine that read them from its file."""
+    network = random_network(CONFIGS[request.param])
+    path = tmp_path_factory.mktemp("weights") / "random.h5"
+    network.save_weights(path)
+    return network, dtln_onnx.SequenceNetwork(path)
+
+
+@pytest.mark.parametrize("length", [0, 1, 127, 384, 512, 5000])
+def test_equals_the_keras_network(engines: tuple, length: int) -> None:
+    """To 1e-5 of full scale, for a batch of different signals."""
+    network, engine = engines
+    signals = np.stack([speech_like(5000, seed)[:length] for seed in range(3)])
+    found = engine.denoise(signals)
+    assert found.shape == (3, length) and found.dtype == np.float32
+    if length:
+        expected = network.denoise(signals)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        assert length < 500 or np.max(np.abs(expected)) > 1e-2
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 1000])
+def test_pieces_do_not_show(engines: tuple, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, engine = engines
+    signals = speech_like(5000)[None]
+    expected = engine.denoise(signals)
+    monkeypatch.setattr(dtln_onnx, "CHUNK_BLOCKS", chunk)
+    pieces = list(engine.denoised_pieces(signals))
+    assert len(pieces) == 1 if chunk == 1000 else len(pieces) > 3
+    assert max(piece.shape[1] for piece in pieces) <= max(chunk, 40) * engine.config.block_shift
+    np.testing.assert_allclose(np.concatenate(pieces, axis=1), expected, atol=1e-6)
+
+
+def test_published_weights_give_the_published_output(shared: Path) -> None:
+    for name, golden in (("model.h5", "batch_model"), ("DTLN_norm_500h.h5", "batch_DTLN_norm_500h")):
+        engine = dtln_onnx.SequenceNetwork(shared / "reference" / name)
+        with np.load(shared / "reference" / "golden.npz") as reference:
+            signal, expected = reference["input"], reference[golden]
+        np.testing.assert_allclose(engine.denoise(signal[None])[0], expected, atol=1e-5)
+
+
+def test_engine_needs_neither_keras_nor_tensorflow() -> None:
+    code = (
+        "import sys, numpy, dtln_onnx\n"
+        "engine = dtln_onnx.SequenceNetwork('pretrained_model/model.h5')\n"
+        "engine.denoise(numpy.zeros((1, 1000), 'float32'))\n"
+        "print([name for name in ('tensorflow', 'keras', 'torch', 'jax', 'scipy') if name in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert run.stdout.strip() == "[]", run.stdout + run.stderr
+
+
+def test_bad_weights_say_so(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="none.h5: no such weights file"):
+        dtln_onnx.SequenceNetwork(tmp_path / "none.h5")
+    (tmp_path / "text.h5").write_text("text")
+    with pytest.raises(ValueError, match=r"text\.h5: is not an HDF5 file"):
+        dtln_onnx.SequenceNetwork(tmp_path / "text.h5")
