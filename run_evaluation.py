@@ -109,7 +109,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"run_evaluation.py: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("run_evaluation.py: stopped; what was written is complete, --skip-existing goes on", file=sys.stderr)
+        written = (
+            "no scores were written" if args.score_only else "what was written is complete, --skip-existing goes on"
+        )
+        print(f"run_evaluation.py: stopped; {written}", file=sys.stderr)
         return 130
     failures = [outcome for outcome in denoised + scored if outcome.failure]
     for outcome in failures:

@@ -621,6 +621,15 @@ def test_dnsmos_without_reference(triples, score_only, capsys):
     assert "DNSMOS OVRL" in out and "PESQ" not in out
 
 
+def test_interrupted_scoring(triples, score_only, capsys, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_evaluation, "score_files", interrupt)
+    assert score_only("--reference", "@clean") == 130
+    assert "stopped; no scores were written" in capsys.readouterr().err
+
+
 def test_scoring_needs_no_tensorflow(triples):
     code = (
         "import sys\n"
