@@ -11,10 +11,10 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 
@@ -91,6 +91,57 @@ def find_audio_files(folder: str | Path) -> list[Path]:
             "soundfile reads, in it or in its sub-folders."
         )
     return sorted(files)
+
+
+def pair_files(noisy_names: Sequence[str], clean_names: Sequence[str]) -> list[tuple[str, str]]:
+    """The clean partner of each noisy file, in the order of the noisy names: [(noisy name, clean name), ...].
+
+    Names are paths below their folders. Partners are files of equal name, extensions aside; where there is none, files
+    of one folder level whose names hold the same `fileid_N`, as the DNS-Challenge names them
+    (`..._snr5_fileid_12.wav` and `clean_fileid_12.wav`). Clean files without a noisy one are left over.
+    Raises AudioFileError for a noisy file without a partner, with several, or with a fileid that another one has too.
+    """
+    by_stem, by_id, noisy_by_id = ({} for _ in range(3))
+    for names, table, key in (
+        (clean_names, by_stem, _stem),
+        (clean_names, by_id, _fileid),
+        (noisy_names, noisy_by_id, _fileid),
+    ):
+        for name in names:
+            table.setdefault(key(name), []).append(name)
+    pairs, alone = [], []
+    for name in noisy_names:
+        partners, fileid = by_stem.get(_stem(name), []), _fileid(name)
+        if not partners and fileid:
+            partners, rivals = by_id.get(fileid, []), noisy_by_id[fileid]
+            if partners and len(rivals) > 1:
+                raise AudioFileError(
+                    f"{name}: its fileid {fileid[1]} is ambiguous, {rivals[rivals[0] == name]} has it too. Expected "
+                    "one noisy file for each fileid, or equal names; rename one."
+                )
+        if len(partners) > 1:
+            raise AudioFileError(
+                f"{name}: has {len(partners)} clean recordings, {partners[0]} and {partners[1]} among them. Expected "
+                "one; remove the others."
+            )
+        pairs += [(name, partner) for partner in partners]
+        alone += [name] * (not partners)
+    if alone:
+        raise AudioFileError(
+            f"{alone[0]}: has no clean recording in the other folder ({len(alone)} of {len(noisy_names)} have none). "
+            "Expected equal names below both folders, extensions aside, or the same fileid_N in both names."
+        )
+    return pairs
+
+
+def _stem(name: str) -> str:
+    return PurePath(name).with_suffix("").as_posix()
+
+
+def _fileid(name: str) -> tuple[str, int] | None:
+    """(folder, N) of a name with `fileid_N`."""
+    found = re.findall(r"fileid_(\d+)", PurePath(name).name)
+    return (PurePath(name).parent.as_posix(), int(found[-1])) if found else None
 
 
 @dataclass(frozen=True)

@@ -316,3 +316,39 @@ def current_umask() -> int:
     umask = os.umask(0)
     os.umask(umask)
     return umask
+
+
+# --------------------------------------------------------------------------------------------------- noisy and clean
+
+
+def test_pairs_by_name_and_by_fileid():
+    noisy = ["deep/a.wav", "book_snr-5_tl-20_fileid_12.wav", "mix_fileid_7.flac", "x_fileid_007_denoised.wav"]
+    with_ids = ["clean_fileid_12.wav", "deep/a.flac", "mix_fileid_7.flac", "clean_fileid_120.wav", "left_over.wav"]
+    assert dtln_audio.pair_files(noisy[:3], with_ids) == [
+        ("deep/a.wav", "deep/a.flac"),
+        ("book_snr-5_tl-20_fileid_12.wav", "clean_fileid_12.wav"),
+        ("mix_fileid_7.flac", "mix_fileid_7.flac"),
+    ]
+    assert dtln_audio.pair_files(noisy[3:], with_ids) == [(noisy[3], "mix_fileid_7.flac")]
+    both = ["mix_fileid_7.wav", "clean_fileid_7.wav"]
+    assert dtln_audio.pair_files(["mix_fileid_7.wav"], both) == [("mix_fileid_7.wav", "mix_fileid_7.wav")]
+
+
+@pytest.mark.parametrize(
+    ("noisy", "clean", "message"),
+    [
+        (["a.wav", "b.wav"], ["a.wav"], r"^b.wav: has no clean recording in the other folder \(1 of 2 have none\)"),
+        (["a_fileid_1.wav"], ["clean_fileid_11.wav"], r"a_fileid_1.wav: has no clean recording .*fileid_N in both"),
+        (["in/a_fileid_1.wav"], ["clean_fileid_1.wav"], "in/a_fileid_1.wav: has no clean recording"),
+        (["a.wav"], ["a.wav", "a.flac"], "^a.wav: has 2 clean recordings, a.wav and a.flac among them"),
+        (["a_fileid_1.wav"], ["b_fileid_1.wav", "c_fileid_01.wav"], "has 2 clean recordings, b_fileid_1.wav and c_"),
+        (
+            ["a_fileid_1.wav", "b_fileid_1.wav"],
+            ["clean_fileid_1.wav"],
+            "^a_fileid_1.wav: its fileid 1 is ambiguous, b_fileid_1.wav has it too",
+        ),
+    ],
+)
+def test_pairs_that_cannot_be_made(noisy, clean, message):
+    with pytest.raises(AudioFileError, match=message):
+        dtln_audio.pair_files(noisy, clean)
