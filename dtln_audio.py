@@ -11,7 +11,7 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -176,6 +176,9 @@ def audio_info(path: str | Path) -> AudioInfo:
         return AudioInfo(file.samplerate, file.channels, file.frames, SampleFormat(file.format, file.subtype))
 
 
+READ_BLOCK = 1 << 18  # samples per channel that are decoded at once
+
+
 def read_audio(path: str | Path, sample_rate: int | None = None, mono: bool = False) -> tuple[np.ndarray, int]:
     """Reads a recording: (samples, sample rate in Hz); samples are float32 in full scale 1.
 
@@ -183,37 +186,48 @@ def read_audio(path: str | Path, sample_rate: int | None = None, mono: bool = Fa
     (L, channels). A recording of n samples becomes ceil(n * sample_rate / rate) samples.
     Raises AudioFileError if the file cannot be opened or decoded, ends early, or holds NaN or Inf.
     """
+    info = audio_info(path)
+    blocks = list(audio_blocks(path, sample_rate, mono))
+    samples = np.concatenate(blocks) if blocks else np.zeros((0, 1 if mono else info.channels), np.float32)
+    return (samples[:, 0] if mono else samples), sample_rate or info.sample_rate
+
+
+def audio_blocks(path: str | Path, sample_rate: int | None = None, mono: bool = False) -> Iterator[np.ndarray]:
+    """`read_audio` piece by piece, in constant memory: float32 (M, channels), (M, 1) if mono. Raises as it does."""
     import soundfile
 
     path = Path(path)
     with _opened(path) as file:
-        announced, rate, container = file.frames, file.samplerate, file.format
+        announced, container, read = file.frames, file.format, 0
         if announced >= UNKNOWN_LENGTH:
             raise AudioFileError(
                 f"{path}: does not say how many samples it holds. Expected a file that was closed properly; convert it "
                 "again from its source."
             )
         _require_complete(path, container, file.extra_info)
-        try:
-            samples = file.read(announced, dtype="float32", always_2d=True)  # (L, channels)
-        except (soundfile.SoundFileError, RuntimeError) as error:
-            raise AudioFileError(
-                f"{path}: is truncated or damaged: the header announces {announced} samples per channel, decoding them "
-                f"failed ({_reason(error)}). Copy or convert it again from its source."
-            ) from error
-    if len(samples) < announced:
-        raise AudioFileError(
-            f"{path}: is truncated: the header announces {announced} samples per channel, {len(samples)} are there. "
-            "Copy or convert it again from its source."
-        )
-    unusable = samples.size - int(np.count_nonzero(np.isfinite(samples)))
-    if unusable:
-        raise AudioFileError(f"{path}: {unusable} samples are NaN or Inf. Expected finite samples; repair the file.")
-    if mono:
-        samples = samples.mean(axis=1)  # (L,)
-    if sample_rate is not None and rate != sample_rate:
-        samples, rate = resample(samples, rate, sample_rate), sample_rate
-    return samples, rate
+        resampler = Resampler(file.samplerate, sample_rate or file.samplerate, 1 if mono else file.channels)
+        while read < announced:
+            try:
+                samples = file.read(min(READ_BLOCK, announced - read), dtype="float32", always_2d=True)  # (M, channels)
+            except (soundfile.SoundFileError, RuntimeError) as error:
+                raise AudioFileError(
+                    f"{path}: is truncated or damaged: the header announces {announced} samples per channel, decoding "
+                    f"them failed ({_reason(error)}). Copy or convert it again from its source."
+                ) from error
+            read += len(samples)
+            if not len(samples):
+                raise AudioFileError(
+                    f"{path}: is truncated: the header announces {announced} samples per channel, {read} are there. "
+                    "Copy or convert it again from its source."
+                )
+            unusable = samples.size - int(np.count_nonzero(np.isfinite(samples)))
+            if unusable:
+                raise AudioFileError(
+                    f"{path}: {unusable} samples are NaN or Inf. Expected finite samples; repair the file."
+                )
+            if mono:
+                samples = samples.mean(axis=1, keepdims=True)  # (M, 1)
+            yield resampler.process(samples, last=read == announced)
 
 
 UNKNOWN_LENGTH = 1 << 62  # libsndfile announces its largest number where a FLAC stream leaves the length open
@@ -370,20 +384,36 @@ def write_audio(path: str | Path, samples: np.ndarray, sample_rate: int, sample_
     Clipped are samples beyond full scale in formats that cannot hold them; they are set to full scale.
     Raises AudioFileError if soundfile cannot write it, e.g. for want of space; OSError if the folder cannot be used.
     """
+    with audio_writer(path, sample_rate, 1 if samples.ndim == 1 else samples.shape[1], sample_format) as write:
+        return write(samples)
+
+
+@contextmanager
+def audio_writer(
+    path: str | Path, sample_rate: int, channels: int, sample_format: SampleFormat
+) -> Iterator[Callable[[np.ndarray], int]]:
+    """`write_audio` piece by piece: a function that writes samples and returns how many were clipped.
+
+    The file appears under its name when the context is left without an error. Raises as `write_audio`.
+    """
     import soundfile
 
-    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    def write(samples: np.ndarray) -> int:
+        for start in range(0, len(samples), WRITE_BLOCK):
+            file.write(_rounded(samples[start : start + WRITE_BLOCK], sample_format))
+        return int(np.count_nonzero(np.abs(samples) > 1.0)) if sample_format.clips else 0
+
     kind = {"format": sample_format.container, "subtype": sample_format.subtype}
     try:
         with complete_file(path) as partial, soundfile.SoundFile(partial, "w", sample_rate, channels, **kind) as file:
-            for start in range(0, len(samples), WRITE_BLOCK):
-                file.write(_rounded(samples[start : start + WRITE_BLOCK], sample_format))
+            yield write
+    except AudioFileError:  # of what is read meanwhile
+        raise
     except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
         raise AudioFileError(
             f"{path}: cannot be written as {sample_format} at {sample_rate} Hz with {channels} channels "
             f"({_reason(error)}). Check the free space, or choose another format."
         ) from error
-    return int(np.count_nonzero(np.abs(samples) > 1.0)) if sample_format.clips else 0
 
 
 def resampled_length(length: int, rate: int, new_rate: int) -> int:
@@ -398,18 +428,44 @@ def resample(signal: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     """
     if rate == new_rate:
         return signal
-    try:
-        import soxr
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"resampling from {rate} Hz to {new_rate} Hz needs the package soxr: pip install soxr"
-        ) from error
-    length = resampled_length(len(signal), rate, new_rate)
-    if len(signal) == 0:
-        return np.zeros((0, *signal.shape[1:]), np.float32)
-    resampled = soxr.resample(signal.astype(np.float32, copy=False), rate, new_rate, quality="HQ")
-    missing = max(0, length - len(resampled))
-    return np.pad(resampled, [(0, missing)] + [(0, 0)] * (signal.ndim - 1))[:length]
+    columns = signal.reshape(len(signal), -1 if signal.size else int(np.prod(signal.shape[1:])))
+    resampled = Resampler(rate, new_rate, columns.shape[1]).process(columns, last=True)
+    return resampled.reshape(-1, *signal.shape[1:])
+
+
+class Resampler:
+    """`resample` piece by piece. Rates in Hz; equal rates pass the samples through.
+
+    Raises ModuleNotFoundError with the remedy where soxr is not installed.
+    """
+
+    def __init__(self, rate: int, new_rate: int, channels: int) -> None:
+        self.rate, self.new_rate, self.channels = rate, new_rate, channels
+        self._taken = self._given = 0
+        if rate == new_rate:
+            return
+        try:
+            import soxr
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                f"resampling from {rate} Hz to {new_rate} Hz needs the package soxr: pip install soxr"
+            ) from error
+        self._stream = soxr.ResampleStream(rate, new_rate, channels, dtype="float32", quality="HQ")
+
+    def process(self, samples: np.ndarray, last: bool = False) -> np.ndarray:
+        """Samples (M, channels) -> those (M', channels) that are complete by now; with `last` all of them."""
+        if self.rate == self.new_rate:
+            return samples
+        self._taken += len(samples)
+        resampled = np.zeros((0, self.channels), np.float32)
+        if self._taken:
+            resampled = self._stream.resample_chunk(samples.astype(np.float32, copy=False), last=last)
+            resampled = resampled.reshape(-1, self.channels)
+        if last:
+            length = resampled_length(self._taken, self.rate, self.new_rate) - self._given
+            resampled = np.pad(resampled, [(0, max(0, length - len(resampled))), (0, 0)])[:length]
+        self._given += len(resampled)
+        return resampled
 
 
 def _rounded(samples: np.ndarray, sample_format: SampleFormat) -> np.ndarray:

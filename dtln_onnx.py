@@ -13,7 +13,7 @@ E encoder size, U LSTM units, K LSTM layers of a core.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -181,33 +181,68 @@ class SequenceNetwork:
 
     def denoise(self, signals: np.ndarray) -> np.ndarray:
         """Denoises whole signals: float32 (B, L) -> (B, L), aligned, the zeros before and after added and taken off."""
-        pieces = list(self.denoised_pieces(signals))
-        return np.concatenate(pieces, axis=1) if pieces else np.zeros_like(signals, np.float32)
+        stream = SequenceDenoiser(self, len(signals))
+        return np.concatenate([stream.process(signals), stream.flush()], axis=1)
 
-    def denoised_pieces(self, signals: np.ndarray) -> Iterator[np.ndarray]:
-        """`denoise` piece by piece: aligned float32 (B, M), M up to CHUNK_BLOCKS shifts, L samples in all."""
-        length, shift = self.config.block_length, self.config.block_shift
-        delay = length - shift
-        signals = np.asarray(signals, np.float32)
-        count, total = signals.shape
-        states = self.initial_states(count)
-        tail = np.zeros((count, delay), np.float32)  # of the output: what later blocks still add to
-        blocks = (whole_blocks(total + 2 * delay, length, shift) - length) // shift + 1
-        for first in range(0, blocks, CHUNK_BLOCKS) if total else ():
-            chunk = min(CHUNK_BLOCKS, blocks - first)
-            start = first * shift - delay  # of the first block, in samples of the signal
-            stop = start + (chunk - 1) * shift + length
-            inside = signals[:, max(0, start) : max(0, stop)]
-            before = max(0, -start)
-            padded = np.pad(inside, ((0, 0), (before, stop - start - before - inside.shape[1])))  # (B, M + delay)
-            framed = np.lib.stride_tricks.sliding_window_view(padded, length, axis=1)[:, ::shift]  # (B, T, N)
-            denoised = self.run(np.swapaxes(framed, 0, 1), states)  # (T, B, N)
-            summed = overlap_add(np.swapaxes(denoised, 0, 1), shift)  # (B, M + delay)
-            summed[:, :delay] += tail
-            tail = summed[:, chunk * shift :]
-            begin, end = max(0, -start), min(chunk * shift, total - start)
-            if begin < end:
-                yield summed[:, begin:end]
+
+class SequenceDenoiser:
+    """Denoises B signals that come in pieces; the one owner of buffers and states.
+
+    Like `dtln_streaming.StreamingDenoiser`, but in chunks of CHUNK_BLOCKS blocks: for recordings, not for sound cards.
+    """
+
+    def __init__(self, network: SequenceNetwork, signals: int = 1) -> None:
+        self.network, self.signals = network, signals
+        self.block_length, self.block_shift = network.config.block_length, network.config.block_shift
+        self.delay = self.block_length - self.block_shift
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the signals so far."""
+        self._states = self.network.initial_states(self.signals)
+        self._input = np.zeros((self.signals, self.delay), np.float32)  # not yet in a block, after the zeros before
+        self._output = np.zeros((self.signals, self.delay), np.float32)  # what later blocks still add to
+        self._taken, self._given = 0, -self.delay  # aligned samples; negative while the zeros before come out
+
+    def process(self, samples: np.ndarray) -> np.ndarray:
+        """Samples (B, L) in, L from 0 on; the aligned samples (B, M) that are complete by now out.
+
+        Raises ValueError for another number of signals.
+        """
+        if samples.ndim != 2 or len(samples) != self.signals:
+            raise ValueError(f"samples of shape {samples.shape} were given: expected ({self.signals}, L)")
+        self._taken += samples.shape[1]
+        return self._push(samples, CHUNK_BLOCKS)
+
+    def flush(self) -> np.ndarray:
+        """The rest of the signals, so that as many samples have come out as went in; then resets."""
+        missing = self._taken - max(0, self._given)
+        held = self._input.shape[1]
+        after = whole_blocks(held + self.delay, self.block_length, self.block_shift) - held
+        rest = self._push(np.zeros((self.signals, after), np.float32), 1)[:, :missing]
+        self.reset()
+        return rest
+
+    def _push(self, samples: np.ndarray, fewest: int) -> np.ndarray:
+        """Takes samples and runs the blocks that are complete, unless they are fewer than `fewest`."""
+        shift = self.block_shift
+        signal = np.concatenate([self._input, samples], axis=1, dtype=np.float32)  # (B, L)
+        blocks = max(0, (signal.shape[1] - self.delay) // shift)
+        blocks -= blocks % fewest
+        finished = []
+        for first in range(0, blocks, CHUNK_BLOCKS):
+            count = min(CHUNK_BLOCKS, blocks - first)
+            part = signal[:, first * shift : (first + count) * shift + self.delay]
+            framed = np.lib.stride_tricks.sliding_window_view(part, self.block_length, axis=1)[:, ::shift]  # (B, T, N)
+            denoised = self.network.run(np.swapaxes(framed, 0, 1), self._states)  # (T, B, N)
+            summed = overlap_add(np.swapaxes(denoised, 0, 1), shift)  # (B, T * S + delay)
+            summed[:, : self.delay] += self._output
+            finished.append(summed[:, : count * shift])
+            self._output = summed[:, count * shift :]
+        self._input = signal[:, blocks * shift :]
+        drop = min(max(0, -self._given), blocks * shift)  # what precedes the signals
+        self._given += blocks * shift
+        return np.concatenate(finished, axis=1)[:, drop:] if finished else np.zeros((self.signals, 0), np.float32)
 
 
 def overlap_add(blocks: np.ndarray, block_shift: int) -> np.ndarray:

@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +56,18 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     existing.add_argument("--skip-existing", action="store_true", help="leave outputs that exist as they are")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: %(default)s)")
+    parser.add_argument(
+        "--engine",
+        choices=("onnx", "keras"),
+        default="onnx",
+        help="onnx: ONNX Runtime on whole sequences; keras: the network itself, slower (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="files at a time, in threads (onnx) or processes (keras, scores); default: one per core, with keras one",
+    )
     scoring = parser.add_argument_group("scores")
     scoring.add_argument("--reference", type=Path, metavar="CLEAN_DIR", help="score against the recordings in here")
     scoring.add_argument("--dnsmos", action="store_true", help="score with DNSMOS too (needs the package speechmos)")
@@ -73,7 +84,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     scoring.add_argument("--csv", type=Path, metavar="FILE", help="write the scores of each file here")
     scoring.add_argument("--json", type=Path, metavar="FILE", help="write scores, means, intervals and settings here")
     args = parser.parse_args(argv)
-    if args.jobs < 1:
+    if args.jobs is not None and args.jobs < 1:
         parser.error(f"--jobs {args.jobs}: expected at least one process")
     if not args.score_only:
         if args.output is None:
@@ -284,43 +295,84 @@ def partners(sources: Sequence[Path], folder: Path, other: Path, kind: str) -> d
 # The work on one file: these functions run in worker processes
 # ----------------------------------------------------------------------------------------------------------------------
 
-Denoiser = Callable[["np.ndarray"], "np.ndarray"]  # signals (C, L) at 16 kHz -> aligned signals (C, L), float32
+
+class Stream(Protocol):
+    """C signals at 16 kHz that come in pieces: float32 (C, M) in, aligned ones out, as many in the end as went in."""
+
+    def process(self, samples: np.ndarray) -> np.ndarray: ...
+
+    def flush(self) -> np.ndarray: ...
+
+
+class WholeSignals:
+    """A stream that keeps what comes until all is there, for an engine that takes whole signals."""
+
+    def __init__(self, denoise: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.denoise, self.pieces = denoise, []
+
+    def process(self, samples: np.ndarray) -> np.ndarray:
+        self.pieces.append(samples)
+        return samples[:, :0]
+
+    def flush(self) -> np.ndarray:
+        import numpy as np
+
+        return self.denoise(np.concatenate(self.pieces, axis=1))
 
 
 @lru_cache(maxsize=1)
-def load_denoiser(weights: Path) -> Denoiser:
-    """The Keras network behind an `.h5` file, loaded once in each process.
+def load_engine(engine: str, weights: Path) -> Callable[[int], Stream]:
+    """Makes streams of as many signals as it is told, through the network in an `.h5` file, loaded once in a process.
 
-    Raises FileNotFoundError or DTLN_model.WeightsFileError.
+    Raises FileNotFoundError, dtln_weights.WeightsFileError, or ModuleNotFoundError where packages are missing.
     """
-    import DTLN_model
+    if engine == "keras":
+        import DTLN_model
 
-    return DTLN_model.load_network(weights).denoise
+        denoise = DTLN_model.load_network(weights).denoise
+        return lambda signals: WholeSignals(denoise)
+    from dtln_onnx import SequenceDenoiser, SequenceNetwork
+
+    return partial(SequenceDenoiser, SequenceNetwork(weights))
 
 
-def denoise_file(weights: Path, keep_rate: bool, keep_channels: bool, job: Job) -> Outcome:
-    """Denoises one recording; whatever goes wrong with it is its outcome."""
+def denoise_file(engine: str, weights: Path, keep_rate: bool, keep_channels: bool, job: Job) -> Outcome:
+    """Denoises one recording piece by piece; whatever goes wrong with it is its outcome."""
     import numpy as np
 
-    from dtln_audio import SAMPLE_RATE, AudioFileError, read_audio, resample, write_audio
+    from dtln_audio import SAMPLE_RATE, AudioFileError, Resampler, audio_blocks, audio_info, audio_writer
 
     try:
-        samples, source_rate = read_audio(job.source, mono=not keep_channels)  # (L,) or (L, C)
-        seconds = len(samples) / source_rate
-        signals = resample(samples, source_rate, SAMPLE_RATE).reshape(-1, 1 if samples.ndim == 1 else samples.shape[1])
-        denoised = load_denoiser(weights)(signals.T).T if len(signals) else signals  # (L, C)
-        if not np.all(np.isfinite(denoised)):
-            raise AudioFileError(f"{job.source}: the network gave NaN or Inf. Expected sound weights; check {weights}.")
-        rate = SAMPLE_RATE
-        if keep_rate and source_rate != rate:
-            denoised, rate = resample(denoised, rate, source_rate)[: len(samples)], source_rate
+        info = audio_info(job.source)
+        channels = info.channels if keep_channels else 1
+        rate = info.sample_rate if keep_rate else SAMPLE_RATE
+        stream = load_engine(engine, weights)(channels)
+        resampler = Resampler(SAMPLE_RATE, rate, channels)
+        clipped = written = 0
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        clipped = write_audio(job.target, denoised, rate, job.sample_format)
+        with audio_writer(job.target, rate, channels, job.sample_format) as write:
+
+            def finish(denoised: np.ndarray, last: bool = False) -> None:
+                nonlocal clipped, written
+                if not np.all(np.isfinite(denoised)):
+                    raise AudioFileError(
+                        f"{job.source}: the network gave NaN or Inf. Expected sound weights; check {weights}."
+                    )
+                samples = resampler.process(denoised.T, last)  # (M, C)
+                if keep_rate:
+                    samples = samples[: info.length - written]
+                clipped += write(samples)
+                written += len(samples)
+
+            for samples in audio_blocks(job.source, SAMPLE_RATE, mono=not keep_channels):  # (M, C)
+                finish(stream.process(samples.T))
+            if info.length:
+                finish(stream.flush(), last=True)
     except AudioFileError as error:
         return Outcome(job, str(error))
     except Exception as error:  # the other files are still to be done
         return Outcome(job, f"{job.source}: {type(error).__name__}: {error}")
-    return Outcome(job, seconds=seconds, empty=len(samples) == 0, clipped=clipped)
+    return Outcome(job, seconds=info.length / info.sample_rate, empty=info.length == 0, clipped=clipped)
 
 
 def score_file(with_dnsmos: bool, aligned: bool, pair: Pair) -> Outcome:
@@ -371,16 +423,37 @@ Work = Callable[[Any], Outcome]  # takes a Job or a Pair
 def denoise_files(jobs: Sequence[Job], unreadable: list[Outcome], args: argparse.Namespace) -> list[Outcome]:
     """Denoises what is not to be skipped and prints the summary; returns what became of these and of the unreadable.
 
-    Raises FileNotFoundError or DTLN_model.WeightsFileError before the first file.
+    Raises as `load_engine` before the first file.
     """
     todo = [job for job in jobs if not (args.skip_existing and job.target.exists())]
-    load_denoiser(args.weights)  # a file that holds no weights is found out here, once, not in every worker
+    load_engine(args.engine, args.weights)  # a file that holds no weights is found out here, not in every worker
     args.output.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
-    work = partial(denoise_file, args.weights, args.keep_rate, args.keep_channels)
-    outcomes = unreadable + in_processes(work, todo, args.jobs, "denoising")
+    work = partial(denoise_file, args.engine, args.weights, args.keep_rate, args.keep_channels)
+    if args.engine == "keras":
+        outcomes = unreadable + in_processes(work, todo, args.jobs or 1, "denoising")
+    else:
+        outcomes = unreadable + in_threads(work, todo, args.jobs or os.cpu_count() or 1, "denoising")
     report_denoising(outcomes, len(jobs) - len(todo), time.perf_counter() - started)
     return outcomes
+
+
+def in_threads(work: Work, jobs: Sequence[Job | Pair], threads: int, title: str) -> list[Outcome]:
+    """The outcome of every job, in the order of the jobs: for work that leaves the interpreter's lock.
+
+    Threads share the network and begin at once; processes would each load it.
+    """
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+
+    with ThreadPoolExecutor(threads) as pool:
+        futures = {pool.submit(work, job): job for job in jobs}
+        finished = (future.result() for future in as_completed(futures))
+        try:
+            outcomes = {outcome.job: outcome for outcome in with_progress(finished, len(jobs), title)}
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [outcomes[job] for job in jobs]
 
 
 def in_processes(work: Work, jobs: Sequence[Job | Pair], processes: int, title: str) -> list[Outcome]:
@@ -414,6 +487,11 @@ def in_processes(work: Work, jobs: Sequence[Job | Pair], processes: int, title: 
     return [outcomes[job] for job in jobs]
 
 
+def one_per_core(files: int) -> int:
+    """Processes that are worth their start for so many files to score."""
+    return max(1, min(os.cpu_count() or 1, files // 8))
+
+
 def limit_threads(count: int) -> None:
     """Lets numerical libraries that are imported later use `count` threads, so that processes do not fight."""
     for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -435,7 +513,9 @@ def with_progress(outcomes: Iterable[Outcome], total: int, title: str) -> Iterat
 
 def score_files(pairs: Sequence[Pair], args: argparse.Namespace) -> list[Outcome]:
     """Scores all pairs, prints the means and writes the scores of each file if a name for them was given."""
-    outcomes = in_processes(partial(score_file, args.dnsmos, args.align), pairs, args.jobs, "scoring")
+    outcomes = in_processes(
+        partial(score_file, args.dnsmos, args.align), pairs, args.jobs or one_per_core(len(pairs)), "scoring"
+    )
     scored = [outcome for outcome in outcomes if outcome.scores]
     snrs = input_snrs(scored)
     report_scores(outcomes, scored, snrs)

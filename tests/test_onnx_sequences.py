@@ -49,15 +49,24 @@ def test_equals_the_keras_network(engines: tuple, length: int) -> None:
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7, 1000])
-def test_pieces_do_not_show(engines: tuple, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("piece", [1, 100, 1777, 5000])
+def test_pieces_do_not_show(engines: tuple, chunk: int, piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither those in which the signals come nor those in which they are denoised."""
     _, engine = engines
-    signals = speech_like(5000)[None]
+    signals = np.stack([speech_like(5000, seed) for seed in range(2)])[:, : 5000 if piece > 1 else 700]
     expected = engine.denoise(signals)
     monkeypatch.setattr(dtln_onnx, "CHUNK_BLOCKS", chunk)
-    pieces = list(engine.denoised_pieces(signals))
-    assert len(pieces) == 1 if chunk == 1000 else len(pieces) > 3
-    assert max(piece.shape[1] for piece in pieces) <= max(chunk, 40) * engine.config.block_shift
-    np.testing.assert_allclose(np.concatenate(pieces, axis=1), expected, atol=1e-6)
+    stream = dtln_onnx.SequenceDenoiser(engine, 2)
+    for _ in range(2):  # the second time after the reset of the first flush
+        pieces = [stream.process(signals[:, i : i + piece]) for i in range(0, signals.shape[1], piece)]
+        assert chunk > 2 or sum(p.shape[1] for p in pieces) > 0
+        found = np.concatenate([*pieces, stream.flush()], axis=1)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_samples_of_another_shape_say_so(engines: tuple) -> None:
+    with pytest.raises(ValueError, match=r"samples of shape \(3, 10\) were given: expected \(2, L\)"):
+        dtln_onnx.SequenceDenoiser(engines[1], 2).process(np.zeros((3, 10), np.float32))
 
 
 def test_published_weights_give_the_published_output(shared: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 import soundfile
 
 import run_evaluation
-from dtln_audio import read_audio, resample
+from dtln_audio import audio_blocks, read_audio, resample
 from dtln_metrics import DNSMOS_METRICS, METRICS, mean_with_interval, score, si_sdr
 
 SCRIPT = Path(run_evaluation.__file__).resolve()
@@ -204,17 +204,59 @@ def test_bad_files_do_not_stop_the_others(folders, evaluate, noise, capsys):
         assert f"FAILED {source / name}: {reason}" in err
 
 
+def test_engines_agree(folders, evaluate, noise):
+    """To 1e-4 of full scale with shipped weights: other rates, two channels, a recording of several chunks, jobs."""
+    source, target = folders
+    weights = SCRIPT.parent / "pretrained_model" / "model.h5"
+    recordings = {"a": (noise(90000), 16000), "b": (noise(30000, channels=2), 44100), "c": (noise(500), 8000)}
+    for name, (signal, rate) in recordings.items():
+        soundfile.write(source / f"{name}.wav", signal, rate, "FLOAT")
+    flags = ["--keep-rate", "--keep-channels", "--overwrite"]
+    results = []
+    for engine in (["keras"], ["onnx", "--jobs", "1"], ["onnx", "--jobs", "3"]):
+        assert evaluate("--engine", *engine, *flags, weights=weights) == 0
+        results.append({name: read_audio(target / f"{name}.wav") for name in recordings})
+    for name, (signal, rate) in recordings.items():
+        expected = results[0][name][0]
+        assert np.max(np.abs(expected)) > 1e-3
+        for result in results[1:]:
+            assert result[name][1] == rate and len(result[name][0]) == len(signal)
+            np.testing.assert_allclose(result[name][0], expected, atol=1e-4)
+
+
+def test_denoising_loads_neither_tensorflow_nor_keras_and_needs_no_memory_for_length(tmp_path, noise):
+    """Eight minutes take at most 12 MiB more than half a minute; their samples alone are 29 MiB."""
+    for name, seconds in (("short", 30), ("long", 480)):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / "a.wav", np.tile(noise(16000 * 30), seconds // 30), 16000)
+    code = (
+        "import resource, sys\n"
+        "for name in ('tensorflow', 'keras', 'DTLN_model'): sys.modules[name] = None  # imports would raise\n"
+        "import run_evaluation\n"
+        "assert run_evaluation.main(sys.argv[1:]) == 0\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+    )
+    sizes = []
+    for name in ("short", "long"):
+        command = [sys.executable, "-c", code, "-i", str(tmp_path / name), "-o", str(tmp_path / f"{name}_out")]
+        run = subprocess.run(command, cwd=SCRIPT.parent, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        sizes.append(float(run.stdout.split()[-1]))
+    assert soundfile.info(tmp_path / "long_out" / "a.wav").frames == 480 * 16000
+    assert sizes[1] - sizes[0] <= 12, sizes
+
+
 def test_unforeseen_error_is_one_files_own(folders, evaluate, noise, capsys, monkeypatch):
     source, target = folders
     for name in ("a.wav", "b.wav"):
         soundfile.write(source / name, noise(1000), 16000)
 
-    def reader(path, **options):
+    def reader(path, *rate, **options):
         if path.name == "a.wav":
             raise MemoryError("too long")
-        return read_audio(path, **options)
+        return audio_blocks(path, *rate, **options)
 
-    monkeypatch.setattr("dtln_audio.read_audio", reader)
+    monkeypatch.setattr("dtln_audio.audio_blocks", reader)
     assert evaluate() == 1
     assert "a.wav: MemoryError: too long" in capsys.readouterr().err
     assert os.listdir(target) == ["b.wav"]
@@ -223,8 +265,11 @@ def test_unforeseen_error_is_one_files_own(folders, evaluate, noise, capsys, mon
 def test_network_that_gives_nan(folders, evaluate, noise, capsys, monkeypatch):
     source, target = folders
     soundfile.write(source / "a.wav", noise(1000), 16000)
-    load = run_evaluation.load_denoiser
-    monkeypatch.setattr(run_evaluation, "load_denoiser", lambda path: lambda signals: np.nan * load(path)(signals))
+
+    def broken(engine, weights):
+        return lambda signals: run_evaluation.WholeSignals(lambda samples: np.nan * samples)
+
+    monkeypatch.setattr(run_evaluation, "load_engine", broken)
     assert evaluate() == 1
     assert "a.wav: the network gave NaN or Inf" in capsys.readouterr().err
     assert not list(target.iterdir())
