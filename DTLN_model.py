@@ -780,6 +780,17 @@ def _rename_onnx_value(graph: Any, old: str, new: str) -> None:
             value.name = new
 
 
+def export_onnx_stream(network: DTLNNetwork, path: str | Path, quantise: bool = False) -> Path:
+    """Writes one ONNX graph with the transforms inside (`dtln_onnx.streaming_model`); returns its path.
+
+    quantise: 8-bit weights, one scale a column.
+    """
+    import dtln_onnx
+
+    stored = [(layer.name, layer.get_weights()) for layer in network.dtln_layers.weighted]
+    return dtln_onnx.export_streaming(network.config, stored, path, quantise)
+
+
 def export_saved_model(network: DTLNNetwork, folder: str | Path) -> Path:
     """Writes a SavedModel; returns its folder. An older one of that name is replaced at the end, when ours is complete.
 

@@ -1,11 +1,13 @@
-"""Convert weights to a SavedModel, TF-lite pairs (float, 8-bit) and an ONNX pair, and check what was written.
+"""Convert weights to a SavedModel, TF-lite pairs (float, 8-bit) and ONNX graphs, and check what was written.
 
-convert_weights_and_savedmodel.py -m WEIGHTS.h5 -t FOLDER [--formats savedmodel tflite tflite-quant onnx]
+convert_weights_and_savedmodel.py -m WEIGHTS.h5 -t FOLDER [--formats savedmodel tflite tflite-quant onnx ...]
 
 -m takes published `.h5` weights, ours, or a SavedModel of this toolkit. The files in FOLDER carry the published names:
 dtln_saved_model/, model_1.tflite, model_2.tflite, model_quant_1.tflite, model_quant_2.tflite, model_1.onnx,
-model_2.onnx. Each conversion is opened again by the streaming engine and compared with the Keras network on a test
-signal; files take their places only when all conversions have passed, so that a failure leaves older files alone.
+model_2.onnx; and two of ours: model_stream.onnx and model_stream_quant.onnx (8 bits), the whole network on one block in
+one graph, (block (1, 1, 512), states (8, 1, 128)) -> (denoised (1, 1, 512), states), with the transforms inside.
+Each conversion is opened again by the streaming engine and compared with the Keras network on a test signal; files take
+their places only when all conversions have passed, so that a failure leaves older files alone.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-FORMATS = ("savedmodel", "tflite", "tflite-quant", "onnx")
+FORMATS = ("savedmodel", "tflite", "tflite-quant", "onnx", "onnx-stream", "onnx-stream-quant")
 FLOAT_TOLERANCE = 1e-4  # largest difference of samples at a peak level of 0.5
 QUANTISED_SNR_DB = 12.0  # of the 8-bit output against the float one; untypical weights come close, typical ones do not
 
@@ -40,6 +42,10 @@ def export(network, kind: str, folder: Path) -> None:
         dtln.export_saved_model(network, folder / "dtln_saved_model")
     elif kind == "onnx":
         dtln.export_onnx(network, folder / "model")
+    elif kind == "onnx-stream":
+        dtln.export_onnx_stream(network, folder / "model_stream.onnx")
+    elif kind == "onnx-stream-quant":
+        dtln.export_onnx_stream(network, folder / "model_stream_quant.onnx", quantise=True)
     elif kind == "tflite":
         dtln.export_tflite(network, folder / "model")
     else:
@@ -70,7 +76,7 @@ def check(network, kind: str, folder: Path) -> tuple[bool, str]:
     expected = network.denoise(signal[None])[0]
     found = streaming.StreamingDenoiser(streaming.open_backend(kind, folder)).denoise(signal)
     error = expected - found
-    if kind == "tflite-quant":
+    if kind.endswith("-quant"):
         snr = 10 * np.log10(np.sum(expected**2) / max(np.sum(error**2), 1e-20))
         return bool(snr >= QUANTISED_SNR_DB), f"SNR against float {snr:.1f} dB (at least {QUANTISED_SNR_DB:g} wanted)"
     largest = np.max(np.abs(error))

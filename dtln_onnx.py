@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from dtln_audio import whole_blocks
+from dtln_audio import complete_file, whole_blocks
 from dtln_weights import EPSILON, DTLNConfig, StoredLayer, config_of, read_config, read_legacy_weights
 
+SHIFT_KEY = "block_shift"  # metadata; `dtln_streaming.SHIFT_KEY` reads it
 OPSET = 17  # the first with LayerNormalization
 CHUNK_BLOCKS = 512  # blocks denoised at once: 4 s; longer ones only take more memory
 
@@ -39,7 +40,7 @@ class Graph:
         from onnx import numpy_helper
 
         name = f"constant_{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.constants.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
     def node(self, operator: str, *inputs: str, outputs: Sequence[str] | None = None, **attributes: Any) -> str:
@@ -78,14 +79,20 @@ class Graph:
         )  # (T, 1, B, U)
         return self.node("Squeeze", sequence, self.constant(np.array([1])))  # (T, B, U)
 
-    def mask(self, features: str, core: Sequence[StoredLayer]) -> str:
-        """A core: features (T, B, C) -> mask (T, B, M). States: inputs `h_k`, `c_k`, outputs `hidden_k`, `cell_k`."""
-        for index, (_, weights) in enumerate(core[:-1]):
+    def mask(self, features: str, core: Sequence[StoredLayer], first: int = 0) -> str:
+        """A core: features (T, B, C) -> mask (T, B, M). States: `h_k`, `c_k` before, `hidden_k`, `cell_k` after; k is
+        counted from `first`."""
+        for index, (_, weights) in enumerate(core[:-1], first):
             features = self.lstm(features, weights, f"h_{index}", f"c_{index}", str(index))
         kernel, bias = core[-1][1]
         return self.node("Sigmoid", self.node("Add", self.project(features, kernel), self.constant(bias)))
 
-    def model(self, inputs: dict[str, Sequence[int | str]], outputs: dict[str, Sequence[int | str]]) -> bytes:
+    def model(
+        self,
+        inputs: dict[str, Sequence[int | str]],
+        outputs: dict[str, Sequence[int | str]],
+        metadata: dict[str, str] | None = None,
+    ) -> bytes:
         """The finished model, checked. Inputs and outputs: name -> shape; all are float32."""
         import onnx
         from onnx import TensorProto, helper
@@ -96,6 +103,7 @@ class Graph:
         ]
         graph = helper.make_graph(self.nodes, "dtln", *values, self.constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+        helper.set_model_props(model, metadata or {})
         onnx.checker.check_model(model)
         return model.SerializeToString()
 
@@ -106,37 +114,133 @@ def _reordered(weight: np.ndarray) -> np.ndarray:
     return np.concatenate([i, o, f, c], axis=-1)
 
 
+@dataclass(frozen=True)
+class Parts:
+    """The layers of an `.h5` file by their place in the network; see `DTLN_model.DTLNLayers`."""
+
+    norm_magnitude: list[np.ndarray] | None
+    core_1: list[StoredLayer]
+    encoder: np.ndarray  # (N, E)
+    norm_encoded: list[np.ndarray]
+    core_2: list[StoredLayer]
+    decoder: np.ndarray  # (E, N)
+
+    @classmethod
+    def of(cls, config: DTLNConfig, stored: Sequence[StoredLayer]) -> Parts:
+        first = int(config.norm_stft)
+        middle = first + config.lstm_layers + 1
+        return cls(
+            stored[0][1] if config.norm_stft else None,
+            list(stored[first:middle]),
+            stored[middle][1][0][0],
+            stored[middle + 1][1],
+            list(stored[middle + 2 : -1]),
+            stored[-1][1][0][0],
+        )
+
+
+def _half_1(graph: Graph, parts: Parts, magnitude: str) -> str:
+    """Magnitude (T, B, F) -> mask (T, B, F)."""
+    features = magnitude
+    if parts.norm_magnitude is not None:
+        positive = graph.node("Add", magnitude, graph.constant(np.array(EPSILON, np.float32)))
+        features = graph.normalise(graph.node("Log", positive), parts.norm_magnitude)
+    return graph.mask(features, parts.core_1)
+
+
+def _half_2(graph: Graph, parts: Parts, block: str, result: str, first: int = 0) -> None:
+    """Block (T, B, N) -> `result` (T, B, N)."""
+    encoded = graph.project(block, parts.encoder)  # (T, B, E)
+    mask = graph.mask(graph.normalise(encoded, parts.norm_encoded), parts.core_2, first)
+    graph.node("MatMul", graph.node("Mul", encoded, mask), graph.constant(parts.decoder), outputs=[result])
+
+
 def sequence_models(config: DTLNConfig, stored: Sequence[StoredLayer]) -> tuple[bytes, bytes]:
     """The two halves of the network on sequences, as serialised ONNX models.
 
     Model 1: magnitude (T, B, F) -> mask (T, B, F). Model 2: block (T, B, N) -> denoised (T, B, N). Both take the states
     h_k, c_k and return hidden_k, cell_k, each (1, B, U), for each of their K LSTMs.
     """
-    first = int(config.norm_stft)
-    after_core_1 = first + config.lstm_layers + 1
-    core_1, core_2 = stored[first:after_core_1], stored[after_core_1 + 2 : -1]
-    sequence = ("blocks", "signals")
+    parts = Parts.of(config, stored)
     kinds = range(config.lstm_layers)
     states_in = {f"{kind}_{k}": (1, "signals", config.units) for k in kinds for kind in ("h", "c")}
     states_out = {f"{kind}_{k}": (1, "signals", config.units) for k in kinds for kind in ("hidden", "cell")}
 
     graph = Graph()
-    features = "magnitude"
-    if config.norm_stft:
-        positive = graph.node("Add", features, graph.constant(np.array(EPSILON, np.float32)))
-        features = graph.normalise(graph.node("Log", positive), stored[0][1])
-    graph.node("Identity", graph.mask(features, core_1), outputs=["mask"])
-    shape = (*sequence, config.bins)
+    graph.node("Identity", _half_1(graph, parts, "magnitude"), outputs=["mask"])
+    shape = ("blocks", "signals", config.bins)
     model_1 = graph.model({"magnitude": shape, **states_in}, {"mask": shape, **states_out})
 
     graph = Graph()
-    (_, (encoder,)), (_, norm), (_, (decoder,)) = stored[after_core_1], stored[after_core_1 + 1], stored[-1]
-    encoded = graph.project("block", encoder[0])  # (T, B, E)
-    mask = graph.mask(graph.normalise(encoded, norm), core_2)
-    graph.node("MatMul", graph.node("Mul", encoded, mask), graph.constant(decoder[0]), outputs=["denoised"])
-    shape = (*sequence, config.block_length)
+    _half_2(graph, parts, "block", "denoised")
+    shape = ("blocks", "signals", config.block_length)
     model_2 = graph.model({"block": shape, **states_in}, {"denoised": shape, **states_out})
     return model_1, model_2
+
+
+def streaming_model(config: DTLNConfig, stored: Sequence[StoredLayer]) -> bytes:
+    """The whole network on one block as one serialised ONNX model, Fourier transforms inside, states outside.
+
+    (block (1, 1, N), states (4 K, 1, U)) -> (denoised (1, 1, N), new states). The states are h and c of each LSTM, in
+    the order of the network; overlap-add is the caller's. A metadata entry notes the block shift.
+    """
+    parts = Parts.of(config, stored)
+    count, length = 2 * config.lstm_layers, config.block_length
+    graph = Graph()
+    places = [f"{kind}_{k}" for k in range(count) for kind in ("h", "c")]
+    graph.node("Split", "states", outputs=places, axis=0)  # (1, 1, U) each
+
+    column = graph.node("Reshape", "block", graph.constant(np.array([1, length, 1])))
+    spectrum = graph.node("DFT", column, axis=1, onesided=1)  # (1, F, 2): real, imaginary
+    squares = graph.node("ReduceSumSquare", spectrum, axes=[2], keepdims=0)  # (1, F)
+    magnitude = graph.node("Reshape", graph.node("Sqrt", squares), graph.constant(np.array([1, 1, config.bins])))
+    mask = _half_1(graph, parts, magnitude)  # (1, 1, F)
+    # a real signal is the real part of the inverse DFT of its spectrum without the negative frequencies, the positive
+    # ones doubled
+    doubled = np.full((1, 1, config.bins), 2.0, np.float32)
+    doubled[..., 0] = doubled[..., -1] = 1.0
+    gains = graph.node("Mul", mask, graph.constant(doubled))
+    gains = graph.node("Reshape", gains, graph.constant(np.array([1, config.bins, 1])))
+    masked = graph.node("Mul", spectrum, gains)  # (1, F, 2)
+    complex_block = graph.node("DFT", masked, graph.constant(np.array(length)), axis=1, inverse=1)  # (1, N, 2)
+    real = graph.node("Gather", complex_block, graph.constant(np.array(0)), axis=2)  # (1, N)
+    block = graph.node("Reshape", real, graph.constant(np.array([1, 1, length])))
+
+    _half_2(graph, parts, block, "denoised", first=config.lstm_layers)
+    after = [f"{kind}_{k}" for k in range(count) for kind in ("hidden", "cell")]
+    graph.node("Concat", *after, outputs=["states_out"], axis=0)
+    shape, states = (1, 1, length), (2 * count, 1, config.units)
+    return graph.model(
+        {"block": shape, "states": states},
+        {"denoised": shape, "states_out": states},
+        {SHIFT_KEY: str(config.block_shift)},
+    )
+
+
+def export_streaming(
+    config: DTLNConfig, stored: Sequence[StoredLayer], path: str | Path, quantise: bool = False
+) -> Path:
+    """Writes `streaming_model`; quantise: LSTMs and matrices in 8 bits, one scale a column, by onnxruntime's own tools.
+
+    Raises ModuleNotFoundError where onnx, or to quantise onnxruntime, is missing.
+    """
+    model = streaming_model(config, stored)
+    with complete_file(path) as partial:
+        if quantise:
+            from onnx import TensorProto, load_from_string
+            from onnxruntime.quantization import QuantType, quantize_dynamic
+
+            quantize_dynamic(
+                load_from_string(model),
+                partial,
+                op_types_to_quantize=["LSTM", "MatMul"],
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                extra_options={"DefaultTensorType": TensorProto.FLOAT},
+            )
+        else:
+            Path(partial).write_bytes(model)
+    return Path(path)
 
 
 class SequenceNetwork:

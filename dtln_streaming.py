@@ -38,6 +38,8 @@ BACKEND_FILES = {  # published names
     "tflite": ("model_1.tflite", "model_2.tflite"),
     "tflite-quant": ("model_quant_1.tflite", "model_quant_2.tflite"),
     "onnx": ("model_1.onnx", "model_2.onnx"),
+    "onnx-stream": ("model_stream.onnx",),  # ours alone: one graph, transforms inside
+    "onnx-stream-quant": ("model_stream_quant.onnx",),
     "savedmodel": ("dtln_saved_model",),
 }
 
@@ -161,21 +163,8 @@ class ONNXBackend(SplitBackend):
     """The ONNX pair on onnxruntime (CPU). Raises MissingRuntimeError, FileNotFoundError or ModelError."""
 
     def __init__(self, model_1: str | Path, model_2: str | Path, threads: int = 1) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise MissingRuntimeError("the ONNX models need onnxruntime: pip install onnxruntime") from error
         paths = [_existing(model_1), _existing(model_2)]
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = threads
-        sessions = []
-        for path in paths:
-            try:
-                sessions.append(onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]))
-            except Exception as error:  # onnxruntime's exceptions share no base class of their own
-                raise ModelError(
-                    f"{path}: cannot be loaded by onnxruntime ({error}). Expected an ONNX model."
-                ) from error
+        sessions = [_onnx_session(path, threads) for path in paths]
 
         def details(values: Sequence[Any]) -> list[dict]:
             return [{"name": value.name, "shape": value.shape} for value in values]
@@ -203,6 +192,51 @@ class ONNXBackend(SplitBackend):
             return tuple(session.run(names_out, {signal_in: signal, states_in: states}))
 
         return run
+
+
+class ONNXStreamBackend:
+    """One ONNX graph with the transforms inside, as `dtln_onnx.export_streaming` writes it, on onnxruntime (CPU).
+
+    Raises MissingRuntimeError, FileNotFoundError or ModelError.
+    """
+
+    runtime = "onnxruntime"
+
+    def __init__(self, path: str | Path, threads: int = 1) -> None:
+        path = _existing(path)
+        self._session = _onnx_session(path, threads)
+        shapes = {value.name: value.shape for value in self._session.get_inputs()}
+        if set(shapes) != {"block", "states"}:
+            raise ModelError(
+                f"{path}: takes {', '.join(shapes)}. Expected block and states: a streaming model of this toolkit."
+            )
+        self.block_length = int(shapes["block"][-1])
+        note = self._session.get_modelmeta().custom_metadata_map.get(SHIFT_KEY)
+        self.block_shift = _block_shift(int(note) if note else None, self.block_length, path)
+        self._states_shape = shapes["states"]
+        self.run(np.zeros(self.block_length, np.float32), self.initial_states())
+
+    def initial_states(self) -> States:
+        """Zeros."""
+        return (np.zeros(self._states_shape, np.float32),)
+
+    def run(self, block: np.ndarray, states: States) -> tuple[np.ndarray, States]:
+        """(block float32 (N,), states) -> (denoised block float32 (N,), new states)."""
+        denoised, new = self._session.run(("denoised", "states_out"), {"block": block[None, None], "states": states[0]})
+        return denoised[0, 0], (new,)
+
+
+def _onnx_session(path: Path, threads: int) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise MissingRuntimeError("the ONNX models need onnxruntime: pip install onnxruntime") from error
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base class of their own
+        raise ModelError(f"{path}: cannot be loaded by onnxruntime ({error}). Expected an ONNX model.") from error
 
 
 class SavedModelBackend:
@@ -324,14 +358,13 @@ def available_backends(model_dir: str | Path) -> list[str]:
 
 
 def open_backend(kind: str, model_dir: str | Path = DEFAULT_MODEL_DIR, threads: int = 1) -> Backend:
-    """Opens "tflite", "tflite-quant", "onnx" or "savedmodel" from a folder with the published file names.
+    """Opens one of the kinds of BACKEND_FILES from a folder with the published file names.
 
     Raises ValueError, FileNotFoundError, ModelError or MissingRuntimeError.
     """
     paths = backend_paths(kind, model_dir)
-    if kind == "savedmodel":
-        return SavedModelBackend(paths[0], threads)
-    return (ONNXBackend if kind == "onnx" else TFLiteBackend)(*paths, threads)
+    classes = {"savedmodel": SavedModelBackend, "onnx": ONNXBackend, "tflite": TFLiteBackend}
+    return classes.get(kind, TFLiteBackend if kind == "tflite-quant" else ONNXStreamBackend)(*paths, threads)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

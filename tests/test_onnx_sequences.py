@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from signals import random_network, speech_like
+from signals import batch_output, random_network, snr_db, speech_like
 
 import DTLN_model as dtln
 import dtln_onnx
+import dtln_streaming
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = {
@@ -62,6 +63,37 @@ def test_pieces_do_not_show(engines: tuple, chunk: int, piece: int, monkeypatch:
         assert chunk > 2 or sum(p.shape[1] for p in pieces) > 0
         found = np.concatenate([*pieces, stream.flush()], axis=1)
         np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_streaming_graph_equals_the_keras_network(engines: tuple, tmp_path: Path) -> None:
+    """One graph, block by block, to 3e-5 (the runtime's DFT of lengths other than powers of two is no better)."""
+    network, _ = engines
+    dtln.export_onnx_stream(network, tmp_path / "model_stream.onnx")
+    backend = dtln_streaming.open_backend("onnx-stream", tmp_path)
+    assert (backend.block_length, backend.block_shift) == (network.config.block_length, network.config.block_shift)
+    signal = speech_like(5000)
+    found = dtln_streaming.StreamingDenoiser(backend).denoise(signal)
+    np.testing.assert_allclose(found, batch_output(network, signal), atol=3e-5)
+
+
+def test_streaming_graph_in_8_bits(tmp_path: Path) -> None:
+    """With the included weights, above 30 dB against the float network, in less than a third of the bytes."""
+    network = dtln.load_network(ROOT / "pretrained_model" / "model.h5")
+    full = dtln.export_onnx_stream(network, tmp_path / "model_stream.onnx")
+    small = dtln.export_onnx_stream(network, tmp_path / "model_stream_quant.onnx", quantise=True)
+    assert small.stat().st_size < full.stat().st_size / 3
+    signal = speech_like(32000)
+    found = dtln_streaming.StreamingDenoiser(dtln_streaming.open_backend("onnx-stream-quant", tmp_path)).denoise(signal)
+    assert 30 < snr_db(batch_output(network, signal), found) < 60
+
+
+def test_streaming_backend_refuses_other_graphs(tmp_path: Path) -> None:
+    (tmp_path / "model_stream.onnx").write_bytes((ROOT / "pretrained_model" / "model_1.onnx").read_bytes())
+    with pytest.raises(dtln_streaming.ModelError, match="model_stream.onnx: takes .* Expected block and states"):
+        dtln_streaming.open_backend("onnx-stream", tmp_path)
+    (tmp_path / "model_stream.onnx").write_text("text")
+    with pytest.raises(dtln_streaming.ModelError, match="cannot be loaded by onnxruntime"):
+        dtln_streaming.open_backend("onnx-stream", tmp_path)
 
 
 def test_samples_of_another_shape_say_so(engines: tuple) -> None:
