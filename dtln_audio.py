@@ -11,7 +11,7 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,6 +91,52 @@ def find_audio_files(folder: str | Path) -> list[Path]:
             "soundfile reads, in it or in its sub-folders."
         )
     return sorted(files)
+
+
+def pair_files(
+    noisy_names: Iterable[str], clean_names: Iterable[str], noisy_dir: str | Path = "", clean_dir: str | Path = ""
+) -> list[tuple[str, str]]:
+    """Pairs (noisy name, clean name), in the order of the noisy names, of names relative to their folders.
+
+    Equal names belong together. Of those left over, names with the same `fileid_N`: the DNS-Challenge set calls its
+    pairs `..._snr5_tl-25_fileid_12.wav` and `clean_fileid_12.wav` (https://github.com/microsoft/DNS-Challenge).
+    The folders serve the messages alone. Raises AudioFileError, naming the file, where a noisy or a clean file has no
+    partner or an id stands twice on one side.
+    """
+    noisy_names, clean_names = list(noisy_names), list(clean_names)
+    equal = set(noisy_names) & set(clean_names)
+    noisy_by_id = _names_by_fileid((n for n in noisy_names if n not in equal), Path(noisy_dir))
+    clean_by_id = _names_by_fileid((n for n in clean_names if n not in equal), Path(clean_dir))
+    partners = {name: name for name in equal}
+    partners |= {noisy: clean_by_id[fileid] for fileid, noisy in noisy_by_id.items() if fileid in clean_by_id}
+    for names, paired, here, there in (
+        (noisy_names, set(partners), noisy_dir, clean_dir),
+        (clean_names, set(partners.values()), clean_dir, noisy_dir),
+    ):
+        missing = sorted(set(names) - paired)
+        if missing:
+            raise AudioFileError(
+                f"{Path(here, missing[0])}: has no partner in {there or 'the other folder'} ({len(missing)} such "
+                "files). Expected equally named noisy and clean files, or one noisy and one clean file for each "
+                "fileid_N; add the partner or remove the file."
+            )
+    return [(name, partners[name]) for name in noisy_names]
+
+
+def _names_by_fileid(names: Iterable[str], folder: Path) -> dict[int, str]:
+    """The name that carries each `fileid_N`, the last one in the name; AudioFileError for an id that stands twice."""
+    found: dict[int, str] = {}
+    for name in names:
+        ids = re.findall(r"fileid_(\d+)", Path(name).stem)
+        if not ids:
+            continue
+        other = found.setdefault(int(ids[-1]), name)
+        if other != name:
+            raise AudioFileError(
+                f"{folder / name}: has the same fileid as {folder / other}. Expected fileid_{ids[-1]} once in the "
+                "folder; remove or rename one, or give the sub-folders one by one."
+            )
+    return found
 
 
 @dataclass(frozen=True)
