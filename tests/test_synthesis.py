@@ -320,7 +320,7 @@ def test_resuming_after_a_kill(corpus: Path, tmp_path: Path, capsys: pytest.Capt
     before = {path: path.stat().st_mtime_ns for path in left}
     assert synthesis.main(["--output", str(broken), "--resume"]) == 0
     made = int(re.search(r"150 pairs, 0.08 h; (\d+) made now", capsys.readouterr().out)[1])
-    assert made < 150
+    assert 150 - made >= len(left) // 2 - 2  # but for the torn row, and a pair whose row was not begun
     assert sum(path.stat().st_mtime_ns == time for path, time in before.items()) >= 2 * (150 - made)
     assert contents(broken) == whole
 
