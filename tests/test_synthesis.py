@@ -272,6 +272,9 @@ def test_output_does_not_depend_on_the_number_of_jobs(corpus: Path, tmp_path: Pa
     one, two, other = (contents(tmp_path / name) for name in ("one", "two", "other"))
     assert len(one) == 22 and one == two
     assert not any(one.get(name) == content for name, content in other.items() if name.endswith(".wav"))
+    for column in ("speech", "noise", "snr_db", "level_dbfs"):
+        rows = zip(manifest(tmp_path / "one"), manifest(tmp_path / "other"), strict=True)
+        assert sum(row[column] == other_row[column] for row, other_row in rows) < 5
 
 
 def test_fewer_pairs_begin_alike(corpus: Path, tmp_path: Path) -> None:
@@ -652,6 +655,7 @@ def test_placing_in_a_room(tmp_path: Path) -> None:
 def test_direct_sound_is_found_before_a_louder_reflection() -> None:
     response = dtln_mixing.prepare_response(echo(500, (300, 1.6)), "room", "name")
     assert (response.direct, response.samples[40], len(response.samples)) == (40, 1.0, 9640)
+    assert response.samples[340] == pytest.approx(1.6)
     rising = echo(500)
     rising[498:500] = 0.3, 0.45  # the rise to the direct sound
     assert dtln_mixing.prepare_response(rising, "room", "name").samples[38] == pytest.approx(0.6)
@@ -700,7 +704,7 @@ def room_mixer(rooms: RoomResponses | None = None, **settings: object) -> Mixer:
 
 
 def test_mixing_on_the_fly_in_rooms(tmp_path: Path) -> None:
-    bank = dtln_mixing.load_rooms(response_folder(tmp_path / "rir"))
+    bank = RoomResponses(dtln_mixing.load_rooms(response_folder(tmp_path / "rir")).responses[1:])  # the hall's
     dry, rooms, early = room_mixer(), room_mixer(bank), room_mixer(bank, room_target="early")
     reverberant = 0
     for seed in range(100):
@@ -718,8 +722,7 @@ def test_mixing_on_the_fly_in_rooms(tmp_path: Path) -> None:
         assert level_db(heard) == pytest.approx(level_db(noisy), abs=0.1)
         lags = np.correlate(target, clean, "same")
         assert np.argmax(np.abs(lags)) == 4000  # the direct sound keeps its time
-        residual = np.linalg.norm(early_target) / np.linalg.norm(target)
-        assert residual != pytest.approx(1.0, abs=1e-3) or np.allclose(target, early_target, atol=1e-5)  # the box
+        assert not np.allclose(target, early_target, atol=0.01 * np.max(np.abs(target)))  # both responses are long
     assert 30 < reverberant < 70
     with pytest.raises(ValueError, match="unknown room target 'late': expected one of reverberant, early"):
         room_mixer(bank, room_target="late")
@@ -729,12 +732,14 @@ def test_rooms_come_after_the_augmentations(tmp_path: Path) -> None:
     """Speech that is silenced by `pauses` still sounds on in the room."""
     bank = RoomResponses([dtln_mixing.prepare_response(echo(0, (3000, 0.5)), "room", "room")])
     dry, wet = room_mixer(augmentations=["pauses"]), room_mixer(bank, augmentations=["pauses"])
-    tails = 0
+    silenced = 0
     for seed in range(200):
         (_, clean), (_, target) = (mixer.draw(np.random.default_rng(seed)) for mixer in (dry, wet))
-        if clean[:100].any() and not clean[-3000:].any():
-            tails += bool(np.max(np.abs(target[-3000:])) > 1e-3)
-    assert tails > 0
+        if not np.array_equal(clean, target):
+            expected = clean + 0.5 * delayed(clean, 3000)
+            assert np.corrcoef(expected, target)[0, 1] > 0.9999
+            silenced += bool(clean[:100].any() and not clean[-3000:].any())
+    assert silenced
 
 
 def test_sizes_of_transforms() -> None:
