@@ -732,10 +732,11 @@ def make_pairs(
 
     waiting = [(index, 0) for index in reversed(indices)]
     running: dict[Future, Draw] = {}
+    ahead = 2 * jobs if jobs > 1 else 1  # so that no process waits for its next pair
     with executor(jobs) as pool:
         try:
             while waiting or running:
-                while waiting and len(running) < 2 * jobs:
+                while waiting and len(running) < ahead:
                     draw = draw_pair(settings, parts, *waiting.pop())
                     running[pool.submit(make_pair, settings, output, draw)] = draw
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
