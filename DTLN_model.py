@@ -53,6 +53,7 @@ from dtln_audio import (
     crop_overlap,
     find_audio_files,
     pad_for_overlap,
+    pair_files,
     read_audio,
     whole_blocks,
 )
@@ -869,13 +870,15 @@ def load_network_from_saved_model(folder: str | Path) -> DTLNNetwork:
 
 
 class PairedFolders:
-    """Segments from a folder of noisy wavs and one of clean wavs with equal names (sub-folders included).
+    """Segments from a folder of noisy wavs and one of clean wavs, sub-folders included, paired by equal names or by
+    `fileid_N` (see `pair_files`).
 
     Headers are read with wavinfo, and everything about the pairs is checked, before the first segment is. A recording
     longer than a segment gives ceil(length / segment_length) segments, of which the last ends where the recording
     ends; a shorter one gives one segment with zeros at its end. Nothing is dropped.
 
-    `segments` lists (file name, first sample); `summary` says what was found. Raises AudioFileError, naming the file.
+    `segments` lists (noisy name, first sample), `clean_names` the partner of each noisy name; `summary` says what was
+    found. Raises AudioFileError, naming the file.
     """
 
     def __init__(
@@ -883,27 +886,20 @@ class PairedFolders:
     ) -> None:
         self.noisy_dir, self.clean_dir = Path(noisy_dir), Path(clean_dir)
         self.segment_length, self.sample_rate = segment_length, sample_rate
-        noisy_names, clean_names = _wav_names(self.noisy_dir), _wav_names(self.clean_dir)
-        for names, others, here, there in (
-            (noisy_names, clean_names, self.noisy_dir, self.clean_dir),
-            (clean_names, noisy_names, self.clean_dir, self.noisy_dir),
-        ):
-            missing = sorted(set(names) - set(others))
-            if missing:
-                raise AudioFileError(
-                    f"{here / missing[0]}: has no partner in {there} ({len(missing)} such files). Expected equally "
-                    "named noisy and clean files; add the partner or remove the file."
-                )
+        names = pair_files(
+            _wav_names(self.noisy_dir), _wav_names(self.clean_dir), self.noisy_dir, self.clean_dir, all_clean=True
+        )
+        self.clean_names = dict(names)
         self.lengths: dict[str, int] = {}
-        for name in noisy_names:
-            noisy_length = wav_length(self.noisy_dir / name, sample_rate)
-            clean_length = wav_length(self.clean_dir / name, sample_rate)
+        for noisy_name, clean_name in names:
+            noisy_length = wav_length(self.noisy_dir / noisy_name, sample_rate)
+            clean_length = wav_length(self.clean_dir / clean_name, sample_rate)
             if noisy_length != clean_length:
                 raise AudioFileError(
-                    f"{self.noisy_dir / name}: has {noisy_length} samples, its clean partner {clean_length}. Expected "
-                    "equal lengths; cut or make the pair again."
+                    f"{self.noisy_dir / noisy_name}: has {noisy_length} samples, its clean partner {clean_length}. "
+                    "Expected equal lengths; cut or make the pair again."
                 )
-            self.lengths[name] = noisy_length
+            self.lengths[noisy_name] = noisy_length
         self.segments = [
             (name, max(0, min(start, length - segment_length)))
             for name, length in self.lengths.items()
@@ -927,7 +923,7 @@ class PairedFolders:
     def segment(self, index: int, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Segment `index`: (noisy, clean), each float32 (segment_length,). Nothing is drawn from `rng`."""
         name, start = self.segments[index]
-        return self._read(self.noisy_dir / name, start), self._read(self.clean_dir / name, start)
+        return self._read(self.noisy_dir / name, start), self._read(self.clean_dir / self.clean_names[name], start)
 
     def _read(self, path: Path, start: int) -> np.ndarray:
         import soundfile

@@ -11,7 +11,7 @@ import io
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -93,55 +93,73 @@ def find_audio_files(folder: str | Path) -> list[Path]:
     return sorted(files)
 
 
-def pair_files(noisy_names: Sequence[str], clean_names: Sequence[str]) -> list[tuple[str, str]]:
+def pair_files(
+    noisy_names: Sequence[str],
+    clean_names: Sequence[str],
+    noisy_dir: str | Path = "",
+    clean_dir: str | Path = "",
+    all_clean: bool = False,
+) -> list[tuple[str, str]]:
     """The clean partner of each noisy file, in the order of the noisy names: [(noisy name, clean name), ...].
 
-    Names are paths below their folders. Partners are files of equal name, extensions aside; where there is none, files
-    of one folder level whose names hold the same `fileid_N`, as the DNS-Challenge names them
-    (`..._snr5_fileid_12.wav` and `clean_fileid_12.wav`). Clean files without a noisy one are left over.
-    Raises AudioFileError for a noisy file without a partner, with several, or with a fileid that another one has too.
+    Names are paths below their folders, which serve the messages alone. Partners are files of equal name, extensions
+    aside; of those left over, files with the same `fileid_N`: the DNS-Challenge set calls its pairs
+    `..._snr5_tl-25_fileid_12.wav` and `clean_fileid_12.wav` (https://github.com/microsoft/DNS-Challenge).
+    all_clean: a clean file without a noisy one is an error, too. Raises AudioFileError, naming the file, where one has
+    no partner or several, or an id stands twice on one side.
     """
-    by_stem, by_id, noisy_by_id = ({} for _ in range(3))
-    for names, table, key in (
-        (clean_names, by_stem, _stem),
-        (clean_names, by_id, _fileid),
-        (noisy_names, noisy_by_id, _fileid),
-    ):
-        for name in names:
-            table.setdefault(key(name), []).append(name)
-    pairs, alone = [], []
+    clean_by_stem: dict[str, list[str]] = {}
+    for name in clean_names:
+        clean_by_stem.setdefault(_stem(name), []).append(name)
+    partners: dict[str, str] = {}
     for name in noisy_names:
-        partners, fileid = by_stem.get(_stem(name), []), _fileid(name)
-        if not partners and fileid:
-            partners, rivals = by_id.get(fileid, []), noisy_by_id[fileid]
-            if partners and len(rivals) > 1:
-                raise AudioFileError(
-                    f"{name}: its fileid {fileid[1]} is ambiguous, {rivals[rivals[0] == name]} has it too. Expected "
-                    "one noisy file for each fileid, or equal names; rename one."
-                )
-        if len(partners) > 1:
+        equal = clean_by_stem.get(_stem(name), [])
+        if len(equal) > 1:
             raise AudioFileError(
-                f"{name}: has {len(partners)} clean recordings, {partners[0]} and {partners[1]} among them. Expected "
-                "one; remove the others."
+                f"{Path(noisy_dir, name)}: has {len(equal)} partners, {Path(clean_dir, equal[0])} and "
+                f"{Path(clean_dir, equal[1])} among them. Expected one; remove the others."
             )
-        pairs += [(name, partner) for partner in partners]
-        alone += [name] * (not partners)
+        if equal:
+            partners[name] = equal[0]
+    taken = set(partners.values())
+    noisy_by_id = _names_by_fileid((n for n in noisy_names if n not in partners), Path(noisy_dir))
+    clean_by_id = _names_by_fileid((n for n in clean_names if n not in taken), Path(clean_dir), set(noisy_by_id))
+    partners |= {noisy: clean_by_id[fileid] for fileid, noisy in noisy_by_id.items() if fileid in clean_by_id}
+    alone = [(n, noisy_dir, clean_dir) for n in noisy_names if n not in partners]
+    if all_clean and not alone:
+        taken = set(partners.values())
+        alone = [(n, clean_dir, noisy_dir) for n in clean_names if n not in taken]
     if alone:
+        name, here, there = min(alone)
         raise AudioFileError(
-            f"{alone[0]}: has no clean recording in the other folder ({len(alone)} of {len(noisy_names)} have none). "
-            "Expected equal names below both folders, extensions aside, or the same fileid_N in both names."
+            f"{Path(here, name)}: has no partner in {there or 'the other folder'} ({len(alone)} such files). Expected "
+            "equally named noisy and clean files, or one noisy and one clean file for each fileid_N; add the partner "
+            "or remove the file."
         )
-    return pairs
+    return [(name, partners[name]) for name in noisy_names]
 
 
 def _stem(name: str) -> str:
     return PurePath(name).with_suffix("").as_posix()
 
 
-def _fileid(name: str) -> tuple[str, int] | None:
-    """(folder, N) of a name with `fileid_N`."""
-    found = re.findall(r"fileid_(\d+)", PurePath(name).name)
-    return (PurePath(name).parent.as_posix(), int(found[-1])) if found else None
+def _names_by_fileid(names: Iterable[str], folder: Path, wanted: set[int] | None = None) -> dict[int, str]:
+    """The name that carries each `fileid_N`, the last one in the name; AudioFileError for an id that stands twice.
+
+    wanted: look at these ids alone.
+    """
+    found: dict[int, str] = {}
+    for name in names:
+        ids = re.findall(r"fileid_(\d+)", PurePath(name).stem)
+        if not ids or (wanted is not None and int(ids[-1]) not in wanted):
+            continue
+        other = found.setdefault(int(ids[-1]), name)
+        if other != name:
+            raise AudioFileError(
+                f"{folder / name}: has the same fileid as {folder / other}. Expected fileid_{ids[-1]} once in the "
+                "folder; remove or rename one, or give the sub-folders one by one."
+            )
+    return found
 
 
 @dataclass(frozen=True)

@@ -256,8 +256,8 @@ def plan_scores(jobs: Sequence[Job], args: argparse.Namespace) -> list[Pair]:
         if report and not report.absolute().parent.is_dir():
             raise AudioFileError(f"{report}: its folder does not exist. Make it first.")
     sources = find_audio_files(args.input) if args.score_only else [job.source for job in jobs]
-    clean = partners(sources, args.input, args.reference, "clean") if args.reference else {}
-    noisy = partners(sources, args.input, args.noisy, "noisy") if args.noisy else {}
+    clean = partners(sources, args.input, args.reference) if args.reference else {}
+    noisy = partners(sources, args.input, args.noisy) if args.noisy else {}
     targets = {job.source: job.target for job in jobs}
     pairs, names = [], []
     for source in sources:
@@ -278,16 +278,13 @@ def plan_scores(jobs: Sequence[Job], args: argparse.Namespace) -> list[Pair]:
     return [replace(pair, known_snr=snr) for pair, snr in zip(pairs, snrs, strict=True)]
 
 
-def partners(sources: Sequence[Path], folder: Path, other: Path, kind: str) -> dict[Path, Path]:
+def partners(sources: Sequence[Path], folder: Path, other: Path) -> dict[Path, Path]:
     """The recording in another folder that belongs to each. Raises AudioFileError if one has none or several."""
-    from dtln_audio import AudioFileError, find_audio_files, pair_files
+    from dtln_audio import find_audio_files, pair_files
 
     names = [source.relative_to(folder).as_posix() for source in sources]
     others = [file.relative_to(other).as_posix() for file in find_audio_files(other)]
-    try:
-        pairs = pair_files(names, others)
-    except AudioFileError as error:
-        raise AudioFileError(f"{folder} and the {kind} folder {other}: {error}") from error
+    pairs = pair_files(names, others, folder, other)
     return {source: other / partner for source, (_, partner) in zip(sources, pairs, strict=True)}
 
 

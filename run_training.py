@@ -52,7 +52,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--config", type=Path, metavar="JSON", help="take the settings of another run's config.json; flags here win"
     )
 
-    pairs = parser.add_argument_group("pairs on disk (equally named wavs, 16 kHz mono)")
+    pairs = parser.add_argument_group("pairs on disk (wavs with equal names or the same fileid_N, 16 kHz mono)")
     for name, text in (
         ("--train-noisy", "noisy wavs to train on"),
         ("--train-clean", "their clean partners"),
@@ -77,6 +77,17 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     mixed.add_argument(
         "--augment", nargs="*", default=[], metavar="NAME", help="augmentations, in order; see --list-augmentations"
+    )
+    rooms = mixed.add_mutually_exclusive_group()
+    rooms.add_argument(
+        "--rooms", type=int, metavar="N", help="put half of the segments into rooms, of N simulated responses"
+    )
+    rooms.add_argument("--rir", type=Path, metavar="DIR", help="or of measured ones; a sub-folder holds one room's")
+    mixed.add_argument(
+        "--room-target",
+        choices=("reverberant", "early"),
+        default="reverberant",
+        help="target in rooms: speech as it sounds, or its first 50 ms (default: %(default)s)",
     )
     mixed.add_argument("--list-augmentations", action=ListAugmentations, help="print the augmentations and stop")
 
@@ -278,12 +289,17 @@ def mixed_sources(args: argparse.Namespace, segment_length: int, dtln, mixing) -
     """Training and validation mixers over disjoint speakers and noises."""
     for name in args.augment:  # decoding a corpus takes minutes: a misspelt name is known before
         mixing.augmentation_by_name(name)
+    rooms = None
+    if args.rir:
+        rooms = mixing.load_rooms(args.rir)
+    elif args.rooms is not None:
+        rooms = mixing.simulate_rooms(args.rooms, args.seed, args.cache_dir)
     speech = mixing.load_recordings(args.speech, args.cache_dir)
     noise = mixing.load_recordings(args.noise, args.cache_dir)
     training_speech, validation_speech = mixing.split_by_group(speech, VALIDATION_SPEECH_SHARE)
     training_noise, validation_noise = mixing.split_by_group(noise, VALIDATION_NOISE_SHARE)
     ranges = (segment_length, tuple(args.snr_db), tuple(args.level_dbfs))
-    training = mixing.Mixer(training_speech, training_noise, *ranges, augmentations=args.augment)
+    training = mixing.Mixer(training_speech, training_noise, *ranges, args.augment, rooms, args.room_target)
     validation = mixing.Mixer(validation_speech, validation_noise, *ranges)
     return (
         dtln.MixedSegments(training, args.segments_per_epoch),

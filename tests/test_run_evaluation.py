@@ -425,11 +425,11 @@ def test_reference_that_does_not_fit(folders, pairs, evaluate, noise, tmp_path, 
     assert "scores.csv: its folder does not exist" in capsys.readouterr().err
     soundfile.write(pairs / "a.wav", noise(100), 16000)
     assert evaluate("--reference", pairs) == 1
-    assert re.search(r"a.wav: has 2 clean recordings, .*a.flac and .*a.wav", capsys.readouterr().err)
+    assert re.search(r"a.wav: has 2 partners, .*a.flac and .*a.wav", capsys.readouterr().err)
     (pairs / "a.wav").unlink()
     (pairs / "deep" / "b.flac").unlink()
     assert evaluate("--reference", pairs) == 1
-    assert re.search(r"b.wav: has no clean recording in .*\(1 of 2 have none\)", capsys.readouterr().err)
+    assert re.search(r"b.wav: has no partner in .*\(1 such files\)", capsys.readouterr().err)
     assert not target.exists()
 
 
@@ -638,11 +638,11 @@ def test_a_copy_of_the_clean_recordings(triples, score_only, tmp_path):
 def test_recordings_without_partner(triples, score_only, noise, write, capsys):
     write("denoised/a_fileid_8.wav", noise(16000))
     assert score_only("--reference", "@clean") == 1
-    message = r"denoised and the clean folder .*clean: a_fileid_8.wav: has no clean recording .*\(1 of 4 have none\)"
+    message = r"denoised.a_fileid_8.wav: has no partner in .*clean \(1 such files\)"
     assert re.search(message, capsys.readouterr().err)
     write("clean/clean_fileid_8.wav", noise(16000))
     assert score_only("--reference", "@clean", "--noisy", "@noisy") == 1
-    assert re.search(r"the noisy folder .*: a_fileid_8.wav: has no", capsys.readouterr().err)
+    assert re.search(r"denoised.a_fileid_8.wav: has no partner in .*noisy", capsys.readouterr().err)
     assert score_only("--reference", "@clean", "--json", "@no/scores.json") == 1
     assert "scores.json: its folder does not exist. Make it first." in capsys.readouterr().err
 

@@ -65,6 +65,23 @@ def test_sub_folders_and_upper_case_and_links(tmp_path: Path) -> None:
     assert list(source.lengths) == ["b.wav", "deep/er/a.WAV", "linked/c.wav"]
 
 
+def test_pairs_of_the_dns_set(tmp_path: Path) -> None:
+    """Names that differ but for their `fileid_N`, of which 10 comes before 9 in order of names."""
+    noisy, clean = write_pairs(tmp_path, [SEGMENT, SEGMENT + 10])
+    for index, fileid in enumerate((9, 10)):
+        (noisy / f"pair_{index}.wav").rename(noisy / f"who_snr5_tl-25_fileid_{fileid}.wav")
+        (clean / f"pair_{index}.wav").rename(clean / f"clean_fileid_{fileid}.wav")
+    source = PairedFolders(noisy, clean, SEGMENT)
+    assert source.clean_names == {f"who_snr5_tl-25_fileid_{n}.wav": f"clean_fileid_{n}.wav" for n in (9, 10)}
+    assert len(source) == 3
+    for index, (name, start) in enumerate(source.segments):
+        expected, _ = soundfile.read(clean / source.clean_names[name], dtype="float32")
+        np.testing.assert_array_equal(source.segment(index)[1], expected[start : start + SEGMENT])
+    (clean / "clean_fileid_9.wav").rename(clean / "clean_fileid_8.wav")
+    with pytest.raises(AudioFileError, match=r"noisy.who_snr5_tl-25_fileid_9\.wav: has no partner in .*clean \(1 such"):
+        PairedFolders(noisy, clean, SEGMENT)
+
+
 def test_batches_cover_an_epoch_in_an_order_of_their_own(tmp_path: Path) -> None:
     noisy, clean = write_pairs(tmp_path, [SEGMENT] * 5)
     source = PairedFolders(noisy, clean, SEGMENT)
