@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
     from dtln_audio import SampleFormat
 
-DEFAULT_WEIGHTS = Path(__file__).resolve().parent / "pretrained_model" / "model.h5"
+DEFAULT_MODEL_DIR = Path(__file__).resolve().parent / "pretrained_model"
+EXPORTS = ("tflite", "tflite-quant", "onnx", "onnx-stream", "onnx-stream-quant", "savedmodel")  # as in dtln_streaming
 NAMES_SHOWN = 10  # files listed under one heading of the summary; failures are listed all
 
 
@@ -47,9 +48,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "-m",
         "--weights",
         type=Path,
-        default=DEFAULT_WEIGHTS,
         metavar="H5",
-        help="weights of the network (default: pretrained_model/model.h5 beside this script)",
+        help="weights of the network (default: pretrained_model/model.h5 beside this script); for an export its folder",
     )
     parser.add_argument("--keep-rate", action="store_true", help="write the input's sampling rate instead of 16 kHz")
     parser.add_argument("--keep-channels", action="store_true", help="denoise each channel instead of their average")
@@ -58,15 +58,18 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     existing.add_argument("--skip-existing", action="store_true", help="leave outputs that exist as they are")
     parser.add_argument(
         "--engine",
-        choices=("onnx", "keras"),
-        default="onnx",
-        help="onnx: ONNX Runtime on whole sequences; keras: the network itself, slower (default: %(default)s)",
+        choices=("fast", "keras", *EXPORTS),
+        default="fast",
+        metavar="NAME",
+        help="fast: the weights on ONNX Runtime, whole sequences at once (default); keras: the network itself, slower; "
+        f"or an export, block by block: {', '.join(EXPORTS)}",
     )
     parser.add_argument(
         "--jobs",
         type=int,
         metavar="N",
-        help="files at a time, in threads (onnx) or processes (keras, scores); default: one per core, with keras one",
+        help="files at a time, in threads (processes for keras, savedmodel and scores); default: one per core, with "
+        "keras and savedmodel one",
     )
     scoring = parser.add_argument_group("scores")
     scoring.add_argument("--reference", type=Path, metavar="CLEAN_DIR", help="score against the recordings in here")
@@ -84,6 +87,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     scoring.add_argument("--csv", type=Path, metavar="FILE", help="write the scores of each file here")
     scoring.add_argument("--json", type=Path, metavar="FILE", help="write scores, means, intervals and settings here")
     args = parser.parse_args(argv)
+    if args.weights is None:
+        args.weights = DEFAULT_MODEL_DIR if args.engine in EXPORTS else DEFAULT_MODEL_DIR / "model.h5"
     if args.jobs is not None and args.jobs < 1:
         parser.error(f"--jobs {args.jobs}: expected at least one process")
     if not args.score_only:
@@ -116,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         left_out = {outcome.job.source for outcome in denoised if outcome.failure or outcome.empty}
         pairs = [pair for pair in pairs if pair.signals[0][1] not in left_out]
         scored = score_files(pairs, args) if args.reference or args.dnsmos else []
-    except (AudioFileError, ValueError, OSError, ModuleNotFoundError) as error:
+    except (AudioFileError, ValueError, OSError, ImportError) as error:
         print(f"run_evaluation.py: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -317,12 +322,36 @@ class WholeSignals:
         return self.denoise(np.concatenate(self.pieces, axis=1))
 
 
+class BlockByBlock:
+    """A stream through exported models, each signal with runtimes of its own: they are not to be shared by threads."""
+
+    def __init__(self, kind: str, model_dir: Path, signals: int) -> None:
+        from dtln_streaming import StreamingDenoiser, open_backend
+
+        self.denoisers = [StreamingDenoiser(open_backend(kind, model_dir)) for _ in range(signals)]
+
+    def process(self, samples: np.ndarray) -> np.ndarray:
+        import numpy as np
+
+        return np.stack([denoiser.process(signal) for denoiser, signal in zip(self.denoisers, samples, strict=True)])
+
+    def flush(self) -> np.ndarray:
+        import numpy as np
+
+        return np.stack([denoiser.flush() for denoiser in self.denoisers])
+
+
 @lru_cache(maxsize=1)
 def load_engine(engine: str, weights: Path) -> Callable[[int], Stream]:
-    """Makes streams of as many signals as it is told, through the network in an `.h5` file, loaded once in a process.
+    """Makes streams of as many signals as it is told, through the network in an `.h5` file, loaded once in a process,
+    or through the exports in a folder.
 
-    Raises FileNotFoundError, dtln_weights.WeightsFileError, or ModuleNotFoundError where packages are missing.
+    Raises FileNotFoundError, dtln_weights.WeightsFileError or dtln_streaming.ModelError for what cannot be loaded,
+    ImportError where packages are missing.
     """
+    if engine in EXPORTS:
+        BlockByBlock(engine, weights, 1)  # what cannot be opened is found out here
+        return partial(BlockByBlock, engine, weights)
     if engine == "keras":
         import DTLN_model
 
@@ -427,7 +456,7 @@ def denoise_files(jobs: Sequence[Job], unreadable: list[Outcome], args: argparse
     args.output.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     work = partial(denoise_file, args.engine, args.weights, args.keep_rate, args.keep_channels)
-    if args.engine == "keras":
+    if args.engine in ("keras", "savedmodel"):
         outcomes = unreadable + in_processes(work, todo, args.jobs or 1, "denoising")
     else:
         outcomes = unreadable + in_threads(work, todo, args.jobs or os.cpu_count() or 1, "denoising")

@@ -18,6 +18,7 @@ import soundfile
 import run_evaluation
 from dtln_audio import audio_blocks, read_audio, resample
 from dtln_metrics import DNSMOS_METRICS, METRICS, mean_with_interval, score, si_sdr
+from dtln_streaming import BACKEND_FILES
 
 SCRIPT = Path(run_evaluation.__file__).resolve()
 
@@ -208,13 +209,17 @@ def test_engines_agree(folders, evaluate, noise):
     """To 1e-4 of full scale with shipped weights: other rates, two channels, a recording of several chunks, jobs."""
     source, target = folders
     weights = SCRIPT.parent / "pretrained_model" / "model.h5"
+    exports = ["tflite", "onnx"]
+    assert set(exports) < set(run_evaluation.EXPORTS) == set(BACKEND_FILES)
     recordings = {"a": (noise(90000), 16000), "b": (noise(30000, channels=2), 44100), "c": (noise(500), 8000)}
     for name, (signal, rate) in recordings.items():
         soundfile.write(source / f"{name}.wav", signal, rate, "FLOAT")
     flags = ["--keep-rate", "--keep-channels", "--overwrite"]
     results = []
-    for engine in (["keras"], ["onnx", "--jobs", "1"], ["onnx", "--jobs", "3"]):
-        assert evaluate("--engine", *engine, *flags, weights=weights) == 0
+    engines = [["keras"], ["fast", "--jobs", "1"], ["fast", "--jobs", "3"], *([kind] for kind in exports)]
+    for engine in engines:
+        model = weights.parent if engine[0] in exports else weights
+        assert evaluate("--engine", *engine, *flags, weights=model) == 0
         results.append({name: read_audio(target / f"{name}.wav") for name in recordings})
     for name, (signal, rate) in recordings.items():
         expected = results[0][name][0]
