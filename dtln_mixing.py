@@ -164,7 +164,8 @@ class Draw:
     """One segment while it is being made: augmentations change it in place.
 
     speech, noise: float32 (L,); the target is `speech` as it stands after all augmentations, unless `target` is set.
-    snr_db, level_dbfs: what the mixture will be scaled to. mixer: for further crops, and for its rooms.
+    snr_db, level_dbfs: what the mixture will be scaled to. clipped_share: of its samples, the loudest, that will be
+    clipped. mixer: for further crops, and for its rooms.
     """
 
     speech: np.ndarray
@@ -173,6 +174,7 @@ class Draw:
     level_dbfs: float
     mixer: Mixer
     target: np.ndarray | None = None
+    clipped_share: float = 0.0
 
 
 Augmentation = Callable[[Draw, np.random.Generator], None]
@@ -254,9 +256,7 @@ def babble(draw: Draw, rng: np.random.Generator) -> None:
 def coloured_noise(draw: Draw, rng: np.random.Generator) -> None:
     """Replaces the noise by stationary noise of -9 to 3 dB per octave in one of ten segments."""
     if rng.random() < 0.1:
-        slope = rng.uniform(-9.0, 3.0)
-        white = rng.standard_normal(len(draw.noise)).astype(np.float32)
-        draw.noise = _shape_spectrum(white, lambda f: 10 ** (slope * np.log2(np.maximum(f, 40.0) / 1000.0) / 20))
+        draw.noise = _sloping_noise(rng, len(draw.noise), rng.uniform(-9.0, 3.0))
 
 
 def pauses(draw: Draw, rng: np.random.Generator) -> None:
@@ -268,9 +268,111 @@ def pauses(draw: Draw, rng: np.random.Generator) -> None:
         draw.speech = speech if rng.random() < 0.5 else draw.speech - speech
 
 
+def noise_pauses(draw: Draw, rng: np.random.Generator) -> None:
+    """Silences the noise before or after a random point in one of ten segments."""
+    if rng.random() < 0.1:
+        point = int(rng.integers(1, len(draw.noise)))
+        first = np.arange(len(draw.noise)) < point
+        draw.noise = draw.noise * (first if rng.random() < 0.5 else ~first)
+
+
+def level_changes(draw: Draw, rng: np.random.Generator) -> None:
+    """Lets the levels of speech and noise wander by -8 to 8 dB between five points, each in three of ten segments."""
+    for part in ("speech", "noise"):
+        if rng.random() < 0.3:
+            signal = getattr(draw, part)
+            points = np.linspace(0, len(signal), 5)
+            gain_db = np.interp(np.arange(len(signal)), points, rng.uniform(-8.0, 8.0, 5))
+            setattr(draw, part, (signal * 10 ** (gain_db / 20)).astype(np.float32))
+
+
+def band_limits(draw: Draw, rng: np.random.Generator) -> None:
+    """Cuts speech and noise below 20 to 300 Hz and above 3.4 to 8 kHz, as microphones and lines do, in two of ten."""
+    if rng.random() < 0.2:
+        low, high = np.exp(rng.uniform(np.log([20.0, 3400.0]), np.log([300.0, 8000.0])))
+
+        def gain(frequencies: np.ndarray) -> np.ndarray:  # Butterworth magnitudes: order 2 below, order 8 above
+            ratio_low, ratio_high = low / np.maximum(frequencies, 1e-3), frequencies / high
+            return 1.0 / np.sqrt((1.0 + ratio_low**4) * (1.0 + ratio_high**16))
+
+        draw.speech, draw.noise = _shape_spectrum(draw.speech, gain), _shape_spectrum(draw.noise, gain)
+
+
+def hum(draw: Draw, rng: np.random.Generator) -> None:
+    """Adds mains hum of 50 or 60 Hz with up to 20 harmonics, -15 to 5 dB relative to the noise, in one of twenty."""
+    if rng.random() < 0.05:
+        tones = _tones(rng, len(draw.noise), rng.choice([50.0, 60.0]) * rng.uniform(0.995, 1.005), 20)
+        _add_noise(draw, tones, rng.uniform(-15.0, 5.0))
+
+
+def fan(draw: Draw, rng: np.random.Generator) -> None:
+    """Replaces the noise by a fan's, broadband noise that swells with the blades and their tone, in one of twenty."""
+    if rng.random() < 0.05:
+        length, blades = len(draw.noise), rng.uniform(60.0, 300.0)  # Hz
+        slope, depth = rng.uniform(-9.0, -3.0), rng.uniform(0.0, 0.5)
+        turns = np.sin(2 * np.pi * blades / rng.integers(3, 9) * np.arange(length) / SAMPLE_RATE)
+        rush = _sloping_noise(rng, length, slope) * (1.0 + depth * turns)
+        tone = _tones(rng, length, blades, 8)
+        draw.noise = (_scaled_to(rush, 1e-3) + _scaled_to(tone, 10 ** rng.uniform(-6.0, -3.5))).astype(np.float32)
+
+
+def clicks(draw: Draw, rng: np.random.Generator) -> None:
+    """Adds 1 to 15 clicks a second, bursts of 1 to 10 ms, -10 to 10 dB relative to the noise, in one of twenty."""
+    if rng.random() < 0.05:
+        length = len(draw.noise)
+        bursts = np.zeros(length, np.float32)
+        for _ in range(1 + rng.poisson(rng.uniform(1.0, 15.0) * length / SAMPLE_RATE)):
+            decay = rng.uniform(1e-3, 1e-2) * SAMPLE_RATE / 3  # samples
+            burst = rng.standard_normal(int(6 * decay) + 1) * np.exp(-np.arange(int(6 * decay) + 1) / decay)
+            start = int(rng.integers(length))
+            bursts[start : start + len(burst)] += burst[: length - start] * rng.uniform(0.3, 1.0)
+        _add_noise(draw, bursts, rng.uniform(-10.0, 10.0))
+
+
+def clipping(draw: Draw, rng: np.random.Generator) -> None:
+    """Clips the 0.03 to 3 % loudest samples of the mixture, not of the target, in one of twenty segments."""
+    if rng.random() < 0.05:
+        draw.clipped_share = 10 ** rng.uniform(-3.5, -1.5)
+
+
+def _tones(rng: np.random.Generator, length: int, fundamental: float, harmonics: int) -> np.ndarray:
+    """A fundamental in Hz and harmonics of random phase and falling random amplitude: float32 (length,)."""
+    time = np.arange(length) / SAMPLE_RATE
+    total = np.zeros(length)
+    for k in range(1, int(rng.integers(2, harmonics + 1))):
+        total += rng.uniform(0.1, 1.0) / k * np.sin(2 * np.pi * (k * fundamental * time + rng.random()))
+    return total.astype(np.float32)
+
+
+def _sloping_noise(rng: np.random.Generator, length: int, slope: float) -> np.ndarray:
+    """Gaussian noise of `slope` dB per octave above 40 Hz: float32 (length,)."""
+    white = rng.standard_normal(length).astype(np.float32)
+    return _shape_spectrum(white, lambda f: 10 ** (slope * np.log2(np.maximum(f, 40.0) / 1000.0) / 20))
+
+
+def _add_noise(draw: Draw, noise: np.ndarray, relative_db: float) -> None:
+    """Adds a noise at a power relative to the one that is there."""
+    draw.noise = draw.noise + _scaled_to(noise, mean_power(draw.noise) * 10 ** (relative_db / 10))
+
+
 AUGMENTATIONS: dict[str, Augmentation] = {
     function.__name__: function
-    for function in (speed_perturbation, equalisation, spectral_tilt, second_noise, babble, coloured_noise, pauses)
+    for function in (
+        speed_perturbation,
+        equalisation,
+        spectral_tilt,
+        band_limits,
+        second_noise,
+        babble,
+        coloured_noise,
+        fan,
+        hum,
+        clicks,
+        level_changes,
+        pauses,
+        noise_pauses,
+        clipping,
+    )
 }
 
 
@@ -553,7 +655,8 @@ class Mixer:
             self._functions.append(simulated_rooms)
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """One segment: (noisy, clean), each float32 (segment_length,), clean aligned with and contained in noisy."""
+        """One segment: (noisy, clean), each float32 (segment_length,), aligned; clean is contained in noisy, unless
+        `clipping` clipped that or the target is `early`."""
         draw = Draw(
             speech=self.speech.crop(rng, self.segment_length),
             noise=self.noise.crop(rng, self.segment_length),
@@ -564,6 +667,9 @@ class Mixer:
         for augment in self._functions:
             augment(draw, rng)
         noisy, clean, _ = mix_with_guard(draw.speech, draw.noise, draw.snr_db, draw.level_dbfs, draw.target)
+        if draw.clipped_share:
+            limit = np.quantile(np.abs(noisy), 1.0 - draw.clipped_share)
+            noisy = np.clip(noisy, -limit, limit)
         return noisy, clean
 
 

@@ -103,6 +103,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     network.add_argument(
         "--init",
+        "--init-basis",
         choices=("random", "mdct"),
         default="random",
         help="start of encoder and decoder (default: %(default)s)",

@@ -432,9 +432,19 @@ def test_augmentations_do_what_they_say() -> None:
     for draw in results["spectral_tilt"] + results["equalisation"]:  # powers are kept
         assert level_db(draw.speech) == pytest.approx(level_db(speech), abs=0.01)
         assert level_db(draw.noise) == pytest.approx(level_db(noise), abs=0.01)
-    for name in ("second_noise", "babble", "coloured_noise"):  # the target is left alone
+    for name in ("second_noise", "babble", "coloured_noise", "hum", "fan", "clicks", "noise_pauses"):  # speech stays
         assert all(np.array_equal(draw.speech, speech) for draw in results[name])
         assert 0 < sum(not np.array_equal(draw.noise, noise) for draw in results[name]) < 40
+    for draw in results["noise_pauses"]:  # one stretch is silent, the rest is as it was
+        kept = draw.noise != 0
+        assert np.array_equal(draw.noise[kept], noise[kept]) and np.count_nonzero(np.diff(kept)) <= 1
+    for draw in results["level_changes"]:  # by no more than 8 dB, and slowly
+        gains = [
+            after[before != 0] / before[before != 0] for after, before in ((draw.speech, speech), (draw.noise, noise))
+        ]
+        assert all(np.all(np.abs(20 * np.log10(gain)) < 8.01) for gain in gains)
+        assert np.max(np.abs(np.diff(gains[1]))) < 0.01
+    assert any(not np.array_equal(draw.speech, speech) for draw in results["level_changes"])
     silenced = [draw.speech for draw in results["pauses"] if not np.array_equal(draw.speech, speech)]
     assert silenced and all(np.array_equal(draw.noise, noise) for draw in results["pauses"])
     for signal in silenced:  # one stretch is silent, the rest is as it was
@@ -471,8 +481,61 @@ def test_equalisation_changes_bands_by_up_to_8_db() -> None:
     assert np.max(np.abs(np.diff(gains_db[100:]))) < 0.5  # smooth
 
 
+def first_change(name: str, seconds: float = 2.0) -> dtln_mixing.Draw:
+    """What an augmentation makes of a voice in white noise of RMS 0.1 where it first does anything."""
+    length = round(seconds * 16000)
+    for seed in range(200):
+        noise = 0.1 * np.random.default_rng(seed).standard_normal(length).astype(np.float32)
+        draw = draw_of(speech_like(length), noise.copy())
+        dtln_mixing.AUGMENTATIONS[name](draw, np.random.default_rng(seed))
+        if draw.clipped_share or not np.array_equal(draw.noise, noise):
+            return draw
+    raise AssertionError(f"{name} did nothing in 200 segments")
+
+
+def test_hum_is_a_line_at_the_mains_frequency() -> None:
+    spectrum = np.abs(np.fft.rfft(first_change("hum").noise))  # bins of 0.5 Hz
+    loudest = np.argmax(spectrum[:800]) / 2
+    assert np.min(np.abs(loudest / np.arange(1, 9) - np.array([[50.0], [60.0]]))) < 0.8
+    assert np.max(spectrum[:800]) > 20 * np.median(spectrum)
+
+
+def test_fan_falls_towards_high_frequencies() -> None:
+    power = np.abs(np.fft.rfft(first_change("fan").noise)) ** 2
+    assert np.mean(power[1000:2000]) > 5 * np.mean(power[12000:])
+
+
+def test_clicks_are_sparse() -> None:
+    noise = first_change("clicks").noise
+    assert np.max(np.abs(noise)) > 5 * np.sqrt(np.median(noise**2) / 0.4549)  # of Gaussian noise: 4.3 at most
+
+
+def test_band_limits_cut_both_sides_of_speech_and_noise_alike() -> None:
+    draw = first_change("band_limits")
+    before = draw_of(speech_like(32000), 0.1 * np.ones(1, np.float32)).speech
+    white = np.abs(np.fft.rfft(draw.noise)) ** 2
+    assert np.mean(white[:20]) < 0.3 * np.mean(white[2000:4000])
+    speech_gain = np.abs(np.fft.rfft(draw.speech))[2000:4000] / np.abs(np.fft.rfft(before))[2000:4000]
+    np.testing.assert_allclose(speech_gain, 1.0, atol=0.1)
+
+
+def test_clipping_spoils_the_mixture_alone() -> None:
+    source, plain = mixer(augmentations=["clipping"]), mixer()
+    clipped = 0
+    for seed in range(100):
+        (noisy, clean), (whole, target) = (m.draw(np.random.default_rng(seed)) for m in (source, plain))
+        np.testing.assert_array_equal(clean, target)
+        if not np.array_equal(noisy, whole):
+            clipped += 1
+            limit = np.max(np.abs(noisy))
+            inside = np.abs(whole) < limit
+            np.testing.assert_array_equal(noisy[inside], whole[inside])
+            assert 1 <= np.count_nonzero(~inside) <= 0.04 * len(whole)
+    assert 1 <= clipped <= 15
+
+
 def test_bad_mixer_settings() -> None:
-    with pytest.raises(ValueError, match="unknown augmentation 'reverb': expected one of babble, coloured_noise"):
+    with pytest.raises(ValueError, match="unknown augmentation 'reverb': expected one of babble, band_limits"):
         mixer(augmentations=["reverb"])
     with pytest.raises(ValueError, match="SNR range 10.0 to 5.0 dB is empty"):
         mixer(snr_db=(10.0, 5.0))
