@@ -1,0 +1,201 @@
+"""benchmarks/: that the restated published processing does the same work as ours, and that the comparison runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from signals import random_network, speech_like
+
+from benchmarks import published, speed
+from dtln_streaming import DEFAULT_MODEL_DIR, StreamingDenoiser, _tflite_runtime, backend_paths, open_backend
+
+ROOT = Path(__file__).resolve().parents[1]
+SHIFTS = 150
+
+
+@pytest.fixture(scope="module")
+def keras():
+    import keras
+
+    return keras
+
+
+# --- published.py -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("norm_stft", [False, True])
+def test_restated_graph_is_our_network(keras, tmp_path, norm_stft):
+    import DTLN_model as dtln
+
+    network = random_network(dtln.DTLNConfig(norm_stft=norm_stft))
+    network.save_weights(tmp_path / "network.h5")
+    graph = published.build_graph(keras, normalise=norm_stft)
+    graph.load_weights(str(tmp_path / "network.h5"))
+    signals = np.stack([speech_like(128 * SHIFTS, seed) for seed in range(2)])
+    expected = network.predict(signals, verbose=0)
+    assert np.std(expected) > 0.01
+    np.testing.assert_allclose(graph.predict(signals, verbose=0), expected, rtol=0, atol=1e-4)
+
+
+def test_restated_training_minimises_our_loss(keras):
+    import DTLN_model as dtln
+
+    graph = published.build_graph(keras)
+    published.compile_graph(keras, graph)
+    target = np.stack([speech_like(128 * SHIFTS, seed) for seed in range(2)])
+    estimate = graph.predict(target, verbose=0)
+    expected = np.mean(dtln.negative_snr(target, estimate))
+    np.testing.assert_allclose(graph.evaluate(target, target, verbose=0), expected, rtol=1e-4)
+
+
+def restated_loop(kind: str, folder: Path) -> published.Loop:
+    paths = backend_paths(kind, folder)
+    if kind == "savedmodel":
+        return published.SavedModelLoop(paths[0])
+    return published.ONNXLoop(paths) if kind == "onnx" else published.TFLiteLoop(paths, _tflite_runtime()[1])
+
+
+def assert_same_stream(kind: str, folder: Path) -> None:
+    loop, engine = restated_loop(kind, folder), StreamingDenoiser(open_backend(kind, folder))
+    shifts = speech_like(128 * SHIFTS).reshape(-1, 128)
+    expected = np.concatenate([engine.process_block(samples) for samples in shifts])
+    assert np.std(expected) > 0.01
+    stream = np.concatenate([loop.process_block(samples) for samples in shifts])
+    np.testing.assert_allclose(stream, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["tflite", "onnx", "savedmodel"])
+def test_restated_loops_give_our_stream(kind):
+    assert_same_stream(kind, DEFAULT_MODEL_DIR)
+
+
+@pytest.mark.parametrize("kind", ["tflite", "onnx", "savedmodel"])
+def test_restated_loops_give_our_stream_with_the_published_exports(shared, kind):
+    assert_same_stream(kind, shared / "reference")
+
+
+def test_restated_folder_evaluation_gives_what_ours_gives(tmp_path):
+    import run_evaluation
+
+    (tmp_path / "noisy" / "below").mkdir(parents=True)
+    for name, length in (("a.wav", 128 * 70), ("below/b.wav", 128 * 95)):
+        soundfile.write(tmp_path / "noisy" / name, speech_like(length), 16000)
+    command = ["-i", str(tmp_path / "noisy"), "-m", str(DEFAULT_MODEL_DIR / "model.h5"), "-o"]
+    assert run_evaluation.main([*command, str(tmp_path / "ours")]) == 0
+    assert published.main([*command, str(tmp_path / "restated")]) == 0
+    for name in ("a.wav", "below/b.wav"):
+        ours, restated = (soundfile.read(tmp_path / folder / name)[0] for folder in ("ours", "restated"))
+        np.testing.assert_allclose(restated, ours, rtol=0, atol=2 / 32768)
+
+
+# --- speed.py ---------------------------------------------------------------------------------------------------------
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "benchmarks" / "speed.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("script", ["speed.py", "published.py"])
+def test_help_is_the_docstring(script):
+    command = [sys.executable, str(ROOT / "benchmarks" / script), "--help"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    module = speed if script == "speed.py" else published
+    assert module.__doc__.splitlines()[0] in text
+
+
+def test_block_row_runs_without_the_published_exports(tmp_path):
+    target = tmp_path / "speed.json"
+    result = run("--quick", "--only", "block", "jitter", "--turn-blocks", "20", "--jitter-blocks", "60",
+                 "--json", str(target))  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "block, 8 bit" in result.stdout and "no comparison: --published DIR was not given" in result.stdout
+    report = json.loads(target.read_text())
+    assert set(report) >= {"machine", "versions", "settings", "rows", "contenders", "missing", "limit"}
+    assert {row["name"] for row in report["rows"]} == {"block", "jitter"}
+    for row in report["rows"]:
+        assert set(row) >= {"title", "ours", "baseline", "unit", "ratio", "ratio_range", "needed", "aimed", "why"}
+        assert row["baseline"] is None and row["ratio"] is None
+    ours = report["contenders"]["ours:tflite"]
+    assert ours["count"] == 5 * 20 and len(ours["turn_medians_ms"]) == 5
+    assert ours["median_ms"] <= ours["p99_ms"] <= ours["p99_9_ms"] <= ours["max_ms"]
+    assert report["missing"].keys() == {"published:tflite", "published:onnx"}
+    assert report["limit"]["weight_bytes"] == 4 * network_products()
+
+
+def test_rows_stand_beside_the_published_ones(shared, tmp_path):
+    target = tmp_path / "speed.json"
+    result = run("--quick", "--only", "block", "--turn-blocks", "20", "--json", str(target),
+                 "--published", str(shared / "reference"))  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    report = json.loads(target.read_text())
+    for row in report["rows"]:
+        low, high = row["ratio_range"]
+        assert row["ratio"] == pytest.approx(row["ours"] / row["baseline"]) and 0 < low <= high
+    assert not report["missing"]
+
+
+def network_products() -> int:
+    """Multiplications with weights in one block of the paper's network, biases and normalisations aside."""
+    lstm = 4 * 128
+    core_1 = (257 + 3 * 128) * lstm + 128 * 257
+    core_2 = (256 + 3 * 128) * lstm + 128 * 256
+    return core_1 + core_2 + 2 * 512 * 256
+
+
+def test_counts_are_those_of_the_network(tmp_path):
+    target = tmp_path / "count.json"
+    result = run("--count", "--quick", "--json", str(target))
+    assert result.returncode == 0, result.stderr
+    assert "not measured" in result.stdout
+    count = json.loads(target.read_text())["count"]
+    for kind, size in (("tflite", 4), ("tflite-quant", 1)):
+        assert count[kind]["multiply_adds"] == network_products()
+        assert count[kind]["weight_bytes"] == size * network_products()
+
+
+def test_row_says_what_was_reached():
+    for ours, verdict in ((0.5, "aimed at"), (0.7, "reached"), (0.8, "NOT REACHED")):
+        row = speed.Row("block", "a row", ours, 1.0, "ms")
+        row.finish((0.75, 0.6))
+        assert row.verdict == verdict and row.line().endswith(verdict)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--turns", "0"], "expected at least one of everything"),
+        (["--speech", "speech"], "--speech and --noise go together"),
+        (["--published", "nowhere"], "--published nowhere: is no folder"),
+        (["--json", "nowhere/speed.json"], "its folder does not exist"),
+        (["--only", "blocks"], "invalid choice: 'blocks'"),
+    ],
+)
+def test_wrong_arguments_are_named(capsys, arguments, message):
+    with pytest.raises(SystemExit):
+        speed.parse(arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_a_contender_that_fails_is_named(tmp_path, capsys):
+    for name in ("model_1.tflite", "model_2.tflite"):
+        (tmp_path / name).write_bytes((DEFAULT_MODEL_DIR / name).read_bytes())
+    (tmp_path / "model_2.tflite").write_text("no model")
+    assert speed.main(["--count", "-m", str(tmp_path / "nowhere")]) == 1
+    assert "model_1.tflite does not exist" in capsys.readouterr().err
+    assert speed.main(["--quick", "--only", "jitter", "-m", str(tmp_path)]) == 0
+    assert "model_2.tflite: cannot be loaded by" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
+def test_plot_is_drawn(tmp_path):
+    result = run("--quick", "--only", "block", "--turn-blocks", "20", "--plot", str(tmp_path / "speed.png"))
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "speed.png").stat().st_size > 10000
