@@ -67,6 +67,7 @@ from dtln_weights import (
     layer_kind,
     read_config,
     read_legacy_weights,
+    spectral_encoder,
 )
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -687,12 +688,12 @@ def warm_start(network: DTLNNetwork, path: str | Path) -> str:
 SHIFT_KEY = "block_shift"  # where exports note the shift; `dtln_streaming.SHIFT_KEY` reads it, a test equates the two
 
 
-def split_networks_of(network: DTLNNetwork) -> tuple[keras.Model, keras.Model]:
-    """The split models (see `build_split_networks`) with the weights of a network."""
+def split_networks_of(network: DTLNNetwork) -> tuple[keras.Model, keras.Model, DTLNLayers]:
+    """The split models and their layers (see `build_split_networks`) with the weights of a network."""
     model_1, model_2, parts = build_split_networks(network.config)
     for target, source in zip(parts.weighted, network.dtln_layers.weighted, strict=True):
         target.set_weights(source.get_weights())
-    return model_1, model_2
+    return model_1, model_2, parts
 
 
 @dataclass(frozen=True, eq=False)  # eq=False: tf.function hashes what its functions are bound to
@@ -721,7 +722,7 @@ def _split_exports(network: DTLNNetwork, states_name: str = "states") -> list[_S
             ],
             (name_out, "states_out"),
         )
-        for model, (size, name_in, name_out) in zip(split_networks_of(network), sides, strict=True)
+        for model, (size, name_in, name_out) in zip(split_networks_of(network)[:2], sides, strict=True)
     ]
 
 
@@ -737,17 +738,80 @@ def export_tflite(network: DTLNNetwork, prefix: str | Path, quantise: bool = Fal
     paths = []
     for index, export in enumerate(_split_exports(network, f"states_{SHIFT_KEY}_{network.config.block_shift}"), 1):
         concrete = tf.function(export.step).get_concrete_function(*export.specs)
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
-        if quantise:
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            # tflite_runtime 2.14, the last one, does not know dense layers with one scale a channel
-            converter._experimental_disable_per_channel_quantization_for_dense_layers = True
-        content = converter.convert()
-        path = Path(f"{prefix}_{index}.tflite")
-        with complete_file(path) as partial:
-            partial.write_bytes(content)
-        paths.append(path)
+        paths.append(_write_tflite(concrete, Path(f"{prefix}_{index}.tflite"), quantise))
     return paths
+
+
+def export_tflite_stream(network: DTLNNetwork, path: str | Path, quantise: bool = False) -> Path:
+    """Writes the whole network on one block as one TF-lite model, transforms inside; returns its path.
+
+    (block (1, 1, N), states (4 K, 1, U)) -> (denoised (1, 1, N), new states), the contract of
+    `dtln_onnx.streaming_model`: h and c of each LSTM, in the order of the network. In float the inverse transform is
+    part of the encoder's matrix. quantise: as in `export_tflite`; the transform is then one of its own, because 8 bits
+    do not span a spectrum.
+    """
+    import tensorflow as tf
+
+    config = network.config
+    parts = split_networks_of(network)[2]
+    places = 4 * config.lstm_layers
+    powers_of_two = config.block_length & (config.block_length - 1) == 0  # what TF-lite's transform takes
+    separate = quantise and powers_of_two
+    encoder = spectral_encoder(parts.encoder.get_weights()[0][0]).reshape(config.bins, 2, config.encoder_size)
+    encoder = np.concatenate([encoder[:, 0], encoder[:, 1]])  # (2 F, E): all real parts, then all imaginary ones
+
+    def transform(block: Any) -> tuple[Any, Any]:
+        if powers_of_two:
+            spectrum = tf.signal.rfft(block)  # (1, 1, F)
+            return tf.math.real(spectrum), tf.math.imag(spectrum)
+        matrix = np.fft.rfft(np.eye(config.block_length))  # (N, F)
+        return tf.matmul(block, matrix.real.astype(np.float32)), tf.matmul(block, matrix.imag.astype(np.float32))
+
+    def hartley(real: Any, imag: Any) -> Any:
+        """Re - Im of a spectrum given by its bins from 0 to N / 2: (1, 1, F) -> (1, 1, N)."""
+        return tf.concat([real - imag, tf.reverse((real + imag)[..., 1:-1], [-1])], axis=-1)
+
+    def core(layers_of: SeparationCore, features: Any, states: Sequence[Any]) -> tuple[Any, list[Any]]:
+        after = []
+        for index, lstm in enumerate(layers_of.lstms):
+            features, hidden, cell = lstm(features, initial_state=list(states[2 * index : 2 * index + 2]))
+            after += [hidden, cell]
+        return layers_of.activation(layers_of.dense(features)), after
+
+    def step(block: Any, states: Any) -> tuple[Any, Any]:
+        states = [state[0] for state in tf.split(states, places)]  # (1, U) each
+        real, imag = transform(block)
+        mask, after_1 = core(parts.core_1, parts.features_1((real, imag)), states[: places // 2])
+        real, imag = real * mask, imag * mask
+        if separate:
+            # TF-lite has no inverse transform; the Hartley transform, of which the Fourier transform gives the values,
+            # is its own inverse but for the factor N (Bracewell, "Discrete Hartley transform", JOSA 1983)
+            denoised = hartley(*transform(hartley(real, imag))) / config.block_length  # (1, 1, N)
+            encoded = parts.encoder(denoised)  # (1, 1, E)
+        else:
+            encoded = tf.matmul(tf.concat([real, imag], axis=-1), tf.constant(encoder))  # (1, 1, E)
+        mask, after_2 = core(parts.core_2, parts.norm_encoded(encoded), states[places // 2 :])
+        return parts.decoder(parts.mask_encoded([encoded, mask])), tf.stack(after_1 + after_2)
+
+    specs = [
+        tf.TensorSpec((1, 1, config.block_length), tf.float32, name="block"),
+        tf.TensorSpec((places, 1, config.units), tf.float32, name=f"states_{SHIFT_KEY}_{config.block_shift}"),
+    ]
+    return _write_tflite(tf.function(step).get_concrete_function(*specs), Path(path), quantise)
+
+
+def _write_tflite(concrete: Any, path: Path, quantise: bool) -> Path:
+    import tensorflow as tf
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
+    if quantise:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        # tflite_runtime 2.14, the last one, does not know dense layers with one scale a channel
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = True
+    content = converter.convert()
+    with complete_file(path) as partial:
+        partial.write_bytes(content)
+    return path
 
 
 def export_onnx(network: DTLNNetwork, prefix: str | Path) -> list[Path]:
@@ -802,7 +866,7 @@ def export_saved_model(network: DTLNNetwork, folder: str | Path) -> Path:
     import tensorflow as tf
 
     config = network.config
-    model_1, model_2 = split_networks_of(network)
+    model_1, model_2, _ = split_networks_of(network)
     block_spec = tf.TensorSpec((1, config.block_length), tf.float32, name="block")
     states_specs = [tf.TensorSpec(config.states_shape, tf.float32, name=f"states_{i}") for i in (1, 2)]
     module = tf.Module()

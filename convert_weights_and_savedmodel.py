@@ -4,8 +4,9 @@ convert_weights_and_savedmodel.py -m WEIGHTS.h5 -t FOLDER [--formats savedmodel 
 
 -m takes published `.h5` weights, ours, or a SavedModel of this toolkit. The files in FOLDER carry the published names:
 dtln_saved_model/, model_1.tflite, model_2.tflite, model_quant_1.tflite, model_quant_2.tflite, model_1.onnx,
-model_2.onnx; and two of ours: model_stream.onnx and model_stream_quant.onnx (8 bits), the whole network on one block in
-one graph, (block (1, 1, 512), states (8, 1, 128)) -> (denoised (1, 1, 512), states), with the transforms inside.
+model_2.onnx; and four of ours: model_stream.tflite, model_stream.onnx and, in 8 bits, model_stream_quant.tflite and
+model_stream_quant.onnx, the whole network on one block in one graph, transforms inside, (block (1, 1, 512), states
+(8, 1, 128)) -> (denoised (1, 1, 512), states).
 Each conversion is opened again by the streaming engine and compared with the Keras network on a test signal; files take
 their places only when all conversions have passed, so that a failure leaves older files alone.
 """
@@ -19,7 +20,16 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-FORMATS = ("savedmodel", "tflite", "tflite-quant", "onnx", "onnx-stream", "onnx-stream-quant")
+FORMATS = (
+    "savedmodel",
+    "tflite",
+    "tflite-quant",
+    "tflite-stream",
+    "tflite-stream-quant",
+    "onnx",
+    "onnx-stream",
+    "onnx-stream-quant",
+)
 FLOAT_TOLERANCE = 1e-4  # largest difference of samples at a peak level of 0.5
 QUANTISED_SNR_DB = 12.0  # of the 8-bit output against the float one; untypical weights come close, typical ones do not
 
@@ -42,6 +52,10 @@ def export(network, kind: str, folder: Path) -> None:
         dtln.export_saved_model(network, folder / "dtln_saved_model")
     elif kind == "onnx":
         dtln.export_onnx(network, folder / "model")
+    elif kind == "tflite-stream":
+        dtln.export_tflite_stream(network, folder / "model_stream.tflite")
+    elif kind == "tflite-stream-quant":
+        dtln.export_tflite_stream(network, folder / "model_stream_quant.tflite", quantise=True)
     elif kind == "onnx-stream":
         dtln.export_onnx_stream(network, folder / "model_stream.onnx")
     elif kind == "onnx-stream-quant":

@@ -4,8 +4,8 @@
     clean = network.denoise(signals)          # (B, L) -> (B, L), aligned, any length in constant memory
 
 The operator takes whole sequences: inputs and kernels of all blocks are multiplied in one matrix product, and only the
-recurrent half is left to do block by block. The Fourier transforms are numpy's. Equations and constants are those of
-`DTLN_model.py`; a test equates the two.
+recurrent half is left to do block by block. The inverse Fourier transform is part of the encoder's matrix, the forward
+one is numpy's. Equations and constants are those of `DTLN_model.py`; a test equates the two.
 
 Shapes in comments: B signals, L samples, T blocks, N block length, S block shift, F = N // 2 + 1 frequency bins,
 E encoder size, U LSTM units, K LSTM layers of a core.
@@ -21,10 +21,19 @@ from typing import Any
 import numpy as np
 
 from dtln_audio import complete_file, whole_blocks
-from dtln_weights import EPSILON, DTLNConfig, StoredLayer, config_of, read_config, read_legacy_weights
+from dtln_weights import (
+    EPSILON,
+    DTLNConfig,
+    StoredLayer,
+    config_of,
+    read_config,
+    read_legacy_weights,
+    spectral_encoder,
+)
 
 SHIFT_KEY = "block_shift"  # metadata; `dtln_streaming.SHIFT_KEY` reads it
 OPSET = 17  # the first with LayerNormalization
+ENCODED = "encoded"  # names the encoder's product, which stays float: 8 bits do not span a spectrum
 CHUNK_BLOCKS = 512  # blocks denoised at once: 4 s; longer ones only take more memory
 
 
@@ -48,7 +57,7 @@ class Graph:
         from onnx import helper
 
         outputs = outputs or [f"{operator.lower()}_{len(self.nodes)}"]
-        self.nodes.append(helper.make_node(operator, list(inputs), list(outputs), **attributes))
+        self.nodes.append(helper.make_node(operator, list(inputs), list(outputs), name=outputs[0], **attributes))
         return outputs[0]
 
     def normalise(self, features: str, weights: Sequence[np.ndarray]) -> str:
@@ -139,43 +148,37 @@ class Parts:
         )
 
 
-def _half_1(graph: Graph, parts: Parts, magnitude: str) -> str:
-    """Magnitude (T, B, F) -> mask (T, B, F)."""
-    features = magnitude
+def _network(graph: Graph, parts: Parts, config: DTLNConfig, spectrum: str, sizes: Sequence[int], result: str) -> None:
+    """Spectrum (T, B, F, 2) -> `result` (T, B, N); sizes: (T, B), 0 for a size to take over."""
+    squares = graph.node("ReduceSumSquare", spectrum, axes=[3], keepdims=0)
+    features = magnitude = graph.node("Sqrt", squares)  # (T, B, F)
     if parts.norm_magnitude is not None:
         positive = graph.node("Add", magnitude, graph.constant(np.array(EPSILON, np.float32)))
         features = graph.normalise(graph.node("Log", positive), parts.norm_magnitude)
-    return graph.mask(features, parts.core_1)
-
-
-def _half_2(graph: Graph, parts: Parts, block: str, result: str, first: int = 0) -> None:
-    """Block (T, B, N) -> `result` (T, B, N)."""
-    encoded = graph.project(block, parts.encoder)  # (T, B, E)
-    mask = graph.mask(graph.normalise(encoded, parts.norm_encoded), parts.core_2, first)
+    mask = graph.mask(features, parts.core_1)  # (T, B, F)
+    column = graph.node("Unsqueeze", mask, graph.constant(np.array([3])))
+    masked = graph.node("Mul", spectrum, column)  # (T, B, F, 2)
+    flat = graph.node("Reshape", masked, graph.constant(np.array([*sizes, 2 * config.bins])))
+    kernel = graph.constant(spectral_encoder(parts.encoder))
+    encoded = graph.node("MatMul", flat, kernel, outputs=[ENCODED])  # (T, B, E)
+    mask = graph.mask(graph.normalise(encoded, parts.norm_encoded), parts.core_2, first=config.lstm_layers)
     graph.node("MatMul", graph.node("Mul", encoded, mask), graph.constant(parts.decoder), outputs=[result])
 
 
-def sequence_models(config: DTLNConfig, stored: Sequence[StoredLayer]) -> tuple[bytes, bytes]:
-    """The two halves of the network on sequences, as serialised ONNX models.
+def sequence_model(config: DTLNConfig, stored: Sequence[StoredLayer]) -> bytes:
+    """The network on sequences, as a serialised ONNX model.
 
-    Model 1: magnitude (T, B, F) -> mask (T, B, F). Model 2: block (T, B, N) -> denoised (T, B, N). Both take the states
-    h_k, c_k and return hidden_k, cell_k, each (1, B, U), for each of their K LSTMs.
+    (spectrum (T, B, F, 2), h_k and c_k (1, B, U) for each of the 2 K LSTMs) -> (denoised (T, B, N), hidden_k, cell_k).
     """
-    parts = Parts.of(config, stored)
-    kinds = range(config.lstm_layers)
+    graph, kinds = Graph(), range(2 * config.lstm_layers)
+    _network(graph, Parts.of(config, stored), config, "spectrum", (0, 0), "denoised")
     states_in = {f"{kind}_{k}": (1, "signals", config.units) for k in kinds for kind in ("h", "c")}
     states_out = {f"{kind}_{k}": (1, "signals", config.units) for k in kinds for kind in ("hidden", "cell")}
-
-    graph = Graph()
-    graph.node("Identity", _half_1(graph, parts, "magnitude"), outputs=["mask"])
-    shape = ("blocks", "signals", config.bins)
-    model_1 = graph.model({"magnitude": shape, **states_in}, {"mask": shape, **states_out})
-
-    graph = Graph()
-    _half_2(graph, parts, "block", "denoised")
-    shape = ("blocks", "signals", config.block_length)
-    model_2 = graph.model({"block": shape, **states_in}, {"denoised": shape, **states_out})
-    return model_1, model_2
+    sequence = ("blocks", "signals")
+    return graph.model(
+        {"spectrum": (*sequence, config.bins, 2), **states_in},
+        {"denoised": (*sequence, config.block_length), **states_out},
+    )
 
 
 def streaming_model(config: DTLNConfig, stored: Sequence[StoredLayer]) -> bytes:
@@ -184,32 +187,14 @@ def streaming_model(config: DTLNConfig, stored: Sequence[StoredLayer]) -> bytes:
     (block (1, 1, N), states (4 K, 1, U)) -> (denoised (1, 1, N), new states). The states are h and c of each LSTM, in
     the order of the network; overlap-add is the caller's. A metadata entry notes the block shift.
     """
-    parts = Parts.of(config, stored)
-    count, length = 2 * config.lstm_layers, config.block_length
-    graph = Graph()
-    places = [f"{kind}_{k}" for k in range(count) for kind in ("h", "c")]
-    graph.node("Split", "states", outputs=places, axis=0)  # (1, 1, U) each
-
-    column = graph.node("Reshape", "block", graph.constant(np.array([1, length, 1])))
-    spectrum = graph.node("DFT", column, axis=1, onesided=1)  # (1, F, 2): real, imaginary
-    squares = graph.node("ReduceSumSquare", spectrum, axes=[2], keepdims=0)  # (1, F)
-    magnitude = graph.node("Reshape", graph.node("Sqrt", squares), graph.constant(np.array([1, 1, config.bins])))
-    mask = _half_1(graph, parts, magnitude)  # (1, 1, F)
-    # a real signal is the real part of the inverse DFT of its spectrum without the negative frequencies, the positive
-    # ones doubled
-    doubled = np.full((1, 1, config.bins), 2.0, np.float32)
-    doubled[..., 0] = doubled[..., -1] = 1.0
-    gains = graph.node("Mul", mask, graph.constant(doubled))
-    gains = graph.node("Reshape", gains, graph.constant(np.array([1, config.bins, 1])))
-    masked = graph.node("Mul", spectrum, gains)  # (1, F, 2)
-    complex_block = graph.node("DFT", masked, graph.constant(np.array(length)), axis=1, inverse=1)  # (1, N, 2)
-    real = graph.node("Gather", complex_block, graph.constant(np.array(0)), axis=2)  # (1, N)
-    block = graph.node("Reshape", real, graph.constant(np.array([1, 1, length])))
-
-    _half_2(graph, parts, block, "denoised", first=config.lstm_layers)
+    graph, count = Graph(), 2 * config.lstm_layers
+    graph.node("Split", "states", outputs=[f"{kind}_{k}" for k in range(count) for kind in ("h", "c")], axis=0)
+    column = graph.node("Unsqueeze", "block", graph.constant(np.array([3])))  # (1, 1, N, 1): real
+    spectrum = graph.node("DFT", column, axis=2, onesided=1)  # (1, 1, F, 2): real, imaginary
+    _network(graph, Parts.of(config, stored), config, spectrum, (1, 1), "denoised")
     after = [f"{kind}_{k}" for k in range(count) for kind in ("hidden", "cell")]
     graph.node("Concat", *after, outputs=["states_out"], axis=0)
-    shape, states = (1, 1, length), (2 * count, 1, config.units)
+    shape, states = (1, 1, config.block_length), (2 * count, 1, config.units)
     return graph.model(
         {"block": shape, "states": states},
         {"denoised": shape, "states_out": states},
@@ -220,7 +205,7 @@ def streaming_model(config: DTLNConfig, stored: Sequence[StoredLayer]) -> bytes:
 def export_streaming(
     config: DTLNConfig, stored: Sequence[StoredLayer], path: str | Path, quantise: bool = False
 ) -> Path:
-    """Writes `streaming_model`; quantise: LSTMs and matrices in 8 bits, one scale a column, by onnxruntime's own tools.
+    """Writes `streaming_model`; quantise: all but the encoder in 8 bits, one scale a column, by onnxruntime's tools.
 
     Raises ModuleNotFoundError where onnx, or to quantise onnxruntime, is missing.
     """
@@ -236,6 +221,7 @@ def export_streaming(
                 op_types_to_quantize=["LSTM", "MatMul"],
                 weight_type=QuantType.QInt8,
                 per_channel=True,
+                nodes_to_exclude=[ENCODED],
                 extra_options={"DefaultTensorType": TensorProto.FLOAT},
             )
         else:
@@ -260,28 +246,22 @@ class SequenceNetwork:
         self.config = config_of(stored, read_config(weights).block_shift, weights)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-        self._sessions = [
-            onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-            for model in sequence_models(self.config, stored)
-        ]
-        self._names_out = [[value.name for value in session.get_outputs()] for session in self._sessions]
+        model = sequence_model(self.config, stored)
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._names_out = [value.name for value in self._session.get_outputs()]
+        self._states_in = [value.name for value in self._session.get_inputs()][1:]
 
-    def initial_states(self, signals: int) -> list[dict[str, np.ndarray]]:
-        """Zeros for both halves, as `run` takes them."""
-        zeros = np.zeros((1, signals, self.config.units), np.float32)
-        return [{f"{kind}_{k}": zeros for k in range(self.config.lstm_layers) for kind in ("h", "c")} for _ in range(2)]
+    def initial_states(self, signals: int) -> list[np.ndarray]:
+        """Zeros, (1, B, U) each, as `run` takes them."""
+        return [np.zeros((1, signals, self.config.units), np.float32)] * len(self._states_in)
 
-    def run(self, blocks: np.ndarray, states: list[dict[str, np.ndarray]]) -> np.ndarray:
-        """Blocks (T, B, N) -> denoised blocks (T, B, N); `states` are replaced by those after the last block."""
+    def run(self, blocks: np.ndarray, states: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+        """(blocks (T, B, N), states) -> (denoised blocks (T, B, N), states after the last block)."""
         spectrum = np.fft.rfft(blocks).astype(np.complex64, copy=False)  # (T, B, F)
-        mask = self._half(0, {"magnitude": np.abs(spectrum)}, states)  # (T, B, F)
-        masked = np.fft.irfft(spectrum * mask, self.config.block_length).astype(np.float32, copy=False)  # (T, B, N)
-        return self._half(1, {"block": masked}, states)
-
-    def _half(self, which: int, signal: dict[str, np.ndarray], states: list[dict[str, np.ndarray]]) -> np.ndarray:
-        result, *new = self._sessions[which].run(self._names_out[which], {**signal, **states[which]})
-        states[which] = dict(zip(states[which], new, strict=True))
-        return result
+        inputs = dict(zip(self._states_in, states, strict=True))
+        inputs["spectrum"] = spectrum.view(np.float32).reshape(*spectrum.shape, 2)
+        denoised, *states = self._session.run(self._names_out, inputs)
+        return denoised, states
 
     def denoise(self, signals: np.ndarray) -> np.ndarray:
         """Denoises whole signals: float32 (B, L) -> (B, L), aligned, the zeros before and after added and taken off."""
@@ -338,7 +318,7 @@ class SequenceDenoiser:
             count = min(CHUNK_BLOCKS, blocks - first)
             part = signal[:, first * shift : (first + count) * shift + self.delay]
             framed = np.lib.stride_tricks.sliding_window_view(part, self.block_length, axis=1)[:, ::shift]  # (B, T, N)
-            denoised = self.network.run(np.swapaxes(framed, 0, 1), self._states)  # (T, B, N)
+            denoised, self._states = self.network.run(np.swapaxes(framed, 0, 1), self._states)  # (T, B, N)
             summed = overlap_add(np.swapaxes(denoised, 0, 1), shift)  # (B, T * S + delay)
             summed[:, : self.delay] += self._output
             finished.append(summed[:, : count * shift])

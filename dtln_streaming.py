@@ -38,7 +38,9 @@ BACKEND_FILES = {  # published names
     "tflite": ("model_1.tflite", "model_2.tflite"),
     "tflite-quant": ("model_quant_1.tflite", "model_quant_2.tflite"),
     "onnx": ("model_1.onnx", "model_2.onnx"),
-    "onnx-stream": ("model_stream.onnx",),  # ours alone: one graph, transforms inside
+    "tflite-stream": ("model_stream.tflite",),  # ours alone, as all with stream: one graph, transforms inside
+    "tflite-stream-quant": ("model_stream_quant.tflite",),
+    "onnx-stream": ("model_stream.onnx",),
     "onnx-stream-quant": ("model_stream_quant.onnx",),
     "savedmodel": ("dtln_saved_model",),
 }
@@ -123,16 +125,9 @@ class TFLiteBackend(SplitBackend):
     """
 
     def __init__(self, model_1: str | Path, model_2: str | Path, threads: int = 1, runtime: str | None = None) -> None:
-        name, interpreter_class = _tflite_runtime(runtime)
         paths = [_existing(model_1), _existing(model_2)]
-        interpreters = []
-        for path in paths:
-            try:
-                interpreter = interpreter_class(model_path=str(path), num_threads=threads)
-                interpreter.allocate_tensors()
-            except (ValueError, RuntimeError) as error:
-                raise ModelError(f"{path}: cannot be loaded by {name} ({error}). Expected a TF-lite model.") from error
-            interpreters.append(interpreter)
+        (name, first), (_, second) = (_tflite_interpreter(path, threads, runtime) for path in paths)
+        interpreters = [first, second]
         inputs = [_signal_and_states(i.get_input_details(), p) for i, p in zip(interpreters, paths, strict=True)]
         note = re.search(rf"{SHIFT_KEY}_(\d+)", inputs[0][1]["name"])
         super().__init__(
@@ -157,6 +152,41 @@ class TFLiteBackend(SplitBackend):
             return interpreter.get_tensor(signal_out), interpreter.get_tensor(states_out)
 
         return run
+
+
+class TFLiteStreamBackend:
+    """One TF-lite graph with the transforms inside, as `DTLN_model.export_tflite_stream` writes it.
+
+    Raises MissingRuntimeError, FileNotFoundError or ModelError.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 1, runtime: str | None = None) -> None:
+        path = _existing(path)
+        self.runtime, self._interpreter = _tflite_interpreter(path, threads, runtime)
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        shapes = [tuple(int(size) for size in detail["shape"]) for detail in inputs]
+        if len(inputs) != 2 or len(outputs) != 2 or len(shapes[0]) != 3 or len(shapes[1]) != 3 or shapes[1][0] % 4:
+            raise ModelError(
+                f"{path}: takes tensors of shapes {', '.join(map(str, shapes))}. Expected a block (1, 1, N) and states "
+                "(4 K, 1, U): a streaming model of this toolkit."
+            )
+        self._in, self._out = ([detail["index"] for detail in details] for details in (inputs, outputs))
+        self.block_length, self._states_shape = shapes[0][-1], shapes[1]
+        note = re.search(rf"{SHIFT_KEY}_(\d+)", inputs[1]["name"])
+        self.block_shift = _block_shift(int(note[1]) if note else None, self.block_length, path)
+        self.run(np.zeros(self.block_length, np.float32), self.initial_states())
+
+    def initial_states(self) -> States:
+        """Zeros."""
+        return (np.zeros(self._states_shape, np.float32),)
+
+    def run(self, block: np.ndarray, states: States) -> tuple[np.ndarray, States]:
+        """(block float32 (N,), states) -> (denoised block float32 (N,), new states)."""
+        interpreter = self._interpreter
+        interpreter.set_tensor(self._in[0], block[None, None])
+        interpreter.set_tensor(self._in[1], states[0])
+        interpreter.invoke()
+        return interpreter.get_tensor(self._out[0])[0, 0], (interpreter.get_tensor(self._out[1]),)
 
 
 class ONNXBackend(SplitBackend):
@@ -317,6 +347,17 @@ def _tflite_runtime(wanted: str | None = None) -> tuple[str, Any]:
     )
 
 
+def _tflite_interpreter(path: Path, threads: int, runtime: str | None) -> tuple[str, Any]:
+    """(name of the runtime, interpreter with its tensors allocated)."""
+    name, interpreter_class = _tflite_runtime(runtime)
+    try:
+        interpreter = interpreter_class(model_path=str(path), num_threads=threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(f"{path}: cannot be loaded by {name} ({error}). Expected a TF-lite model.") from error
+    return name, interpreter
+
+
 def _existing(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_file():
@@ -357,14 +398,32 @@ def available_backends(model_dir: str | Path) -> list[str]:
     return [kind for kind in BACKEND_FILES if all(path.exists() for path in backend_paths(kind, model_dir))]
 
 
+STREAM_KINDS = {"tflite": "tflite-stream", "tflite-quant": "tflite-stream-quant", "onnx": "onnx-stream"}
+
+
+def fastest_backend(kind: str, model_dir: str | Path) -> str:
+    """The kind that gives the same samples as `kind` in less time, if the folder holds it: one graph for a pair."""
+    faster = STREAM_KINDS.get(kind, kind)
+    return faster if faster in available_backends(model_dir) else kind
+
+
 def open_backend(kind: str, model_dir: str | Path = DEFAULT_MODEL_DIR, threads: int = 1) -> Backend:
     """Opens one of the kinds of BACKEND_FILES from a folder with the published file names.
 
     Raises ValueError, FileNotFoundError, ModelError or MissingRuntimeError.
     """
     paths = backend_paths(kind, model_dir)
-    classes = {"savedmodel": SavedModelBackend, "onnx": ONNXBackend, "tflite": TFLiteBackend}
-    return classes.get(kind, TFLiteBackend if kind == "tflite-quant" else ONNXStreamBackend)(*paths, threads)
+    classes: dict[str, Callable[..., Backend]] = {
+        "tflite": TFLiteBackend,
+        "tflite-quant": TFLiteBackend,
+        "tflite-stream": TFLiteStreamBackend,
+        "tflite-stream-quant": TFLiteStreamBackend,
+        "onnx": ONNXBackend,
+        "onnx-stream": ONNXStreamBackend,
+        "onnx-stream-quant": ONNXStreamBackend,
+        "savedmodel": SavedModelBackend,
+    }
+    return classes[kind](*paths, threads)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -511,10 +570,11 @@ def denoise_file_script(kind: str, description: str, argv: Sequence[str] | None 
     )  # fmt: skip
     parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default: %(default)s)")
     if kind == "tflite":
-        parser.add_argument("--quantised", action="store_true", help="the 8-bit pair model_quant_*.tflite")
+        parser.add_argument("--quantised", action="store_true", help="the 8-bit model")
     args = parser.parse_args(argv)
     if getattr(args, "quantised", False):
         kind = "tflite-quant"
+    kind = fastest_backend(kind, args.model_dir)
     try:
         denoise_file(args.input, args.output, open_backend(kind, args.model_dir, args.threads))
     except (AudioFileError, ModelError, ImportError, OSError) as error:

@@ -145,3 +145,16 @@ def layer_kind(weights: Sequence[np.ndarray]) -> str:
     """n(ormalisation), l(stm), d(ense), c(onvolution) or ?, from the ranks of a layer's weights."""
     ranks = tuple(weight.ndim for weight in weights)
     return {(1, 1): "n", (2, 2, 1): "l", (2, 1): "d", (3,): "c"}.get(ranks, "?")
+
+
+def spectral_encoder(encoder: np.ndarray) -> np.ndarray:
+    """Inverse Fourier transform and encoder as one matrix: (N, E) -> (2 F, E), float32.
+
+    spectrum @ spectral_encoder(encoder) == irfft(spectrum) @ encoder, where the spectrum has the real and the imaginary
+    part of one frequency after the other, as complex numbers lie in memory. Both are linear, and nothing stands between
+    them.
+    """
+    length = len(encoder)
+    identity = np.eye(length // 2 + 1)
+    inverse = np.stack([np.fft.irfft(identity, length), np.fft.irfft(1j * identity, length)], axis=1)  # (F, 2, N)
+    return (inverse.reshape(-1, length) @ encoder.astype(np.float64)).astype(np.float32)  # (2 F, E)

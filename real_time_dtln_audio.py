@@ -33,6 +33,7 @@ from dtln_streaming import (
     States,
     StreamingDenoiser,
     describe_times,
+    fastest_backend,
     open_backend,
 )
 
@@ -59,7 +60,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="folder with the exported model (default: pretrained_model beside the script)",
     )  # fmt: skip
     parser.add_argument(
-        "--backend", choices=tuple(BACKEND_FILES), default="tflite", help="kind of model (default: %(default)s)"
+        "--backend", choices=tuple(BACKEND_FILES), help="kind of model (default: tflite-stream, or tflite without it)"
     )
     parser.add_argument(
         "--threads", type=positive(int), default=1, help="threads of the runtime (default: %(default)s)"
@@ -95,9 +96,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         with noted_signals() as noted:
             devices = open_devices(sounddevice, args.input_device, args.output_device)
-            backend = open_backend(args.backend, args.model_dir, args.threads)
+            kind = args.backend or fastest_backend("tflite", args.model_dir)
+            backend = open_backend(kind, args.model_dir, args.threads)
             live = LiveDenoiser(PassThrough(backend) if args.bypass else backend)
-            print(f"{backend.runtime}, {args.backend}{', bypassed' if args.bypass else ''}")
+            print(f"{backend.runtime}, {kind}{', bypassed' if args.bypass else ''}")
             try:
                 play(sounddevice, devices, live, args.latency, args.duration, noted)
             finally:

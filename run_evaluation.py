@@ -36,7 +36,16 @@ if TYPE_CHECKING:
     from dtln_audio import SampleFormat
 
 DEFAULT_MODEL_DIR = Path(__file__).resolve().parent / "pretrained_model"
-EXPORTS = ("tflite", "tflite-quant", "onnx", "onnx-stream", "onnx-stream-quant", "savedmodel")  # as in dtln_streaming
+EXPORTS = (  # as in dtln_streaming
+    "tflite",
+    "tflite-quant",
+    "tflite-stream",
+    "tflite-stream-quant",
+    "onnx",
+    "onnx-stream",
+    "onnx-stream-quant",
+    "savedmodel",
+)
 NAMES_SHOWN = 10  # files listed under one heading of the summary; failures are listed all
 
 

@@ -478,25 +478,36 @@ def take_turns(
 # ----------------------------------------------------------------------------------------------------------------------
 
 
+EXPORT_NAMES = {
+    "tflite": "TF-lite pair",
+    "tflite-stream": "TF-lite graph",
+    "tflite-quant": "TF-lite pair, 8 bit",
+    "tflite-stream-quant": "TF-lite graph, 8 bit",
+    "onnx": "ONNX pair",
+    "onnx-stream": "ONNX graph",
+    "onnx-stream-quant": "ONNX graph, 8 bit",
+}
+
+
 def block_rows(args: argparse.Namespace, argv: Sequence[str], report: Report) -> None:
-    """Pairs block by block against the published float TF-lite loop, ONNX also against the published ONNX loop."""
-    names = ["ours:tflite", "published:tflite", "ours:onnx", "published:onnx", "ours:tflite-quant"]
+    """Exports block by block against the published float TF-lite loop, ONNX also against the published ONNX loop."""
+    names = [f"ours:{kind}" for kind in EXPORT_NAMES] + ["published:tflite", "published:onnx"]
     names += ["limit:weights", "limit:transforms"]
     times = take_turns(names, argv, [args.turn_blocks] * args.turns, report)
     report.histogram = {name: value.all for name, value in times.items() if not name.startswith("limit")}
-    float_kinds = [name for name in ("ours:tflite", "ours:onnx") if name in times]
-    if float_kinds:
-        best = min(float_kinds, key=lambda name: times[name].summary()["median_ms"])
-        label = {"ours:tflite": "TF-lite", "ours:onnx": "ONNX"}
-        title = f"block, float, best: {label[best]}"
-        report.compare("block", title, times, best, "published:tflite", (0.75, 0.6))
-    for title, ours, baseline, goal in (
-        ("block, float, TF-lite", "ours:tflite", "published:tflite", (0.75, 0.6)),
-        ("block, float, ONNX", "ours:onnx", "published:tflite", (0.75, 0.6)),
-        ("block, 8 bit, against float", "ours:tflite-quant", "published:tflite", (0.5, 0.35)),
-        ("block, ONNX against ONNX", "ours:onnx", "published:onnx", (0.5, None)),
+    for title, baseline, goal, wanted in (
+        ("float", "published:tflite", (0.75, 0.6), lambda kind: "quant" not in kind),
+        ("8 bit", "published:tflite", (0.5, 0.35), lambda kind: "quant" in kind),
+        ("ONNX", "published:onnx", (0.5, None), lambda kind: kind.startswith("onnx")),
     ):
-        report.compare("block", title, times, ours, baseline, goal)
+        kinds = [kind for kind in EXPORT_NAMES if wanted(kind)]
+        measured = [kind for kind in kinds if f"ours:{kind}" in times]
+        if measured:
+            best = min(measured, key=lambda kind: times[f"ours:{kind}"].summary()["median_ms"])
+            row = f"block, {title}, best: {EXPORT_NAMES[best]}"
+            report.compare("block", row, times, f"ours:{best}", baseline, goal)
+        for kind in kinds:
+            report.compare("block", f"block, {title}: {EXPORT_NAMES[kind]}", times, f"ours:{kind}", baseline, goal)
     if "limit:weights" in times:
         weights, transforms = (times[f"limit:{name}"].summary()["median_ms"] for name in ("weights", "transforms"))
         stored = times["limit:weights"].details["weight_bytes"]
@@ -514,9 +525,9 @@ def jitter_rows(args: argparse.Namespace, argv: Sequence[str], report: Report) -
     """The slowest block in a thousand over the median one, and the memory after a minute and at the end."""
     whole, rest = divmod(args.jitter_blocks, JITTER_TURN_BLOCKS)
     counts = [JITTER_TURN_BLOCKS] * whole + [rest] * (rest > 0)
-    tried = take_turns(["ours:tflite"], argv, [500], report, label="before jitter, ")
-    block_ms = report.contenders["before jitter, ours:tflite"]["median_ms"] if tried else 0.1
-    ours, baseline, empty = names = ["ours:tflite", "published:tflite", f"empty:{block_ms:.4f}"]
+    tried = take_turns(["ours:tflite-stream"], argv, [500], report, label="before jitter, ")
+    block_ms = report.contenders["before jitter, ours:tflite-stream"]["median_ms"] if tried else 0.1
+    ours, baseline, empty = names = ["ours:tflite-stream", "published:tflite", f"empty:{block_ms:.4f}"]
     times = take_turns(names, argv, counts, report, label="jitter, ")
     summaries = {name: report.contenders[f"jitter, {name}"] for name in times}
     ratios = {name: s["p99_9_ms"] / s["median_ms"] for name, s in summaries.items()}

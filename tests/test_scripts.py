@@ -136,7 +136,8 @@ def test_file_scripts_name_a_missing_model(tmp_path, capsys):
 def test_converter_writes_the_published_names(model_dir):
     assert sorted(path.name for path in model_dir.iterdir()) == [
         "dtln_saved_model", "model_1.onnx", "model_1.tflite", "model_2.onnx", "model_2.tflite",
-        "model_quant_1.tflite", "model_quant_2.tflite", "model_stream.onnx", "model_stream_quant.onnx",
+        "model_quant_1.tflite", "model_quant_2.tflite", "model_stream.onnx", "model_stream.tflite",
+        "model_stream_quant.onnx", "model_stream_quant.tflite",
     ]  # fmt: skip
 
 
