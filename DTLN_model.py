@@ -1333,19 +1333,21 @@ def spectrogram_image(signal: np.ndarray) -> np.ndarray:
 
 
 def mean_scores(clean: np.ndarray, estimates: np.ndarray) -> dict[str, float]:
-    """Means of the metrics of `dtln_metrics` over pairs (B, L); pairs for which they are not defined are left out."""
+    """Means of the metrics of `dtln_metrics` over the pairs (B, L) for which each is defined.
+
+    SI-SDR needs speech, the others longer speech than that, and the packages pesq and pystoi.
+    """
     import dtln_metrics
 
-    try:
-        dtln_metrics.require_packages()
-        metric: Callable[..., dict[str, float]] = dtln_metrics.score
-    except ModuleNotFoundError:
-        metric = lambda clean, estimate: {"si_sdr_db": dtln_metrics.si_sdr(clean, estimate)}  # noqa: E731
-    scores = []
+    found: dict[str, list[float]] = {}
     for pair in zip(clean, estimates, strict=True):
-        with contextlib.suppress(ValueError):
-            scores.append(metric(*pair))
-    return {name: float(np.mean([s[name] for s in scores])) for name in scores[0]} if scores else {}
+        scores: dict[str, float] = {}
+        with contextlib.suppress(ValueError, ModuleNotFoundError):
+            scores["si_sdr_db"] = dtln_metrics.si_sdr(*pair)
+            scores |= dtln_metrics.score(*pair)
+        for name, value in scores.items():
+            found.setdefault(name, []).append(value)
+    return {name: float(np.mean(values)) for name, values in found.items()}
 
 
 class LearningRateLog(keras.callbacks.Callback):

@@ -6,6 +6,7 @@ Runs on every back end of Keras; nothing here needs TensorFlow.
 from __future__ import annotations
 
 import csv
+import importlib.util
 import io
 import json
 from pathlib import Path
@@ -234,6 +235,18 @@ def test_tensorboard_shows_figures_sound_and_pictures(folders: list[str], tmp_pa
     samples, rate = soundfile.read(io.BytesIO(sound.encoded_audio_string))
     assert rate == 16000
     np.testing.assert_allclose(samples, noisy, atol=1e-4)
+
+
+def test_mean_scores_leave_out_what_is_not_defined() -> None:
+    """A short segment has no PESQ, a silent one no score at all; each mean is over what there is."""
+    pairs = [noisy_pair(32000, seed) for seed in range(2)]
+    noisy, clean = (np.stack(signals) for signals in zip(*pairs, strict=True))
+    expected = np.mean([dtln_metrics.si_sdr(c, n) for n, c in pairs])
+    found = dtln.mean_scores(np.vstack([clean, 0 * clean[:1]]), np.vstack([noisy, noisy[:1]]))
+    assert found["si_sdr_db"] == pytest.approx(expected, abs=1e-4)
+    packages = all(importlib.util.find_spec(name) for name in ("pesq", "pystoi"))
+    assert set(found) == (set(dtln_metrics.METRICS) if packages else {"si_sdr_db"})
+    assert set(dtln.mean_scores(clean[:, :4000], noisy[:, :4000])) == {"si_sdr_db"}
 
 
 def test_spectrogram_image_shows_a_tone_where_it_is() -> None:
