@@ -51,5 +51,5 @@ def test_first_command_denoises_real_speech(tmp_path):
 
 def test_every_script_named_in_the_readme_exists():
     text = (ROOT / "README.md").read_text()
-    for name in set(re.findall(r"\b(\w+\.(?:py|yml))\b", text)):
+    for name in set(re.findall(r"(?<![\w/])([\w/]+\.(?:py|yml))\b", text)):
         assert (ROOT / name).exists(), name
