@@ -47,6 +47,7 @@ from dtln_audio import (
     BLOCK_LENGTH,
     BLOCK_SHIFT,
     SAMPLE_RATE,
+    SHIFT_KEY,
     AudioFileError,
     audio_info,
     complete_file,
@@ -67,6 +68,7 @@ from dtln_weights import (
     layer_kind,
     read_config,
     read_legacy_weights,
+    read_network,
     spectral_encoder,
 )
 
@@ -661,8 +663,9 @@ def load_network(path: str | Path, seed: int | None = None) -> DTLNNetwork:
 
     seed: of the dropout masks. Raises FileNotFoundError or WeightsFileError.
     """
-    network = build_network(read_config(path), seed=seed)
-    network.load_weights(path)
+    config, stored = read_network(path)
+    network = build_network(config, seed=seed)
+    _set_stored_layers(weighted_layers(network), stored, path)
     return network
 
 
@@ -672,20 +675,18 @@ def warm_start(network: DTLNNetwork, path: str | Path) -> str:
     A file of the same variant is loaded whole. From the other variant come the layers that follow core 1, because
     core 1 sees other features (magnitude or normalised log magnitude). Raises as `load_network`.
     """
-    other = read_config(path, default_block_shift=network.config.block_shift)
+    other, stored = read_network(path, default_block_shift=network.config.block_shift)
     if other.norm_stft == network.config.norm_stft:
-        network.load_weights(path)
+        _set_stored_layers(weighted_layers(network), stored, path)
         return "all layers"
     targets = network.dtln_layers.after_core_1
-    _set_stored_layers(targets, read_legacy_weights(path)[-len(targets) :], path)
+    _set_stored_layers(targets, stored[-len(targets) :], path)
     return "the layers after core 1 (the file is of the other variant, whose core 1 sees other features)"
 
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Exports: TensorFlow from here to the end of the section
 # ----------------------------------------------------------------------------------------------------------------------
-
-SHIFT_KEY = "block_shift"  # where exports note the shift; `dtln_streaming.SHIFT_KEY` reads it, a test equates the two
 
 
 def split_networks_of(network: DTLNNetwork) -> tuple[keras.Model, keras.Model, DTLNLayers]:

@@ -22,6 +22,7 @@ SAMPLE_RATE = 16000  # Hz, the only rate the published network knows
 BLOCK_LENGTH = 512  # samples the network looks at at once: 32 ms
 BLOCK_SHIFT = 128  # samples between two blocks: 8 ms
 OVERLAP_DELAY = BLOCK_LENGTH - BLOCK_SHIFT  # 384 samples that later blocks still add to: 24 ms
+SHIFT_KEY = "block_shift"  # where exports note their shift: ONNX metadata, SavedModel attribute, TF-lite tensor name
 
 assert BLOCK_LENGTH % BLOCK_SHIFT == 0
 assert BLOCK_SHIFT * 1000 == 8 * SAMPLE_RATE

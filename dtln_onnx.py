@@ -20,18 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from dtln_audio import complete_file, whole_blocks
-from dtln_weights import (
-    EPSILON,
-    DTLNConfig,
-    StoredLayer,
-    config_of,
-    read_config,
-    read_legacy_weights,
-    spectral_encoder,
-)
+from dtln_audio import SHIFT_KEY, complete_file, whole_blocks
+from dtln_weights import EPSILON, DTLNConfig, StoredLayer, read_network, spectral_encoder
 
-SHIFT_KEY = "block_shift"  # metadata; `dtln_streaming.SHIFT_KEY` reads it
 OPSET = 17  # the first with LayerNormalization
 ENCODED = "encoded"  # names the encoder's product, which stays float: 8 bits do not span a spectrum
 CHUNK_BLOCKS = 512  # blocks denoised at once: 4 s; longer ones only take more memory
@@ -242,8 +233,7 @@ class SequenceNetwork:
             import onnxruntime
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(f"the fast engine needs {error.name}: pip install onnx onnxruntime") from error
-        stored = read_legacy_weights(weights)
-        self.config = config_of(stored, read_config(weights).block_shift, weights)
+        self.config, stored = read_network(weights)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         model = sequence_model(self.config, stored)

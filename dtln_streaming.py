@@ -25,9 +25,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dtln_audio import SAMPLE_RATE, AudioFileError
+from dtln_audio import SAMPLE_RATE, SHIFT_KEY, AudioFileError
 
-SHIFT_KEY = "block_shift"  # ONNX metadata key, SavedModel attribute; the TF-lite tensor is `states_block_shift_128`
 DEFAULT_MODEL_DIR = Path(__file__).resolve().parent / "pretrained_model"
 TFLITE_RUNTIMES = {  # name: where its Interpreter is, in the order of preference
     "tflite_runtime": ("tflite_runtime.interpreter", "Interpreter"),

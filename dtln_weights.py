@@ -113,10 +113,15 @@ def read_config(path: str | Path, default_block_shift: int | None = None) -> DTL
     block shift is no weight: our files name it, for others `default_block_shift` or a quarter of a block is taken.
     Raises FileNotFoundError or WeightsFileError.
     """
+    return read_network(path, default_block_shift)[0]
+
+
+def read_network(path: str | Path, default_block_shift: int | None = None) -> tuple[DTLNConfig, list[StoredLayer]]:
+    """What `read_config` and what `read_legacy_weights` tell of a file, its layers read once. Raises as they do."""
     stored = read_legacy_weights(path)
     with h5py.File(path, "r") as file:
         block_shift = file.attrs.get("dtln_block_shift", default_block_shift)
-    return config_of(stored, block_shift, path)
+    return config_of(stored, block_shift, path), stored
 
 
 def config_of(stored: Sequence[StoredLayer], block_shift: int | None, path: str | Path) -> DTLNConfig:

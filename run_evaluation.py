@@ -30,22 +30,16 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from convert_weights_and_savedmodel import FORMATS
+
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     import numpy as np
 
     from dtln_audio import SampleFormat
 
 DEFAULT_MODEL_DIR = Path(__file__).resolve().parent / "pretrained_model"
-EXPORTS = (  # as in dtln_streaming
-    "tflite",
-    "tflite-quant",
-    "tflite-stream",
-    "tflite-stream-quant",
-    "onnx",
-    "onnx-stream",
-    "onnx-stream-quant",
-    "savedmodel",
-)
 NAMES_SHOWN = 10  # files listed under one heading of the summary; failures are listed all
 
 
@@ -67,11 +61,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     existing.add_argument("--skip-existing", action="store_true", help="leave outputs that exist as they are")
     parser.add_argument(
         "--engine",
-        choices=("fast", "keras", *EXPORTS),
+        choices=("fast", "keras", *FORMATS),
         default="fast",
         metavar="NAME",
         help="fast: the weights on ONNX Runtime, whole sequences at once (default); keras: the network itself, slower; "
-        f"or an export, block by block: {', '.join(EXPORTS)}",
+        f"or an export, block by block: {', '.join(FORMATS)}",
     )
     parser.add_argument(
         "--jobs",
@@ -97,7 +91,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     scoring.add_argument("--json", type=Path, metavar="FILE", help="write scores, means, intervals and settings here")
     args = parser.parse_args(argv)
     if args.weights is None:
-        args.weights = DEFAULT_MODEL_DIR if args.engine in EXPORTS else DEFAULT_MODEL_DIR / "model.h5"
+        args.weights = DEFAULT_MODEL_DIR if args.engine in FORMATS else DEFAULT_MODEL_DIR / "model.h5"
     if args.jobs is not None and args.jobs < 1:
         parser.error(f"--jobs {args.jobs}: expected at least one process")
     if not args.score_only:
@@ -358,7 +352,7 @@ def load_engine(engine: str, weights: Path) -> Callable[[int], Stream]:
     Raises FileNotFoundError, dtln_weights.WeightsFileError or dtln_streaming.ModelError for what cannot be loaded,
     ImportError where packages are missing.
     """
-    if engine in EXPORTS:
+    if engine in FORMATS:
         BlockByBlock(engine, weights, 1)  # what cannot be opened is found out here
         return partial(BlockByBlock, engine, weights)
     if engine == "keras":
@@ -478,17 +472,9 @@ def in_threads(work: Work, jobs: Sequence[Job | Pair], threads: int, title: str)
 
     Threads share the network and begin at once; processes would each load it.
     """
-    from concurrent.futures import ThreadPoolExecutor, as_completed
+    from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(threads) as pool:
-        futures = {pool.submit(work, job): job for job in jobs}
-        finished = (future.result() for future in as_completed(futures))
-        try:
-            outcomes = {outcome.job: outcome for outcome in with_progress(finished, len(jobs), title)}
-        except KeyboardInterrupt:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return [outcomes[job] for job in jobs]
+    return in_pool(ThreadPoolExecutor(threads), work, jobs, title)
 
 
 def in_processes(work: Work, jobs: Sequence[Job | Pair], processes: int, title: str) -> list[Outcome]:
@@ -497,11 +483,17 @@ def in_processes(work: Work, jobs: Sequence[Job | Pair], processes: int, title: 
     if processes <= 1:
         return list(with_progress((work(job) for job in jobs), len(jobs), title))
     import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor, as_completed
-    from concurrent.futures.process import BrokenProcessPool
+    from concurrent.futures import ProcessPoolExecutor
 
     threads = max(1, (os.cpu_count() or 1) // processes)
     pool = ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), limit_threads, (threads,))
+    return in_pool(pool, work, jobs, title)
+
+
+def in_pool(pool: Executor, work: Work, jobs: Sequence[Job | Pair], title: str) -> list[Outcome]:
+    """The outcome of every job, in the order of the jobs, from a pool that is shut down afterwards."""
+    from concurrent.futures import BrokenExecutor, as_completed
+
     with pool:
         futures = {pool.submit(work, job): job for job in jobs}
 
@@ -510,7 +502,7 @@ def in_processes(work: Work, jobs: Sequence[Job | Pair], processes: int, title: 
                 job = futures[future]
                 try:
                     yield future.result()
-                except BrokenProcessPool:
+                except BrokenExecutor:
                     reason = "a worker process was killed, perhaps for want of memory. Try again with fewer --jobs."
                     yield Outcome(job, f"{job.source}: {reason}")
 

@@ -210,7 +210,7 @@ def test_engines_agree(folders, evaluate, noise):
     source, target = folders
     weights = SCRIPT.parent / "pretrained_model" / "model.h5"
     exports = ["tflite", "onnx"]
-    assert set(exports) < set(run_evaluation.EXPORTS) == set(BACKEND_FILES)
+    assert set(exports) < set(run_evaluation.FORMATS) == set(BACKEND_FILES)
     recordings = {"a": (noise(90000), 16000), "b": (noise(30000, channels=2), 44100), "c": (noise(500), 8000)}
     for name, (signal, rate) in recordings.items():
         soundfile.write(source / f"{name}.wav", signal, rate, "FLOAT")
