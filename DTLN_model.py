@@ -1194,28 +1194,37 @@ SCHEDULES = ("plateau", "cosine")
 
 
 def distribute(coordinator: str | None = None, process: int = 0, processes: int = 1) -> None:
-    """Spreads every batch from now on over all devices of this host, and of `processes` hosts.
+    """Spreads every batch from now on over all devices of this host, and of `processes` processes.
 
-    Through `keras.distribution.DataParallel`, the one engine of Keras 3 that serves several hosts as well; it works on
-    JAX alone. coordinator: host:port of the first process. To be called before anything else touches the devices.
-    Raises ValueError on another back end.
+    On JAX through `keras.distribution.DataParallel`, a process per host, each with all devices of its host. On PyTorch,
+    which `keras.distribution` does not serve, through `torch.distributed`, a process per device or group of CPU cores
+    (see `SharedSteps`). coordinator: host:port of the first process. To be called before anything else touches the
+    devices. Raises ValueError on TensorFlow, and on PyTorch for a single process.
     """
-    if keras.backend.backend() != "jax":
+    backend = keras.backend.backend()
+    if backend == "torch" and processes > 1:
+        import torch.distributed
+
+        torch.distributed.init_process_group(
+            init_method=f"tcp://{coordinator}", rank=process, world_size=processes
+        )  # gloo between CPUs, NCCL between GPUs
+    elif backend == "torch":
         raise ValueError(
-            f"several devices are served by keras.distribution, which needs JAX; this is {keras.backend.backend()}. "
-            "Set KERAS_BACKEND=jax"
+            "on PyTorch a process trains on one device: start one for each, with --processes N --process I "
+            "--coordinator HOST:PORT, or set KERAS_BACKEND=jax"
         )
-    if processes > 1:
-        keras.distribution.initialize(coordinator, num_processes=processes, process_id=process)
-    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    elif backend == "jax":
+        if processes > 1:
+            keras.distribution.initialize(coordinator, num_processes=processes, process_id=process)
+        keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    else:
+        raise ValueError(f"several devices need JAX or PyTorch; this is {backend}. Set KERAS_BACKEND=jax or torch")
 
 
 def check_shares(settings: TrainingSettings, validation: SegmentSource) -> None:
     """Raises ValueError where batches cannot be shared equally among all devices of all processes."""
     distribution = keras.distribution.distribution()
-    if distribution is None:
-        return
-    devices = int(np.prod(distribution.device_mesh.shape))
+    devices = settings.processes if distribution is None else int(np.prod(distribution.device_mesh.shape))
     for count, name in (
         (settings.batch_size, "the batch size"),
         (len(validation), "the number of validation segments"),
@@ -1224,6 +1233,66 @@ def check_shares(settings: TrainingSettings, validation: SegmentSource) -> None:
             raise ValueError(
                 f"{name}, {count}, cannot be shared among {devices} devices. Choose a multiple of {devices}"
             )
+
+
+class SharedSteps(keras.callbacks.Callback):
+    """Lets several PyTorch processes take every step together, each on its share of the batch.
+
+    Their gradients are averaged before the step, and their losses before any callback after this one sees them, so all
+    have the same weights, rate and end. They begin alike from the same seed or state; only dropout differs.
+    """
+
+    SEEDS_APART = 1_000_003  # more than there are steps: Keras counts up from the seed
+
+    def __init__(self, process: int, processes: int) -> None:
+        super().__init__()
+        self.process, self.processes = process, processes
+        self.parameters, self.hooks, self.ready = [], [], 0
+
+    def _average(self, tensor: Any) -> None:
+        import torch.distributed
+
+        torch.distributed.all_reduce(tensor)
+        tensor /= self.processes
+
+    def _gradient_ready(self, _: Any) -> None:
+        """Averages all gradients in one message when the last of them is there: messages wait for each other."""
+        import torch
+
+        self.ready = (self.ready + 1) % len(self.parameters)
+        if self.ready == 0:
+            gradients = [parameter.grad for parameter in self.parameters]
+            together = torch.cat([gradient.reshape(-1) for gradient in gradients])
+            self._average(together)
+            for gradient, average in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
+                gradient.copy_(average.view(gradient.shape))
+
+    def _average_logs(self, logs: dict[str, float] | None) -> None:
+        import torch
+
+        values = torch.tensor(list(logs.values()), dtype=torch.float64)
+        self._average(values)
+        logs.update(zip(logs, values.tolist(), strict=True))
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if self.hooks:
+            return
+        self.parameters = [variable.value for variable in self.model.trainable_variables]
+        self.hooks = [p.register_post_accumulate_grad_hook(self._gradient_ready) for p in self.parameters]
+        # the first epoch begins after a state is restored: it is that of the first process
+        for variable in self.model.non_trainable_variables:
+            if variable.path.endswith("seed_generator_state"):
+                variable.assign(variable + ops.array([self.process * self.SEEDS_APART, 0], variable.dtype))
+
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
+        self._average_logs(logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._average_logs(logs)
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        for hook in self.hooks:
+            hook.remove()
 
 
 def segment_length(seconds: float, block_shift: int = BLOCK_SHIFT, sample_rate: int = SAMPLE_RATE) -> int:
@@ -1444,6 +1513,9 @@ def train(
                 monitor="val_loss", factor=0.5, patience=settings.plateau_patience, min_lr=1e-10, cooldown=1
             )
         )
+    shared: list[keras.callbacks.Callback] = []
+    if settings.processes > 1 and keras.backend.backend() == "torch":
+        shared.append(SharedSteps(settings.process, settings.processes))
     state = ResumeState(run_dir / f"{run_name}_state.npz", counting)
     if resume:
         state.load()
@@ -1465,7 +1537,15 @@ def train(
         validation_data=ValidationBatches(validation, settings.batch_size, **share),
         initial_epoch=settings.max_epochs if state.stopped else state.next_epoch,
         epochs=settings.max_epochs,
-        callbacks=[LearningRateLog(), *counting, keras.callbacks.TerminateOnNaN(), *callbacks, *average, *writing],
+        callbacks=[
+            *shared,
+            LearningRateLog(),
+            *counting,
+            keras.callbacks.TerminateOnNaN(),
+            *callbacks,
+            *average,
+            *writing,
+        ],
         shuffle=False,  # the generator does it
         verbose=1 if sys.stdout.isatty() else 2,
     )

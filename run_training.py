@@ -142,9 +142,16 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--seed", type=int, default=42, help="of order, mixtures, dropout and start (default: %(default)s)"
     )
 
-    several = parser.add_argument_group("several devices (KERAS_BACKEND=jax)")
-    several.add_argument("--distribute", action="store_true", help="share each batch among all devices of this host")
-    several.add_argument("--processes", type=int, default=1, help="hosts that train together (default: %(default)s)")
+    several = parser.add_argument_group("several devices (KERAS_BACKEND=jax or torch)")
+    several.add_argument(
+        "--distribute", action="store_true", help="share each batch among all devices of this host (JAX)"
+    )
+    several.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        help="that train together: on JAX one for each host, on PyTorch for each device or core (default: %(default)s)",
+    )
     several.add_argument("--process", type=int, default=0, help="which of them this one is, from 0 (default: 0)")
     several.add_argument("--coordinator", metavar="HOST:PORT", help="where the first of them listens")
 
@@ -173,7 +180,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--segments-per-epoch, --validation-segments and the --examples flags must be at least 1")
     if not 0 <= args.process < args.processes or (args.processes > 1 and not args.coordinator):
         parser.error(
-            "several hosts need --coordinator HOST:PORT and on each another --process from 0 to --processes - 1"
+            "several processes need --coordinator HOST:PORT and on each another --process from 0 to --processes - 1"
         )
     if args.resume and str(args.init_weights) != str(stored.get("init_weights")):
         parser.error("--resume goes on with the run's own weights; --init-weights starts another one")
@@ -243,8 +250,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             callbacks.append(keras.callbacks.LambdaCallback(on_epoch_begin=lambda *_: write_config(run_dir, args)))
         if args.tensorboard and args.process == 0:
             shown = range(min(args.examples, len(validation)))
-            # a network spread over several hosts denoises nothing on one of them alone
-            examples = dtln.batch_of(validation, shown, [dtln.VALIDATION_SEED]) if args.processes == 1 else None
+            # a network that JAX spreads over several hosts denoises nothing on one of them alone
+            alone = args.processes == 1 or keras.backend.backend() == "torch"
+            examples = dtln.batch_of(validation, shown, [dtln.VALIDATION_SEED]) if alone else None
             callbacks.append(dtln.TensorBoardLog(args.tensorboard / args.run_name, examples, args.examples_every))
         dtln.train(
             network,
