@@ -18,6 +18,7 @@ import json
 import os
 import platform
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,7 @@ QUICK = {
     "start_repeats": 1, "batch_size": 2, "segment_seconds": 0.64, "steps": 1, "training_turns": 2,
 }  # fmt: skip
 
+PRODUCT_BLOCKS = 512  # multiplied at once where the limit of a folder is measured
 SETTLE_BLOCKS = 20  # at the start of each turn, not counted: the caches still hold another contender's weights
 JITTER_TURN_BLOCKS = 2500  # 20 s of signal
 MINUTE_BLOCKS = 7500  # of 8 ms
@@ -250,7 +252,10 @@ def published_loop(args: argparse.Namespace, kind: str) -> tuple[Turn, dict[str,
 
 
 def physical_limit(args: argparse.Namespace, what: str) -> tuple[Turn, dict[str, object]]:
-    """What no engine on numpy does without: the float weights once through the processor, and the two transforms."""
+    """What no engine on numpy does without: the float weights once through the processor, and the two transforms.
+
+    "products" multiplies the weights with PRODUCT_BLOCKS blocks at once, the most that whole recordings allow.
+    """
     import numpy as np
 
     rng = np.random.default_rng(0)
@@ -271,6 +276,11 @@ def physical_limit(args: argparse.Namespace, what: str) -> tuple[Turn, dict[str,
             np.dot(matrix, vector, out=result)
 
     weights = sum(matrix.nbytes for matrix, _, _ in products)
+    if what == "products":  # each weight is read once for many blocks, as if no block waited for the one before
+        products = [
+            (matrix, np.tile(vector, (PRODUCT_BLOCKS, 1)).T, np.zeros((len(matrix), PRODUCT_BLOCKS), np.float32))
+            for matrix, vector, _ in products
+        ]
     return timed(multiply, [None]), {"runtime": "numpy", "weight_bytes": weights}
 
 
@@ -511,7 +521,7 @@ def block_rows(args: argparse.Namespace, argv: Sequence[str], report: Report) ->
     if "limit:weights" in times:
         weights, transforms = (times[f"limit:{name}"].summary()["median_ms"] for name in ("weights", "transforms"))
         stored = times["limit:weights"].details["weight_bytes"]
-        report.limit = {"weights_ms": weights, "transforms_ms": transforms, "weight_bytes": stored}
+        report.limit |= {"weights_ms": weights, "transforms_ms": transforms, "weight_bytes": stored}
 
 
 def savedmodel_row(args: argparse.Namespace, argv: Sequence[str], report: Report) -> None:
@@ -564,7 +574,13 @@ def folder_row(args: argparse.Namespace, argv: Sequence[str], report: Report) ->
     with tempfile.TemporaryDirectory() as name:
         noisy = Path(name) / "noisy"
         seconds = write_recordings(args, noisy)
+        start, short = [], Path(name) / "short"
+        write_recordings(argparse.Namespace(**vars(args) | {"files": 1, "seconds": (0.1, 0.1)}), short)
         for _ in range(args.folder_repeats):
+            taken, error = run_command(
+                [*commands["ours"], "-i", str(short), "-o", str(Path(name) / "start"), "--overwrite"]
+            )
+            start += [] if error else [taken]
             for which, command in commands.items():
                 target = Path(name) / which
                 shutil.rmtree(target, ignore_errors=True)
@@ -580,6 +596,12 @@ def folder_row(args: argparse.Namespace, argv: Sequence[str], report: Report) ->
         report.throughput[f"folder, {which}"] = seconds / (report.contenders[f"folder, {which}"]["median_ms"] / 1e3)
     title = f"folder: {args.files} files, {seconds:.0f} s of audio"
     report.compare("folder", title, times, "ours", "published", (1 / 25, 1 / 40), unit="s", why=why)
+    products = take_turns(["limit:products"], argv, [5] * 20, report).get("limit:products")
+    if products and start:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        blocks = seconds / (SHIFT_MS * 1e-3)
+        multiply = products.summary()["median_ms"] * 1e-3 / PRODUCT_BLOCKS * blocks / cores
+        report.limit |= {"folder_start_s": statistics.median(start), "folder_products_s": multiply}
 
 
 def start_rows(args: argparse.Namespace, argv: Sequence[str], report: Report) -> None:
@@ -880,14 +902,19 @@ class Report:
         return "\n".join(lines)
 
     def ending(self) -> str:
-        """The physical limit beside the best float engine."""
+        """The physical limits, to be read beside the best float engine and the folder."""
         lines = []
-        if self.limit:
+        if "weights_ms" in self.limit:
             weights, transforms = self.limit["weights_ms"], self.limit["transforms_ms"]
             megabytes = self.limit["weight_bytes"] / 1e6
             lines.append(
                 f"limit of a float block on one thread: {weights + transforms:.3f} ms; {weights:.3f} to read "
                 f"{megabytes:.2f} MB of weights once and multiply (numpy), {transforms:.3f} for the two transforms"
+            )
+        if "folder_start_s" in self.limit:
+            lines.append(
+                f"limit of the folder: {self.limit['folder_start_s']:.2f} s for a folder with 0.1 s of audio; "
+                f"{self.limit['folder_products_s']:.2f} s for the products of all blocks at once, all cores (numpy)"
             )
         lines.append("ratios: medians, in brackets the 5th to 95th percentile over turns")
         return "\n".join(lines)

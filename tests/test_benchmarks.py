@@ -142,6 +142,18 @@ def test_rows_stand_beside_the_published_ones(shared, tmp_path):
     assert not report["missing"]
 
 
+def test_folder_row_stands_beside_its_limit(shared, tmp_path):
+    target = tmp_path / "speed.json"
+    result = run("--quick", "--only", "folder", "--json", str(target), "--published", str(shared / "reference"))
+    assert result.returncode == 0, result.stderr
+    report = json.loads(target.read_text())
+    (row,) = report["rows"]
+    assert row["ratio"] == pytest.approx(row["ours"] / row["baseline"])
+    # 3 files of at most 2 s are 750 blocks, a few multiplications of 2 MFLOP each on one core or more
+    assert 0 < report["limit"]["folder_products_s"] < 1 and report["limit"]["folder_start_s"] > 0
+    assert "limit of the folder" in result.stdout
+
+
 def network_products() -> int:
     """Multiplications with weights in one block of the paper's network, biases and normalisations aside."""
     lstm = 4 * 128
