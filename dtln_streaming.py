@@ -331,7 +331,7 @@ class SavedModelBackend:
         return denoised.numpy().reshape(-1), ()
 
 
-def _tflite_runtime(wanted: str | None = None) -> tuple[str, Any]:
+def find_tflite_runtime(wanted: str | None = None) -> tuple[str, Any]:
     """(name, Interpreter class) of the first TF-lite runtime that can be imported, or of the wanted one."""
     problems = []
     for name in TFLITE_RUNTIMES if wanted is None else (wanted,):
@@ -348,7 +348,7 @@ def _tflite_runtime(wanted: str | None = None) -> tuple[str, Any]:
 
 def _tflite_interpreter(path: Path, threads: int, runtime: str | None) -> tuple[str, Any]:
     """(name of the runtime, interpreter with its tensors allocated)."""
-    name, interpreter_class = _tflite_runtime(runtime)
+    name, interpreter_class = find_tflite_runtime(runtime)
     try:
         interpreter = interpreter_class(model_path=str(path), num_threads=threads)
         interpreter.allocate_tensors()

@@ -234,7 +234,7 @@ def our_engine(args: argparse.Namespace, kind: str) -> tuple[Turn, dict[str, obj
 def published_loop(args: argparse.Namespace, kind: str) -> tuple[Turn, dict[str, object]]:
     """One kind of published export through the published loop."""
     from benchmarks import published
-    from dtln_streaming import _tflite_runtime, backend_paths
+    from dtln_streaming import backend_paths, find_tflite_runtime
 
     if args.published is None:
         raise NotHere("--published DIR was not given")
@@ -242,7 +242,7 @@ def published_loop(args: argparse.Namespace, kind: str) -> tuple[Turn, dict[str,
     if missing := [path for path in paths if not path.exists()]:
         raise NotHere(f"{missing[0]} does not exist")
     if kind == "tflite":
-        runtime, interpreter_class = _tflite_runtime()
+        runtime, interpreter_class = find_tflite_runtime()
         loop: published.Loop = published.TFLiteLoop(paths, interpreter_class)
     elif kind == "onnx":
         runtime, loop = "onnxruntime", published.ONNXLoop(paths)
@@ -724,9 +724,9 @@ def weight_tensors(paths: Sequence[Path]) -> list[tuple[tuple[int, ...], int]]:
     """
     import numpy as np
 
-    from dtln_streaming import _tflite_runtime
+    from dtln_streaming import find_tflite_runtime
 
-    _, interpreter_class = _tflite_runtime()
+    _, interpreter_class = find_tflite_runtime()
     found = []
     for path in paths:
         if not path.is_file():

@@ -14,7 +14,7 @@ import soundfile
 from signals import random_network, speech_like
 
 from benchmarks import published, speed
-from dtln_streaming import DEFAULT_MODEL_DIR, StreamingDenoiser, _tflite_runtime, backend_paths, open_backend
+from dtln_streaming import DEFAULT_MODEL_DIR, StreamingDenoiser, backend_paths, find_tflite_runtime, open_backend
 
 ROOT = Path(__file__).resolve().parents[1]
 SHIFTS = 150
@@ -59,7 +59,7 @@ def restated_loop(kind: str, folder: Path) -> published.Loop:
     paths = backend_paths(kind, folder)
     if kind == "savedmodel":
         return published.SavedModelLoop(paths[0])
-    return published.ONNXLoop(paths) if kind == "onnx" else published.TFLiteLoop(paths, _tflite_runtime()[1])
+    return published.ONNXLoop(paths) if kind == "onnx" else published.TFLiteLoop(paths, find_tflite_runtime()[1])
 
 
 def assert_same_stream(kind: str, folder: Path) -> None:

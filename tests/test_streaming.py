@@ -197,7 +197,7 @@ def test_exports_serve_code_that_binds_by_position(exported):
             added[start : start + 512] += denoised.reshape(-1)
         return added[OVERLAP_DELAY : OVERLAP_DELAY + len(signal)]
 
-    _, interpreter_class = streaming._tflite_runtime()
+    _, interpreter_class = streaming.find_tflite_runtime()
 
     def tflite(path):
         interpreter = interpreter_class(model_path=str(path))
