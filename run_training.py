@@ -109,6 +109,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="start of encoder and decoder (default: %(default)s)",
     )
     network.add_argument(
+        "--dropout",
+        type=float,
+        default=0.25,
+        metavar="SHARE",
+        help="of the first LSTM's outputs in each core; less where hours, not data, are short (default: %(default)s)",
+    )
+    network.add_argument(
         "--resume", action="store_true", help="go on with the run of this name and its settings; flags here win"
     )
 
@@ -178,6 +185,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
             parser.error(f"{flag} {low:g} {high:g} is an empty range: give the lower end first")
     if min(args.segments_per_epoch, args.validation_segments, args.examples, args.examples_every) < 1:
         parser.error("--segments-per-epoch, --validation-segments and the --examples flags must be at least 1")
+    if not 0 <= args.dropout < 1:
+        parser.error(f"--dropout {args.dropout:g}: expected a share from 0 to below 1")
     if not 0 <= args.process < args.processes or (args.processes > 1 and not args.coordinator):
         parser.error(
             "several processes need --coordinator HOST:PORT and on each another --process from 0 to --processes - 1"
@@ -238,7 +247,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             training = dtln.PairedFolders(args.train_noisy, args.train_clean, segment_length)
             validation = dtln.PairedFolders(args.val_noisy, args.val_clean, segment_length)
         steps = dtln.steps_per_epoch(training, settings.batch_size)
-        network = dtln.build_network(dtln.DTLNConfig(norm_stft=args.norm_stft), seed=args.seed)
+        network = dtln.build_network(dtln.DTLNConfig(norm_stft=args.norm_stft, dropout=args.dropout), seed=args.seed)
         dtln.INITIALISATIONS[args.init](network.dtln_layers)
         if args.init_weights and not args.resume:
             print(f"starting from {args.init_weights}: {dtln.warm_start(network, args.init_weights)}")

@@ -653,6 +653,7 @@ MIXED = ["--run-name", "r", "--speech", "s", "--noise", "n"]
         ([*MIXED, "--level-dbfs", "0", "-9"], "--level-dbfs 0 -9 is an empty range"),
         ([*MIXED, "--validation-segments", "0"], "must be at least 1"),
         ([*MIXED, "--schedule", "step"], "invalid choice: 'step'"),
+        ([*MIXED, "--dropout", "1"], "--dropout 1: expected a share from 0 to below 1"),
     ],
 )
 def test_arguments_that_do_not_fit(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -699,6 +700,23 @@ def test_training_on_mixtures_made_on_the_fly(
     assert "validation: mixed from" in output and "3 segments of 0.064 s" in output
     assert (tmp_path / "run" / "r.h5").is_file()
     assert len(list(cache.iterdir())) == 2
+
+
+def test_dropout_is_set(unmixed: list[str], tmp_path: Path) -> None:
+    """The same start and mixtures: nothing but the dropout can change the loss."""
+    losses = []
+    for share in ("0.25", "0"):
+        run_dir = tmp_path / share
+        assert run_training.main(mixed_command(unmixed, run_dir, "--dropout", share)) == 0
+        losses.append(read_losses(run_dir / "training_r.log"))
+    assert losses[0] != losses[1]
+    again = mixed_command(unmixed, tmp_path / "default")
+    assert run_training.main(again) == 0
+    assert read_losses(tmp_path / "default" / "training_r.log") == losses[0]
+
+
+def read_losses(path: Path) -> list[str]:
+    return [line.split(",")[-2] for line in path.read_text().splitlines()[1:]]
 
 
 @pytest.mark.parametrize(
