@@ -1208,10 +1208,11 @@ def distribute(coordinator: str | None = None, process: int = 0, processes: int 
         torch.distributed.init_process_group(
             init_method=f"tcp://{coordinator}", rank=process, world_size=processes
         )  # gloo between CPUs, NCCL between GPUs
+        if torch.cuda.is_available():
+            torch.cuda.set_device(process % torch.cuda.device_count())
     elif backend == "torch":
         raise ValueError(
-            "on PyTorch a process trains on one device: start one for each, with --processes N --process I "
-            "--coordinator HOST:PORT, or set KERAS_BACKEND=jax"
+            "on PyTorch a process trains on one device: start one for each with --processes N, or set KERAS_BACKEND=jax"
         )
     elif backend == "jax":
         if processes > 1:

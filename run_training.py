@@ -12,14 +12,26 @@ ones RUN_last.h5, the log training_RUN.log, config.json from which the run can b
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
+import socket
+import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 VALIDATION_SPEECH_SHARE = 0.06
 VALIDATION_NOISE_SHARE = 0.1
-NOT_STORED = ("run_name", "run_dir", "config", "resume", "process")  # belong to one call, not to what is trained
+NOT_STORED = (
+    "run_name",
+    "run_dir",
+    "config",
+    "resume",
+    "process",
+    "coordinator",
+)  # belong to one call, not to what is trained
 
 
 def stored_arguments(argv: Sequence[str] | None) -> dict[str, object]:
@@ -157,10 +169,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--processes",
         type=int,
         default=1,
-        help="that train together: on JAX one for each host, on PyTorch for each device or core (default: %(default)s)",
+        metavar="N",
+        help="that share each batch: on PyTorch one for each GPU or core, on JAX one for each host (default: 1)",
     )
-    several.add_argument("--process", type=int, default=0, help="which of them this one is, from 0 (default: 0)")
-    several.add_argument("--coordinator", metavar="HOST:PORT", help="where the first of them listens")
+    several.add_argument(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="where the first process listens; without it, all of them are started here",
+    )
+    several.add_argument("--process", type=int, default=0, metavar="I", help="which one this is, from 0 (default: 0)")
 
     board = parser.add_argument_group("TensorBoard (needs tensorboardX)")
     board.add_argument("--tensorboard", type=Path, metavar="DIR", help="write curves, scores, sound and pictures here")
@@ -187,9 +204,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--segments-per-epoch, --validation-segments and the --examples flags must be at least 1")
     if not 0 <= args.dropout < 1:
         parser.error(f"--dropout {args.dropout:g}: expected a share from 0 to below 1")
-    if not 0 <= args.process < args.processes or (args.processes > 1 and not args.coordinator):
+    if not 0 <= args.process < args.processes or (args.process > 0 and not args.coordinator):
         parser.error(
-            "several processes need --coordinator HOST:PORT and on each another --process from 0 to --processes - 1"
+            "on several hosts each process needs --coordinator HOST:PORT and another --process, from 0 to "
+            "--processes - 1"
         )
     if args.resume and str(args.init_weights) != str(stored.get("init_weights")):
         parser.error("--resume goes on with the run's own weights; --init-weights starts another one")
@@ -211,7 +229,42 @@ class ListAugmentations(argparse.Action):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    argv = list(sys.argv[1:] if argv is None else argv)
     args = parse(argv)
+    return train_in_processes(args.processes, argv) if args.processes > 1 and not args.coordinator else train(args)
+
+
+def train_in_processes(count: int, argv: Sequence[str]) -> int:
+    """Starts all of `--processes N` on this host, which divide its cores among them; the status to exit with.
+
+    The first one's output is shown; that of another only if it fails and the first one does not.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        coordinator = f"127.0.0.1:{free.getsockname()[1]}"
+    environment = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count))} | os.environ
+    command = [sys.executable, __file__, *argv, "--coordinator", coordinator, "--process"]
+    with contextlib.ExitStack() as stack:
+        errors = [stack.enter_context(tempfile.TemporaryFile("w+")) for _ in range(1, count)]
+        others = [
+            subprocess.Popen([*command, str(i)], env=environment, stdout=subprocess.DEVNULL, stderr=written)
+            for i, written in enumerate(errors, 1)
+        ]
+        status = 1
+        try:
+            status = subprocess.run([*command, "0"], env=environment).returncode
+        finally:
+            for other, written in zip(others, errors, strict=True):
+                if status:
+                    other.terminate()
+                if other.wait() and not status:
+                    written.seek(0)
+                    print(f"run_training.py: a process beside the first failed:\n{written.read()}", file=sys.stderr)
+    return status or int(any(other.returncode for other in others))
+
+
+def train(args: argparse.Namespace) -> int:
+    """Trains as the arguments say; the status to exit with."""
     import keras
 
     import dtln_mixing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import socket
 import subprocess
@@ -83,6 +84,15 @@ def test_two_processes_train_as_one_does(command: list[str], expected: list[floa
     assert not list((tmp_path / "1").iterdir())
 
 
+def test_processes_are_started_here(command: list[str], expected: list[float], tmp_path: Path) -> None:
+    """Without a coordinator one command starts both; it ends with them, and its exit status is theirs."""
+    output = finish(start([*command, "--run-dir", str(tmp_path), "--processes", "2"]))
+    assert losses(tmp_path) == pytest.approx(expected, abs=1e-3)
+    assert output.count("Epoch 2/2") == 1
+    stored = json.loads((tmp_path / "config.json").read_text())["arguments"]
+    assert stored["processes"] == 2 and "coordinator" not in stored
+
+
 def test_two_devices_train_as_one_does(command: list[str], expected: list[float], tmp_path: Path) -> None:
     finish(start([*command, "--run-dir", str(tmp_path), "--distribute"], devices=2))
     assert losses(tmp_path) == pytest.approx(expected, abs=1e-3)
@@ -91,6 +101,9 @@ def test_two_devices_train_as_one_does(command: list[str], expected: list[float]
 def test_batches_that_cannot_be_shared_say_so(command: list[str], tmp_path: Path) -> None:
     run = start([*command, "--run-dir", str(tmp_path / "run"), "--distribute", "--batch-size", "3"], devices=2)
     assert "the batch size, 3, cannot be shared among 2 devices. Choose a multiple of 2" in finish(run, status=1)
+    assert not (tmp_path / "run").exists()
+    run = start([*command, "--run-dir", str(tmp_path / "run"), "--processes", "2", "--batch-size", "3"])
+    assert finish(run, status=1).count("cannot be shared among 2 devices") == 1
     assert not (tmp_path / "run").exists()
 
 

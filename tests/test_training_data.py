@@ -653,6 +653,7 @@ MIXED = ["--run-name", "r", "--speech", "s", "--noise", "n"]
         ([*MIXED, "--level-dbfs", "0", "-9"], "--level-dbfs 0 -9 is an empty range"),
         ([*MIXED, "--validation-segments", "0"], "must be at least 1"),
         ([*MIXED, "--schedule", "step"], "invalid choice: 'step'"),
+        ([*MIXED, "--processes", "2", "--process", "1"], "needs --coordinator HOST:PORT and another --process"),
         ([*MIXED, "--dropout", "1"], "--dropout 1: expected a share from 0 to below 1"),
     ],
 )
@@ -661,6 +662,25 @@ def test_arguments_that_do_not_fit(arguments: list[str], message: str, capsys: p
         run_training.main(arguments)
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_status_of_several_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One command for all: what the first writes, and what another does that fails alone."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        "process = sys.argv[sys.argv.index('--process') + 1]\n"
+        "print('written by', process, file=sys.stderr)\n"
+        "sys.exit(process in sys.argv[sys.argv.index('--run-name') + 1])\n"  # the name says who fails
+    )
+    monkeypatch.setattr(run_training, "__file__", str(script))
+    for failing, shown in (("none", "0"), ("0", "0"), ("1", "01"), ("012", "0")):
+        arguments = ["--run-name", failing, *MIXED[2:], "--processes", "3"]
+        assert run_training.main(arguments) == (failing != "none")
+        message = capfd.readouterr().err
+        assert [i for i in "012" if f"written by {i}" in message] == list(shown)
 
 
 def test_augmentations_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
