@@ -68,7 +68,10 @@ class Backend(Protocol):
         """States of a new signal."""
 
     def run(self, block: np.ndarray, states: States) -> tuple[np.ndarray, States]:
-        """(block float32 (N,), states) -> (denoised block float32 (N,), new states). The arguments are not changed."""
+        """(block float32 (N,), states) -> (denoised block float32 (N,), new states).
+
+        The arguments are not changed; the denoised block is a new array, which the caller may change.
+        """
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -454,7 +457,7 @@ class StreamingDenoiser:
         self.silenced_blocks = 0
         self._states = self.backend.initial_states()
         self._input = np.zeros(self.block_length, np.float32)
-        self._output = np.zeros(self.block_length, np.float32)
+        self._overlap = np.zeros(self.delay, np.float32)  # what blocks so far add to the coming ones
         self._pending = np.zeros(0, np.float32)  # less than a shift, waiting for more
         self._taken = 0  # samples given to `process`
         self._given = -self.delay  # aligned samples returned; negative while the delay passes
@@ -469,13 +472,11 @@ class StreamingDenoiser:
             raise ValueError(f"a block of shape {samples.shape} was given: expected one shift, ({shift},)")
         usable = np.abs(samples).max() <= LOUDEST_SAMPLE  # False for NaN
         self.silenced_blocks += not usable
-        self._input[:-shift] = self._input[shift:]
-        self._input[-shift:] = samples if usable else 0.0
+        self._input = np.concatenate((self._input[shift:], samples if usable else np.zeros(shift)), dtype=np.float32)
         denoised, self._states = self.backend.run(self._input, self._states)
-        self._output[:-shift] = self._output[shift:]
-        self._output[-shift:] = 0.0
-        self._output += denoised
-        return self._output[:shift].copy()
+        denoised[: self.delay] += self._overlap
+        self._overlap = denoised[shift:]
+        return denoised[:shift]
 
     def process(self, samples: np.ndarray) -> np.ndarray:
         """Any number of samples (L,) in; the aligned samples (M,) that are complete by now out, M from 0 on."""
