@@ -1151,6 +1151,8 @@ class TrainingSettings:
 
     schedule "plateau": the rate is halved after `plateau_patience` epochs without a better validation loss.
     schedule "cosine": linear warm-up over `warmup_steps`, then half a cosine down to zero at `max_epochs`.
+    optimizer: "adam", or "muon" (https://arxiv.org/abs/2502.16982): orthogonalised momentum for the matrices of LSTMs
+    and dense layers, at the same rate, and Adam for the rest.
     loss: a name from LOSSES. ema: share of the moving average of the weights that a step keeps; 0 for no average,
     otherwise validated and written are the averaged weights. workers: threads that make batches.
     process, processes: which of how many processes this is; each makes its share of every batch, the first one writes.
@@ -1167,6 +1169,7 @@ class TrainingSettings:
     stop_patience: int = 10
     seed: int = 42
     loss: str = "snr"
+    optimizer: str = "adam"
     ema: float = 0.0
     workers: int = 1
     process: int = 0
@@ -1175,6 +1178,13 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise ValueError(f"unknown loss {self.loss!r}: expected one of {', '.join(LOSSES)}")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"unknown optimizer {self.optimizer!r}: expected one of {', '.join(OPTIMIZERS)}")
+        if self.optimizer == "muon" and tuple(map(int, keras.__version__.split(".")[:2])) < (3, 13):
+            raise ValueError(
+                "the optimizer muon needs Keras 3.13, which scales its steps to Adam's, and Python 3.11; this is "
+                f"Keras {keras.__version__}. Update it, or choose adam"
+            )
         if not 0.0 <= self.ema < 1.0 or self.clip_norm <= 0:
             raise ValueError(
                 f"moving average {self.ema} and clipping norm {self.clip_norm}: expected 0 <= average < 1, norm > 0"
@@ -1191,6 +1201,10 @@ class TrainingSettings:
 
 
 SCHEDULES = ("plateau", "cosine")
+OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
+    "adam": keras.optimizers.Adam,
+    "muon": partial(keras.optimizers.Muon, weight_decay=None, adam_weight_decay=None),
+}
 
 
 def distribute(coordinator: str | None = None, process: int = 0, processes: int = 1) -> None:
@@ -1315,7 +1329,7 @@ def steps_per_epoch(source: SegmentSource, batch_size: int) -> int:
 
 
 def compile_network(model: keras.Model, settings: TrainingSettings, steps: int) -> None:
-    """Compiles with the loss and Adam with gradient norm clipping. steps: per epoch, for the schedule."""
+    """Compiles with the loss and the optimizer with gradient norm clipping. steps: per epoch, for the schedule."""
     rate: Any = settings.learning_rate
     if settings.schedule == "cosine":
         decay_steps = max(1, settings.max_epochs * steps - settings.warmup_steps)
@@ -1323,7 +1337,7 @@ def compile_network(model: keras.Model, settings: TrainingSettings, steps: int) 
         start, warm_up = (0.0, warm_up) if settings.warmup_steps else (settings.learning_rate, {})
         rate = keras.optimizers.schedules.CosineDecay(start, decay_steps, **warm_up)
     average = {"use_ema": True, "ema_momentum": settings.ema} if settings.ema else {}
-    optimizer = keras.optimizers.Adam(rate, clipnorm=settings.clip_norm, **average)
+    optimizer = OPTIMIZERS[settings.optimizer](rate, clipnorm=settings.clip_norm, **average)
     model.compile(loss=LOSSES[settings.loss], optimizer=optimizer)
 
 

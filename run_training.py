@@ -145,6 +145,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="snr (the paper's), si_sdr, or snr_stft: SNR plus multi-resolution STFT (default: %(default)s)",
     )
     loop.add_argument(
+        "--optimizer",
+        choices=("adam", "muon"),
+        default="adam",
+        help="adam (the paper's), or muon: farther in as many steps (default: %(default)s)",
+    )
+    loop.add_argument(
         "--ema",
         type=float,
         default=0.0,
@@ -285,6 +291,7 @@ def train(args: argparse.Namespace) -> int:
             stop_patience=args.stop_patience,
             clip_norm=args.clip_norm,
             loss=args.loss,
+            optimizer=args.optimizer,
             ema=args.ema,
             workers=args.workers,
             process=args.process,

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import pytest
 import soundfile
+from keras import ops
 from training_pairs import noisy_pair, write_pairs
 
 import dtln_metrics
@@ -117,9 +118,11 @@ def interrupt_after(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
     monkeypatch.setattr(dtln.ResumeState, "on_epoch_end", write_and_stop)
 
 
+KERAS_HAS_MUON = tuple(map(int, keras.__version__.split(".")[:2])) >= (3, 13)  # not on Python 3.10
 SCHEDULES = {
     "plateau": [],
-    "cosine": ["--schedule", "cosine", "--warmup-steps", "2", "--init", "mdct"],
+    "cosine": ["--schedule", "cosine", "--warmup-steps", "2", "--init", "mdct"]
+    + ["--optimizer", "muon"] * KERAS_HAS_MUON,
     "average": ["--ema", "0.7", "--loss", "snr_stft", "--workers", "2"],
 }
 
@@ -389,6 +392,7 @@ def test_counters_survive_resuming(
         ({"batch_size": 0}, "batch size 0, 200 epochs, .* train nothing"),
         ({"workers": 0}, "0 workers"),
         ({"loss": "mse"}, "unknown loss 'mse': expected one of snr, si_sdr, snr_stft"),
+        ({"optimizer": "sgd"}, "unknown optimizer 'sgd': expected one of adam, muon"),
         ({"ema": 1.0}, "moving average 1.0 and clipping norm 3.0: expected 0 <= average < 1"),
         ({"clip_norm": 0.0}, "clipping norm 0.0"),
         ({"max_epochs": 0}, "0 epochs"),
@@ -398,6 +402,30 @@ def test_counters_survive_resuming(
 def test_settings_that_do_not_work(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         dtln.TrainingSettings(**settings)
+
+
+def test_muon_needs_a_keras_that_scales_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keras, "__version__", "3.12.1")
+    with pytest.raises(ValueError, match="muon needs Keras 3.13, .*; this is Keras 3.12.1. Update it, or choose adam"):
+        dtln.TrainingSettings(optimizer="muon")
+    dtln.TrainingSettings(optimizer="adam")
+
+
+def test_muon_orthogonalises_the_steps_of_matrices() -> None:
+    """A step of Muon: all singular values of a matrix's change near each other, of an RMS like Adam's."""
+    if not KERAS_HAS_MUON:
+        return  # which the test above is about
+    network = dtln.build_network(dtln.DTLNConfig())
+    dtln.compile_network(network, dtln.TrainingSettings(optimizer="muon", learning_rate=1e-2), 1)
+    kernel = next(variable for variable in network.trainable_variables if variable.shape == (128, 512))
+    before = ops.convert_to_numpy(kernel)
+    rng = np.random.default_rng(5)
+    noisy = rng.standard_normal((4, 16000)).astype("float32")
+    network.train_on_batch(noisy, 0.5 * noisy)
+    change = ops.convert_to_numpy(kernel) - before
+    values = np.linalg.svd(change, compute_uv=False)
+    assert 0.1e-2 < np.sqrt(np.mean(change**2)) < 0.4e-2
+    assert np.median(values) > 0.5 * values.max()
 
 
 def test_segment_shorter_than_a_shift() -> None:
