@@ -24,6 +24,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notices are not ours to print
 
+import atexit
 import contextlib
 import itertools
 import json
@@ -1222,6 +1223,8 @@ def distribute(coordinator: str | None = None, process: int = 0, processes: int 
         torch.distributed.init_process_group(
             init_method=f"tcp://{coordinator}", rank=process, world_size=processes
         )  # gloo between CPUs, NCCL between GPUs
+        # gloo's threads must end before the interpreter, or now and then the process aborts (PyTorch issue 190489)
+        atexit.register(torch.distributed.destroy_process_group)
         if torch.cuda.is_available():
             torch.cuda.set_device(process % torch.cuda.device_count())
     elif backend == "torch":
