@@ -233,6 +233,12 @@ def speed_perturbation(draw: Draw, rng: np.random.Generator) -> None:
             setattr(draw, part, _resampled(crop, length))
 
 
+def time_reversal(draw: Draw, rng: np.random.Generator) -> None:
+    """Plays the noise backwards in three of ten segments."""
+    if rng.random() < 0.3:
+        draw.noise = draw.noise[::-1].copy()
+
+
 def _resampled(signal: np.ndarray, length: int) -> np.ndarray:
     """The signal (L,) band-limited and resampled to (length,) by cutting or padding its spectrum."""
     return (np.fft.irfft(np.fft.rfft(signal), length) * (length / len(signal))).astype(np.float32)
@@ -361,6 +367,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
         speed_perturbation,
         equalisation,
         spectral_tilt,
+        time_reversal,
         band_limits,
         second_noise,
         babble,

@@ -22,8 +22,6 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-VALIDATION_SPEECH_SHARE = 0.06
-VALIDATION_NOISE_SHARE = 0.1
 NOT_STORED = (
     "run_name",
     "run_dir",
@@ -81,6 +79,18 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     mixed.add_argument("--cache-dir", type=Path, metavar="DIR", help="keep decoded recordings here for the next run")
     mixed.add_argument("--segments-per-epoch", type=int, default=3200, help="default: %(default)s")
     mixed.add_argument("--validation-segments", type=int, default=256, help="default: %(default)s")
+    mixed.add_argument(
+        "--validation-speech-share",
+        type=float,
+        default=0.06,
+        help="speakers kept for validation (default: %(default)s)",
+    )
+    mixed.add_argument(
+        "--validation-noise-share",
+        type=float,
+        default=0.1,
+        help="kinds of noise kept for validation; 0 trains on all and validates on the same (default: %(default)s)",
+    )
     mixed.add_argument(
         "--snr-db", type=float, nargs=2, default=(-5.0, 25.0), metavar=("MIN", "MAX"), help="default: -5 25"
     )
@@ -364,7 +374,7 @@ def write_config(run_dir: Path, args: argparse.Namespace) -> None:
 
 
 def mixed_sources(args: argparse.Namespace, segment_length: int, dtln, mixing) -> tuple:
-    """Training and validation mixers over disjoint speakers and noises."""
+    """Training and validation mixers over disjoint speakers and, unless all noise is trained on, disjoint noises."""
     for name in args.augment:  # decoding a corpus takes minutes: a misspelt name is known before
         mixing.augmentation_by_name(name)
     rooms = None
@@ -374,8 +384,10 @@ def mixed_sources(args: argparse.Namespace, segment_length: int, dtln, mixing) -
         rooms = mixing.simulate_rooms(args.rooms, args.seed, args.cache_dir)
     speech = mixing.load_recordings(args.speech, args.cache_dir)
     noise = mixing.load_recordings(args.noise, args.cache_dir)
-    training_speech, validation_speech = mixing.split_by_group(speech, VALIDATION_SPEECH_SHARE)
-    training_noise, validation_noise = mixing.split_by_group(noise, VALIDATION_NOISE_SHARE)
+    training_speech, validation_speech = mixing.split_by_group(speech, args.validation_speech_share)
+    training_noise = validation_noise = noise
+    if args.validation_noise_share != 0:
+        training_noise, validation_noise = mixing.split_by_group(noise, args.validation_noise_share)
     ranges = (segment_length, tuple(args.snr_db), tuple(args.level_dbfs))
     training = mixing.Mixer(training_speech, training_noise, *ranges, args.augment, rooms, args.room_target)
     validation = mixing.Mixer(validation_speech, validation_noise, *ranges)

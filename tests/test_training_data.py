@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -432,9 +433,13 @@ def test_augmentations_do_what_they_say() -> None:
     for draw in results["spectral_tilt"] + results["equalisation"]:  # powers are kept
         assert level_db(draw.speech) == pytest.approx(level_db(speech), abs=0.01)
         assert level_db(draw.noise) == pytest.approx(level_db(noise), abs=0.01)
-    for name in ("second_noise", "babble", "coloured_noise", "hum", "fan", "clicks", "noise_pauses"):  # speech stays
-        assert all(np.array_equal(draw.speech, speech) for draw in results[name])
+    for name in ("second_noise", "babble", "coloured_noise", "hum", "fan", "clicks", "noise_pauses", "time_reversal"):
+        assert all(np.array_equal(draw.speech, speech) for draw in results[name])  # speech stays
         assert 0 < sum(not np.array_equal(draw.noise, noise) for draw in results[name]) < 40
+    assert all(
+        np.array_equal(draw.noise, noise) or np.array_equal(draw.noise[::-1], noise)
+        for draw in results["time_reversal"]
+    )
     for draw in results["noise_pauses"]:  # one stretch is silent, the rest is as it was
         kept = draw.noise != 0
         assert np.array_equal(draw.noise[kept], noise[kept]) and np.count_nonzero(np.diff(kept)) <= 1
@@ -720,6 +725,23 @@ def test_training_on_mixtures_made_on_the_fly(
     assert "validation: mixed from" in output and "3 segments of 0.064 s" in output
     assert (tmp_path / "run" / "r.h5").is_file()
     assert len(list(cache.iterdir())) == 2
+
+
+def test_shares_kept_for_validation(unmixed: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    def counts(*more: str) -> list[tuple[int, int]]:
+        """Files of speech and of noise in training, then in validation."""
+        assert run_training.main(mixed_command(unmixed, tmp_path / "run", *more)) == 0
+        pattern = r"(?:training|validation): mixed from (\d+) speech files .*? and (\d+) noise files"
+        return [(int(speech), int(noise)) for speech, noise in re.findall(pattern, capfd.readouterr().out)]
+
+    (speech, noise), (validation_speech, validation_noise) = counts("--validation-speech-share", "0.3")
+    assert speech + validation_speech == 40 and 5 < validation_speech < 20
+    assert noise + validation_noise == 30 and 0 < validation_noise < 10
+    training, validation = counts("--validation-noise-share", "0")  # all noise in both, speakers apart
+    assert training[1] == validation[1] == 30
+    assert training[0] + validation[0] == 40
+    assert run_training.main(mixed_command(unmixed, tmp_path / "run", "--validation-speech-share", "0")) == 1
+    assert "with a share of 0.0: one part would be empty" in capfd.readouterr().err
 
 
 def test_dropout_is_set(unmixed: list[str], tmp_path: Path) -> None:
