@@ -348,9 +348,9 @@ def table_lines(summary: Mapping[str, Mapping[str, Mean]]) -> list[str]:
     lines = []
     for metrics in (METRICS, DNSMOS_METRICS):
         if any(key in scores for scores in summary.values() for key in metrics):
-            lines.append(f"{'':12}" + "".join(f"{heading:>15}" for heading in metrics.values()))
+            lines.append(f"{'':12}" + "".join(f" {heading:>14}" for heading in metrics.values()))
             lines += [
-                f"{signal:12}" + "".join(f"{_cell(scores[key]):>15}" for key in metrics)
+                f"{signal:12}" + "".join(f" {_cell(scores[key]):>14}" for key in metrics)
                 for signal, scores in summary.items()
             ]
     return lines

@@ -271,6 +271,8 @@ def test_table():
     assert cells[5] == ["enhanced", *["3.000"] * 4]
     assert max(map(len, lines)) < 120
     assert len(dtln_metrics.table_lines({"input": opinions})) == 2
+    two_files = {key: Mean(-12.0, 112.936, 2) for key in dtln_metrics.METRICS}  # intervals of two are wide
+    assert dtln_metrics.table_lines({"input": two_files})[1].split() == ["input", *["-12.000", "\u00b1112.936"] * 7]
 
 
 # ----------------------------------------------------------------------------------------------------------- input SNR
