@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 import os
 import re
 import tempfile
@@ -211,13 +212,39 @@ def read_audio(path: str | Path, sample_rate: int | None = None, mono: bool = Fa
     return (samples[:, 0] if mono else samples), sample_rate or info.sample_rate
 
 
-def audio_blocks(path: str | Path, sample_rate: int | None = None, mono: bool = False) -> Iterator[np.ndarray]:
-    """`read_audio` piece by piece, in constant memory: float32 (M, channels), (M, 1) if mono. Raises as it does."""
+STRETCH_MARGIN = 0.02  # s on either side, for the resampler's filter
+EXACT_SEEKS = re.compile(r"PCM_|FLOAT|DOUBLE|ULAW|ALAW|OPUS")  # of libsndfile 1.2; MP3 and Vorbis land elsewhere
+
+
+def read_stretch(path: str | Path, start: int, length: int, sample_rate: int) -> np.ndarray:
+    """What `read_audio(path, sample_rate, mono=True)` has from sample `start` on: float32 (length,), less at the end.
+
+    Decodes little else, where the format can be entered anywhere: PCM, FLAC, Opus (there some 60 dB exact), but not MP3
+    or Vorbis. Raises as `read_audio` does, for what it meets.
+    """
+    rate = audio_info(path).sample_rate
+    common = math.gcd(rate, sample_rate)
+    period, own_period = sample_rate // common, rate // common  # both rates have a sample at each multiple of these
+    margin = 0 if rate == sample_rate else round(STRETCH_MARGIN * sample_rate)
+    first = max(0, start - margin) // period
+    end = -(-(start + length + margin) // period)
+    blocks = audio_blocks(path, sample_rate, mono=True, stretch=(first * own_period, end * own_period))
+    samples = np.concatenate([np.zeros((0, 1), np.float32), *blocks])[:, 0]
+    return samples[start - first * period :][:length]
+
+
+def audio_blocks(
+    path: str | Path, sample_rate: int | None = None, mono: bool = False, stretch: tuple[int, int] | None = None
+) -> Iterator[np.ndarray]:
+    """`read_audio` piece by piece, in constant memory: float32 (M, channels), (M, 1) if mono. Raises as it does.
+
+    stretch: (first, end) in the file's own samples, what to read of it; beyond its end is nothing.
+    """
     import soundfile
 
     path = Path(path)
     with _opened(path) as file:
-        announced, container, read = file.frames, file.format, 0
+        announced, container = file.frames, file.format
         if announced >= UNKNOWN_LENGTH:
             raise AudioFileError(
                 f"{path}: does not say how many samples it holds. Expected a file that was closed properly; convert it "
@@ -225,9 +252,14 @@ def audio_blocks(path: str | Path, sample_rate: int | None = None, mono: bool = 
             )
         _require_complete(path, container, file.extra_info)
         resampler = Resampler(file.samplerate, sample_rate or file.samplerate, 1 if mono else file.channels)
-        while read < announced:
+        start, end = (min(sample, announced) for sample in stretch or (0, announced))
+        read = 0
+        while read < end:
             try:
-                samples = file.read(min(READ_BLOCK, announced - read), dtype="float32", always_2d=True)  # (M, channels)
+                if read < start and EXACT_SEEKS.match(file.subtype):
+                    read = file.seek(start)
+                wanted = (start if read < start else end) - read
+                samples = file.read(min(READ_BLOCK, wanted), dtype="float32", always_2d=True)  # (M, channels)
             except (soundfile.SoundFileError, RuntimeError) as error:
                 raise AudioFileError(
                     f"{path}: is truncated or damaged: the header announces {announced} samples per channel, decoding "
@@ -244,9 +276,11 @@ def audio_blocks(path: str | Path, sample_rate: int | None = None, mono: bool = 
                 raise AudioFileError(
                     f"{path}: {unusable} samples are NaN or Inf. Expected finite samples; repair the file."
                 )
+            if read <= start:
+                continue
             if mono:
                 samples = samples.mean(axis=1, keepdims=True)  # (M, 1)
-            yield resampler.process(samples, last=read == announced)
+            yield resampler.process(samples, last=read == end)
 
 
 UNKNOWN_LENGTH = 1 << 62  # libsndfile announces its largest number where a FLAC stream leaves the length open

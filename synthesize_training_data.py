@@ -601,14 +601,13 @@ def joined(folder: str, pieces: Sequence[Piece], length: int, fade: int) -> np.n
     """
     import numpy as np
 
-    from dtln_audio import SAMPLE_RATE, AudioFileError, read_audio
+    from dtln_audio import SAMPLE_RATE, AudioFileError, read_stretch
 
     signal = np.zeros(length, np.float32)
     ramp = np.sin(np.pi / 2 * (np.arange(fade) + 0.5) / fade).astype(np.float32)
     for piece in pieces:
         path = Path(folder, piece.name)
-        samples, _ = read_audio(path, sample_rate=SAMPLE_RATE, mono=True)
-        stretch = samples[piece.offset : piece.offset + piece.length]  # (piece.length,)
+        stretch = read_stretch(path, piece.offset, piece.length, SAMPLE_RATE)  # (piece.length,)
         if len(stretch) < piece.length:
             raise AudioFileError(
                 f"{path}: is shorter than its header announces, or has changed. Expected "

@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 import dtln_audio
-from dtln_audio import AudioFileError, SampleFormat, read_audio, write_audio
+from dtln_audio import AudioFileError, SampleFormat, read_audio, read_stretch, write_audio
 
 REPOSITORY = Path(dtln_audio.__file__).resolve().parent
 
@@ -111,6 +111,43 @@ def test_read_big_endian_wav(tmp_path, noise):
     cut(tmp_path / "a.wav", 0.5)
     with pytest.raises(AudioFileError, match="truncated"):
         read_audio(tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype", "rate", "from_the_start"),
+    [
+        ("a.wav", "PCM_16", 16000, False),
+        ("a.wav", "PCM_24", 44100, False),
+        ("a.flac", "PCM_16", 8000, False),
+        ("a.opus", "OPUS", 48000, False),
+        ("a.ogg", "VORBIS", 16000, True),
+        ("a.mp3", "MPEG_LAYER_III", 44100, True),
+        ("a.wav", "GSM610", 8000, True),  # libsndfile cannot seek in it
+    ],
+)
+def test_read_stretch(tmp_path, noise, monkeypatch, name, subtype, rate, from_the_start):
+    path, channels = tmp_path / name, 1 if subtype == "GSM610" else 2
+    soundfile.write(
+        path, noise(12 * rate, channels), rate, subtype=subtype, format="OGG" if subtype == "OPUS" else None
+    )
+    whole, _ = read_audio(path, 16000, mono=True)
+    decoded, read = [], soundfile.SoundFile.read
+    monkeypatch.setattr(
+        soundfile.SoundFile, "read", lambda *args, **named: decoded.append(read(*args, **named)) or decoded[-1]
+    )
+    for start, length in (
+        (0, 5000),
+        (777, 30000),
+        (90001, 16000),
+        (len(whole) - 4000, 4000),
+        (len(whole) - 4000, 5000),
+    ):
+        decoded.clear()
+        stretch = read_stretch(path, start, length, 16000)
+        assert stretch.shape == (min(length, len(whole) - start),) and stretch.dtype == np.float32
+        assert np.max(np.abs(stretch - whole[start : start + length])) < (2e-3 if subtype == "OPUS" else 1e-5)
+        before = start * rate / 16000 if from_the_start else 0
+        assert sum(map(len, decoded)) < before + length * rate / 16000 + 0.1 * rate
 
 
 # --------------------------------------------------------------------------------------------------------- reading: bad

@@ -539,7 +539,7 @@ def test_damaged_and_silent_recordings_are_replaced_and_listed(
     soundfile.write(noise / "silent_0.wav", np.zeros(80000), 16000)
     soundfile.write(noise / "cut_0.flac", 0.1 * rng.standard_normal(80000), 16000)
     cut = (noise / "cut_0.flac").read_bytes()
-    (noise / "cut_0.flac").write_bytes(cut[: len(cut) // 2])
+    (noise / "cut_0.flac").write_bytes(cut[: len(cut) // 50])  # what is left of it could be used
     for name, jobs in (("one", 1), ("two", 2)):
         command = arguments(corpus, tmp_path / name, "--noise", noise, "--validation-share", 0, "--jobs", jobs)
         assert synthesis.main(command) == 1
