@@ -22,6 +22,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+VALIDATION_SPEECH_SHARE = 0.06
+VALIDATION_NOISE_SHARE = 0.1
 NOT_STORED = (
     "run_name",
     "run_dir",
@@ -82,13 +84,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     mixed.add_argument(
         "--validation-speech-share",
         type=float,
-        default=0.06,
+        default=VALIDATION_SPEECH_SHARE,
         help="speakers kept for validation (default: %(default)s)",
     )
     mixed.add_argument(
         "--validation-noise-share",
         type=float,
-        default=0.1,
+        default=VALIDATION_NOISE_SHARE,
         help="kinds of noise kept for validation; 0 trains on all and validates on the same (default: %(default)s)",
     )
     mixed.add_argument(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import soundfile
 from signals import random_network, speech_like
 
-from benchmarks import published, speed
+from benchmarks import long_recordings, published, speed
 from dtln_streaming import DEFAULT_MODEL_DIR, StreamingDenoiser, backend_paths, find_tflite_runtime, open_backend
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -211,3 +212,28 @@ def test_plot_is_drawn(tmp_path):
     result = run("--quick", "--only", "block", "--turn-blocks", "20", "--plot", str(tmp_path / "speed.png"))
     assert result.returncode == 0, result.stderr
     assert (tmp_path / "speed.png").stat().st_size > 10000
+
+
+# --- long_recordings.py -----------------------------------------------------------------------------------------------
+
+
+def test_end_of_long_recordings_is_scored(tmp_path, capsys):
+    import DTLN_model as dtln
+
+    rng = np.random.default_rng(0)
+    for kind, count in (("speech", 40), ("noise", 30)):
+        (tmp_path / kind).mkdir()
+        for index in range(count):
+            soundfile.write(tmp_path / kind / f"{kind}{index:02d}_0.wav", 0.1 * rng.standard_normal(4000), 16000)
+    random_network(dtln.DTLNConfig()).save_weights(tmp_path / "random.h5")
+    folders = ["--speech", str(tmp_path / "speech"), "--noise", str(tmp_path / "noise")]
+    sizes = ["--mixtures", "2", "--minutes", "0.05", "--end-seconds", "0.5"]
+    assert long_recordings.main(["-m", str(tmp_path / "random.h5"), *folders, *sizes]) == 0
+    heading, *rows, summary = capsys.readouterr().out.splitlines()
+    assert heading.endswith("SI-SDR in dB of the last 0.5 s")
+    scores = np.array([[float(cell) for cell in row.split()] for row in rows])
+    assert scores[:, :2].tolist() == [[0, 0], [1, 5]]  # mixture, SNR
+    carried, from_zero = scores[:, 2:].mean(axis=0)
+    found = [float(number) for number in re.findall(r"([-+]?\d+\.\d+) dB", summary)]
+    assert found == pytest.approx([carried, from_zero, carried - from_zero], abs=0.02)
+    assert carried != from_zero  # a network of random weights never forgets its start entirely
