@@ -3,8 +3,8 @@
     python benchmarks/long_recordings.py -m pretrained_model/model.h5 --speech SPEECH --noise NOISE
 
 Networks trained on short segments may lose decibels once their states have run for minutes. Mixtures of constant SNR
-are made of the speakers and noises that run_training.py keeps for validation; the SI-SDR of the end of each, denoised
-with the states of all that went before, stands beside that of the same stretch denoised from zero states.
+are made of the speakers and noises that run_training.py keeps for validation by default; the SI-SDR of the end of each,
+denoised with the states of all that went before, stands beside that of the same stretch denoised from zero states.
 """
 
 from __future__ import annotations
