@@ -335,6 +335,72 @@ def clicks(draw: Draw, rng: np.random.Generator) -> None:
         _add_noise(draw, bursts, rng.uniform(-10.0, 10.0))
 
 
+def impacts(draw: Draw, rng: np.random.Generator) -> None:
+    """Adds 1 to 8 blows a second on a thing that rings (dishes, keys, tools), -10 to 10 dB, in one of twelve segments.
+
+    The thing has 3 to 20 damped modes of 150 Hz to 7 kHz that die away by 60 dB in 10 to 600 ms, and a dull thud.
+    """
+    if rng.random() < 1 / 12:
+        length = len(draw.noise)
+        time = np.arange(min(length, round(0.6 * SAMPLE_RATE))) / SAMPLE_RATE
+        ringing = rng.standard_normal(len(time)) * np.exp(-time / rng.uniform(1e-3, 5e-3)) * rng.uniform(0.0, 3.0)
+        longest = np.exp(rng.uniform(np.log(0.01), np.log(0.6)))  # s
+        for frequency in np.exp(rng.uniform(np.log(150.0), np.log(7000.0), int(rng.integers(3, 21)))):
+            decay = np.exp(-6.9 * time / (longest * rng.uniform(0.2, 1.0)))
+            ringing += rng.standard_normal() * decay * np.sin(2 * np.pi * (frequency * time + rng.random()))
+        blows = np.zeros(length)
+        for _ in range(1 + rng.poisson(rng.uniform(1.0, 8.0) * length / SAMPLE_RATE)):
+            blows[int(rng.integers(length))] += 10 ** rng.uniform(-1.0, 0.0)
+        (struck,) = _convolved(blows, [ringing], 0)
+        _add_noise(draw, struck.astype(np.float32), rng.uniform(-10.0, 10.0))
+
+
+def calls(draw: Draw, rng: np.random.Generator) -> None:
+    """Adds an animal's or a thing's calls, one voice of 60 Hz to 3 kHz with harmonics, -10 to 10 dB, in one of twelve.
+
+    A call lasts 50 ms to 1 s; its pitch bends by up to an octave, trembles and may be rough; two resonances colour it.
+    """
+    if rng.random() < 1 / 12:
+        length, pitch = len(draw.noise), np.exp(rng.uniform(np.log(60.0), np.log(3000.0)))
+        tilt, resonances = rng.uniform(-12.0, -3.0), rng.uniform(300.0, 5000.0, 2)
+        bend, tremble, roughness = rng.uniform(-1.0, 1.0), rng.uniform(0.0, 0.05), rng.uniform(0.0, 1.0)
+        duration = np.exp(rng.uniform(np.log(0.05), np.log(1.0)))  # s
+        called = np.zeros(length, np.float32)
+        for _ in range(1 + rng.poisson(rng.uniform(0.2, 0.7) * length / SAMPLE_RATE / duration)):
+            time = np.arange(max(2, min(length, round(duration * rng.uniform(0.6, 1.4) * SAMPLE_RATE)))) / SAMPLE_RATE
+            share = time / time[-1]
+            octaves = bend * share * rng.uniform(0.5, 1.0) + tremble * np.sin(2 * np.pi * rng.uniform(4.0, 12.0) * time)
+            frequency = pitch * rng.uniform(0.9, 1.1) * 2**octaves  # Hz
+            phase = 2 * np.pi * np.cumsum(frequency) / SAMPLE_RATE
+            call = np.zeros(len(time))
+            for k in range(1, min(30, int(SAMPLE_RATE / 2 / frequency.max())) + 1):
+                own = k * frequency.mean()
+                colour = 1.0 + 4.0 * np.exp(-(((own - resonances) / (0.15 * resonances)) ** 2)).sum()
+                call += colour * 10 ** (tilt * np.log2(k) / 20) * np.sin(k * phase)
+            call *= 1.0 - roughness * (0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(20.0, 90.0) * time))
+            call *= np.sin(np.pi * share ** rng.uniform(0.4, 1.6)) ** 2 * rng.uniform(0.3, 1.0)
+            start = int(rng.integers(length))
+            called[start : start + len(call)] += call[: length - start]
+        _add_noise(draw, called, rng.uniform(-10.0, 10.0))
+
+
+def gusts(draw: Draw, rng: np.random.Generator) -> None:
+    """Replaces the noise by noise that comes and goes by up to 30 dB, as wind, waves, saws do, in one of twelve.
+
+    Its spectrum falls by 0 to 12 dB per octave; it swells 0.5 to 10 times a second, in gusts or in regular strokes.
+    """
+    if rng.random() < 1 / 12:
+        length, rate = len(draw.noise), np.exp(rng.uniform(np.log(0.5), np.log(10.0)))
+        time = np.arange(length) / SAMPLE_RATE
+        if rng.random() < 0.5:
+            swell = np.sin(2 * np.pi * (rate * time + rng.random()))
+        else:
+            points = np.arange(0.0, time[-1] + 2 / rate, 1 / rate)
+            swell = np.interp(time, points, rng.uniform(-1.0, 1.0, len(points)))
+        steady = _sloping_noise(rng, length, rng.uniform(-12.0, 0.0))
+        draw.noise = (_scaled_to(steady, 1e-3) * 10 ** (rng.uniform(3.0, 15.0) * swell / 20)).astype(np.float32)
+
+
 def clipping(draw: Draw, rng: np.random.Generator) -> None:
     """Clips the 0.03 to 3 % loudest samples of the mixture, not of the target, in one of twenty segments."""
     if rng.random() < 0.05:
@@ -375,6 +441,9 @@ AUGMENTATIONS: dict[str, Augmentation] = {
         fan,
         hum,
         clicks,
+        impacts,
+        calls,
+        gusts,
         level_changes,
         pauses,
         noise_pauses,

@@ -433,7 +433,10 @@ def test_augmentations_do_what_they_say() -> None:
     for draw in results["spectral_tilt"] + results["equalisation"]:  # powers are kept
         assert level_db(draw.speech) == pytest.approx(level_db(speech), abs=0.01)
         assert level_db(draw.noise) == pytest.approx(level_db(noise), abs=0.01)
-    for name in ("second_noise", "babble", "coloured_noise", "hum", "fan", "clicks", "noise_pauses", "time_reversal"):
+    for name in ("second_noise", "babble", "coloured_noise", "hum", "fan", "clicks", "impacts", "calls", "gusts") + (
+        "noise_pauses",
+        "time_reversal",
+    ):
         assert all(np.array_equal(draw.speech, speech) for draw in results[name])  # speech stays
         assert 0 < sum(not np.array_equal(draw.noise, noise) for draw in results[name]) < 40
     assert all(
@@ -455,6 +458,32 @@ def test_augmentations_do_what_they_say() -> None:
     for signal in silenced:  # one stretch is silent, the rest is as it was
         assert np.array_equal(signal[signal != 0], speech[signal != 0])
         assert signal[0] == 0 or signal[-1] == 0
+
+
+@pytest.mark.parametrize("name", ["impacts", "calls", "gusts"])
+def test_noises_made_on_the_spot(name: str) -> None:
+    """Blows leave silence between them, calls are tones, gusts swell; what is added has a level from -10 to 10 dB."""
+    noise = (1e-2 * np.random.default_rng(0).standard_normal(32000)).astype(np.float32)
+    made = []
+    for seed in range(150):
+        draw = draw_of(noise.copy(), noise.copy())
+        dtln_mixing.AUGMENTATIONS[name](draw, np.random.default_rng(seed))
+        assert draw.noise.shape == noise.shape and draw.noise.dtype == np.float32
+        assert np.array_equal(draw.speech, noise)
+        if not np.array_equal(draw.noise, noise):
+            made.append(draw.noise if name == "gusts" else draw.noise - noise)
+    assert 3 < len(made) < 30  # one in twelve
+    for signal in made:
+        powers = np.sort(np.mean(np.square(signal.reshape(-1, 160), dtype=np.float64), axis=1))  # of 10 ms
+        spectrum = np.sort(np.abs(np.fft.rfft(signal)) ** 2)
+        if name == "gusts":
+            assert 2 < np.percentile(powers, 95) / np.percentile(powers, 5) < 10**4.5
+            continue
+        assert -10.01 <= level_db(signal) - level_db(noise) <= 10.01
+        if name == "impacts":
+            assert powers[-len(powers) // 3 :].sum() > 0.6 * powers.sum()  # of steady noise: a third
+        else:
+            assert spectrum[-len(spectrum) // 5 :].sum() > 0.8 * spectrum.sum()  # of white noise: half
 
 
 def test_speed_perturbation_moves_a_tone() -> None:
