@@ -21,10 +21,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dtln_audio import SAMPLE_RATE, AudioFileError, complete_file, find_audio_files, read_audio
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 PEAK_LIMIT = 0.99  # of full scale; a louder mixture is turned down as a whole, its SNR kept
 SILENCE_POWER = 1e-8  # mean square (-80 dBFS) under which a crop counts as a pause
@@ -295,7 +299,7 @@ def level_changes(draw: Draw, rng: np.random.Generator) -> None:
 def band_limits(draw: Draw, rng: np.random.Generator) -> None:
     """Cuts speech and noise below 20 to 300 Hz and above 3.4 to 8 kHz, as microphones and lines do, in two of ten."""
     if rng.random() < 0.2:
-        low, high = np.exp(rng.uniform(np.log([20.0, 3400.0]), np.log([300.0, 8000.0])))
+        low, high = _log_uniform(rng, [20.0, 3400.0], [300.0, 8000.0])
 
         def gain(frequencies: np.ndarray) -> np.ndarray:  # Butterworth magnitudes: order 2 below, order 8 above
             ratio_low, ratio_high = low / np.maximum(frequencies, 1e-3), frequencies / high
@@ -344,15 +348,15 @@ def impacts(draw: Draw, rng: np.random.Generator) -> None:
         length = len(draw.noise)
         time = np.arange(min(length, round(0.6 * SAMPLE_RATE))) / SAMPLE_RATE
         ringing = rng.standard_normal(len(time)) * np.exp(-time / rng.uniform(1e-3, 5e-3)) * rng.uniform(0.0, 3.0)
-        longest = np.exp(rng.uniform(np.log(0.01), np.log(0.6)))  # s
-        for frequency in np.exp(rng.uniform(np.log(150.0), np.log(7000.0), int(rng.integers(3, 21)))):
+        longest = _log_uniform(rng, 0.01, 0.6)  # s
+        for frequency in _log_uniform(rng, 150.0, 7000.0, int(rng.integers(3, 21))):
             decay = np.exp(-6.9 * time / (longest * rng.uniform(0.2, 1.0)))
             ringing += rng.standard_normal() * decay * np.sin(2 * np.pi * (frequency * time + rng.random()))
         blows = np.zeros(length)
         for _ in range(1 + rng.poisson(rng.uniform(1.0, 8.0) * length / SAMPLE_RATE)):
             blows[int(rng.integers(length))] += 10 ** rng.uniform(-1.0, 0.0)
         (struck,) = _convolved(blows, [ringing], 0)
-        _add_noise(draw, struck.astype(np.float32), rng.uniform(-10.0, 10.0))
+        _add_noise(draw, struck, rng.uniform(-10.0, 10.0))
 
 
 def calls(draw: Draw, rng: np.random.Generator) -> None:
@@ -361,10 +365,10 @@ def calls(draw: Draw, rng: np.random.Generator) -> None:
     A call lasts 50 ms to 1 s; its pitch bends by up to an octave, trembles and may be rough; two resonances colour it.
     """
     if rng.random() < 1 / 12:
-        length, pitch = len(draw.noise), np.exp(rng.uniform(np.log(60.0), np.log(3000.0)))
+        length, pitch = len(draw.noise), _log_uniform(rng, 60.0, 3000.0)
         tilt, resonances = rng.uniform(-12.0, -3.0), rng.uniform(300.0, 5000.0, 2)
         bend, tremble, roughness = rng.uniform(-1.0, 1.0), rng.uniform(0.0, 0.05), rng.uniform(0.0, 1.0)
-        duration = np.exp(rng.uniform(np.log(0.05), np.log(1.0)))  # s
+        duration = _log_uniform(rng, 0.05, 1.0)  # s
         called = np.zeros(length, np.float32)
         for _ in range(1 + rng.poisson(rng.uniform(0.2, 0.7) * length / SAMPLE_RATE / duration)):
             time = np.arange(max(2, min(length, round(duration * rng.uniform(0.6, 1.4) * SAMPLE_RATE)))) / SAMPLE_RATE
@@ -390,7 +394,7 @@ def gusts(draw: Draw, rng: np.random.Generator) -> None:
     Its spectrum falls by 0 to 12 dB per octave; it swells 0.5 to 10 times a second, in gusts or in regular strokes.
     """
     if rng.random() < 1 / 12:
-        length, rate = len(draw.noise), np.exp(rng.uniform(np.log(0.5), np.log(10.0)))
+        length, rate = len(draw.noise), _log_uniform(rng, 0.5, 10.0)
         time = np.arange(length) / SAMPLE_RATE
         if rng.random() < 0.5:
             swell = np.sin(2 * np.pi * (rate * time + rng.random()))
@@ -398,13 +402,18 @@ def gusts(draw: Draw, rng: np.random.Generator) -> None:
             points = np.arange(0.0, time[-1] + 2 / rate, 1 / rate)
             swell = np.interp(time, points, rng.uniform(-1.0, 1.0, len(points)))
         steady = _sloping_noise(rng, length, rng.uniform(-12.0, 0.0))
-        draw.noise = (_scaled_to(steady, 1e-3) * 10 ** (rng.uniform(3.0, 15.0) * swell / 20)).astype(np.float32)
+        draw.noise = (steady * 10 ** (rng.uniform(3.0, 15.0) * swell / 20)).astype(np.float32)
 
 
 def clipping(draw: Draw, rng: np.random.Generator) -> None:
     """Clips the 0.03 to 3 % loudest samples of the mixture, not of the target, in one of twenty segments."""
     if rng.random() < 0.05:
         draw.clipped_share = 10 ** rng.uniform(-3.5, -1.5)
+
+
+def _log_uniform(rng: np.random.Generator, low: ArrayLike, high: ArrayLike, size: int | None = None) -> Any:
+    """Draws whose logarithms are uniform between those of `low` and `high`: a float, or an array where one is asked."""
+    return np.exp(rng.uniform(np.log(low), np.log(high), size))
 
 
 def _tones(rng: np.random.Generator, length: int, fundamental: float, harmonics: int) -> np.ndarray:

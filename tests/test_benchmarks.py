@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from signals import random_network, speech_like
+from training_pairs import write_unmixed
 
 from benchmarks import long_recordings, published, speed
 from dtln_streaming import DEFAULT_MODEL_DIR, StreamingDenoiser, backend_paths, find_tflite_runtime, open_backend
@@ -220,15 +221,9 @@ def test_plot_is_drawn(tmp_path):
 def test_end_of_long_recordings_is_scored(tmp_path, capsys):
     import DTLN_model as dtln
 
-    rng = np.random.default_rng(0)
-    for kind, count in (("speech", 40), ("noise", 30)):
-        (tmp_path / kind).mkdir()
-        for index in range(count):
-            soundfile.write(tmp_path / kind / f"{kind}{index:02d}_0.wav", 0.1 * rng.standard_normal(4000), 16000)
     random_network(dtln.DTLNConfig()).save_weights(tmp_path / "random.h5")
-    folders = ["--speech", str(tmp_path / "speech"), "--noise", str(tmp_path / "noise")]
     sizes = ["--mixtures", "2", "--minutes", "0.05", "--end-seconds", "0.5"]
-    assert long_recordings.main(["-m", str(tmp_path / "random.h5"), *folders, *sizes]) == 0
+    assert long_recordings.main(["-m", str(tmp_path / "random.h5"), *write_unmixed(tmp_path), *sizes]) == 0
     heading, *rows, summary = capsys.readouterr().out.splitlines()
     assert heading.endswith("SI-SDR in dB of the last 0.5 s")
     scores = np.array([[float(cell) for cell in row.split()] for row in rows])

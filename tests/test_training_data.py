@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from training_pairs import noisy_pair, speech_like, write_pairs
+from training_pairs import speech_like, write_pairs, write_unmixed
 
 import dtln_mixing
 import run_training
@@ -726,14 +726,7 @@ def test_augmentations_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.fixture(scope="module")
 def unmixed(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Arguments that name a folder of speech and one of noise, with enough speakers to split."""
-    folder = tmp_path_factory.mktemp("unmixed")
-    for kind, count in (("speech", 40), ("noise", 30)):
-        (folder / kind).mkdir()
-        for index in range(count):
-            soundfile.write(
-                folder / kind / f"{kind}{index:02d}_0.wav", noisy_pair(2048, index)[kind == "speech"], 16000
-            )
-    return ["--speech", str(folder / "speech"), "--noise", str(folder / "noise")]
+    return write_unmixed(tmp_path_factory.mktemp("unmixed"))
 
 
 def mixed_command(unmixed: list[str], run_dir: Path, *more: str) -> list[str]:

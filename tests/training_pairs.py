@@ -38,3 +38,13 @@ def write_pairs(folder: Path, lengths: Sequence[int], seed: int = 0, noise_level
         for part, signal in zip(folders, noisy_pair(length, seed + index, noise_level), strict=True):
             soundfile.write(part / f"pair_{index}.wav", signal, SAMPLE_RATE)
     return folders
+
+
+def write_unmixed(folder: Path) -> list[str]:
+    """Writes speech and noise of enough speakers and kinds to split; returns the arguments that name the folders."""
+    for kind, count in (("speech", 40), ("noise", 30)):
+        (folder / kind).mkdir()
+        for index in range(count):
+            signal = noisy_pair(2048, index)[kind == "speech"]
+            soundfile.write(folder / kind / f"{kind}{index:02d}_0.wav", signal, SAMPLE_RATE)
+    return ["--speech", str(folder / "speech"), "--noise", str(folder / "noise")]
