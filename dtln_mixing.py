@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -54,11 +55,13 @@ def mean_power(signal: np.ndarray) -> float:
 class Recordings:
     """Decoded mono recordings at 16 kHz, kept as int16.
 
-    names: path of each recording relative to its folder; signals: one int16 array (L,) each.
+    names: path of each recording relative to its folder; signals: one int16 array (L,) each; weights: how much more
+    often than its duration says each is drawn, None for all alike.
     """
 
     names: list[str]
     signals: list[np.ndarray]
+    weights: list[float] | None = None
 
     @property
     def hours(self) -> float:
@@ -67,17 +70,43 @@ class Recordings:
 
     def select(self, names: set[str]) -> Recordings:
         """The recordings whose names are in `names`, in this order."""
-        pairs = [(n, s) for n, s in zip(self.names, self.signals, strict=True) if n in names]
-        return Recordings([n for n, _ in pairs], [s for _, s in pairs])
+        chosen = [index for index, name in enumerate(self.names) if name in names]
+        return Recordings(
+            [self.names[i] for i in chosen],
+            [self.signals[i] for i in chosen],
+            None if self.weights is None else [self.weights[i] for i in chosen],
+        )
+
+    def weighted(self, folders: Mapping[str, float]) -> Recordings:
+        """These recordings with the weight of the folder that each lies in, 1 for those in no folder named.
+
+        folders: weights of at least 0 by folder, as the names of the recordings begin; the longest that fits counts.
+        Raises ValueError for a folder that holds none of them, for other weights, and where nothing is left to draw.
+        """
+        weights = [1.0] * len(self.names)
+        for folder in sorted(folders, key=len):
+            if not 0 <= folders[folder] < math.inf:
+                raise ValueError(f"{folder}={folders[folder]:g}: expected a weight of at least 0")
+            members = [i for i, name in enumerate(self.names) if name.startswith(f"{folder.strip('/')}/")]
+            if not members:
+                known = ", ".join(sorted({name.split("/")[0] for name in self.names if "/" in name}))
+                raise ValueError(f"{folder}: no recording to weight lies in a folder of this name. There are: {known}")
+            for i in members:
+                weights[i] = folders[folder]
+        if not any(weights):
+            raise ValueError("every recording has the weight 0: expected at least one to draw")
+        return Recordings(self.names, self.signals, weights)
 
     @cached_property
     def _ends(self) -> np.ndarray:
-        return np.cumsum([len(signal) for signal in self.signals])
+        lengths = np.array([len(signal) for signal in self.signals])
+        return np.cumsum(lengths if self.weights is None else np.rint(lengths * self.weights).astype(np.int64))
 
     def crop(self, rng: np.random.Generator, length: int) -> np.ndarray:
         """A random stretch of one random recording, float32 (length,); a short recording is repeated.
 
-        Recordings are drawn in proportion to their duration. Pauses are drawn again, up to CROP_ATTEMPTS times.
+        Recordings are drawn in proportion to their duration times their weight. Pauses are drawn again, up to
+        CROP_ATTEMPTS times.
         """
         durations = self._ends
         crop = np.zeros(length, np.float32)
@@ -286,6 +315,13 @@ def noise_pauses(draw: Draw, rng: np.random.Generator) -> None:
         draw.noise = draw.noise * (first if rng.random() < 0.5 else ~first)
 
 
+def muting(draw: Draw, rng: np.random.Generator) -> None:
+    """Silences speech and noise up to a random point, as a muted microphone does, in one of twenty segments."""
+    if rng.random() < 0.05:
+        heard = np.arange(len(draw.speech)) >= int(rng.integers(1, len(draw.speech)))
+        draw.speech, draw.noise = draw.speech * heard, draw.noise * heard
+
+
 def level_changes(draw: Draw, rng: np.random.Generator) -> None:
     """Lets the levels of speech and noise wander by -8 to 8 dB between five points, each in three of ten segments."""
     for part in ("speech", "noise"):
@@ -456,6 +492,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
         level_changes,
         pauses,
         noise_pauses,
+        muting,
         clipping,
     )
 }

@@ -78,6 +78,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--speech", type=Path, metavar="DIR", help="clean speech; file names up to the last _ name speakers"
     )
     mixed.add_argument("--noise", type=Path, metavar="DIR", help="noise recordings")
+    for kind in ("speech", "noise"):
+        mixed.add_argument(
+            f"--{kind}-weights",
+            nargs="+",
+            type=folder_weight,
+            default=[],
+            metavar="FOLDER=X",
+            help=f"draw X times as much {kind} from this sub-folder as its duration says, 0 for none",
+        )
     mixed.add_argument("--cache-dir", type=Path, metavar="DIR", help="keep decoded recordings here for the next run")
     mixed.add_argument("--segments-per-epoch", type=int, default=3200, help="default: %(default)s")
     mixed.add_argument("--validation-segments", type=int, default=256, help="default: %(default)s")
@@ -230,6 +239,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if args.resume and str(args.init_weights) != str(stored.get("init_weights")):
         parser.error("--resume goes on with the run's own weights; --init-weights starts another one")
     return args
+
+
+def folder_weight(text: str) -> tuple[str, float]:
+    """`librispeech=2.5` -> ("librispeech", 2.5), for argparse."""
+    folder, _, weight = text.rpartition("=")
+    try:
+        return folder, float(weight)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text}: expected FOLDER=X with a number X, librispeech=2.5 say") from None
 
 
 class ListAugmentations(argparse.Action):
@@ -390,6 +408,8 @@ def mixed_sources(args: argparse.Namespace, segment_length: int, dtln, mixing) -
     training_noise = validation_noise = noise
     if args.validation_noise_share != 0:
         training_noise, validation_noise = mixing.split_by_group(noise, args.validation_noise_share)
+    training_speech = training_speech.weighted(dict(args.speech_weights))
+    training_noise = training_noise.weighted(dict(args.noise_weights))
     ranges = (segment_length, tuple(args.snr_db), tuple(args.level_dbfs))
     training = mixing.Mixer(training_speech, training_noise, *ranges, args.augment, rooms, args.room_target)
     validation = mixing.Mixer(validation_speech, validation_noise, *ranges)

@@ -4,7 +4,8 @@
 
 Networks trained on short segments may lose decibels once their states have run for minutes. Mixtures of constant SNR
 are made of the speakers and noises that run_training.py keeps for validation by default; the SI-SDR of the end of each,
-denoised with the states of all that went before, stands beside that of the same stretch denoised from zero states.
+denoised with the states of all that went before, stands beside that of the same stretch denoised from zero states and
+with the states that digital silence, a muted microphone's, leaves behind.
 """
 
 from __future__ import annotations
@@ -44,9 +45,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--mixtures", type=int, default=10, help="default: %(default)s")
     parser.add_argument("--minutes", type=float, default=10.0, help="of each mixture (default: %(default)s)")
     parser.add_argument("--end-seconds", type=float, default=60.0, help="that are scored (default: %(default)s)")
+    parser.add_argument(
+        "--silence-seconds", type=float, default=120.0, help="of digital silence (default: %(default)s)"
+    )
     args = parser.parse_args(argv)
-    if args.mixtures < 1 or not 0 < args.end_seconds < 60 * args.minutes:
-        parser.error("expected at least one mixture, and an end that is shorter than it")
+    if args.mixtures < 1 or not 0 < args.end_seconds < 60 * args.minutes or args.silence_seconds < 0:
+        parser.error("expected at least one mixture, an end that is shorter than it and no negative silence")
 
     import dtln_mixing as mixing
     import DTLN_model as dtln
@@ -57,9 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     _, speech = mixing.split_by_group(speech, VALIDATION_SPEECH_SHARE)
     _, noise = mixing.split_by_group(noise, VALIDATION_NOISE_SHARE)
     length, end = round(args.minutes * 60 * SAMPLE_RATE), round(args.end_seconds * SAMPLE_RATE)
+    silence = np.zeros(round(args.silence_seconds * SAMPLE_RATE), np.float32)
     networks = [dtln.load_network(path) for path in args.weights]
-    scores = np.zeros((len(networks), args.mixtures, 2))
-    print(f"{'mixture':>7} {'SNR dB':>7} {'carried':>8} {'zero':>8}  SI-SDR in dB of the last {args.end_seconds:g} s")
+    scores = np.zeros((len(networks), args.mixtures, 3))
+    columns = f"{'carried':>8} {'zero':>8} {'silence':>8}"
+    print(f"{'mixture':>7} {'SNR dB':>7} {columns}  SI-SDR in dB of the last {args.end_seconds:g} s")
     for index in range(args.mixtures):
         rng = np.random.default_rng(index)
         snr_db = SNRS_DB[index % len(SNRS_DB)]
@@ -67,13 +73,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             concatenated(speech, rng, length), concatenated(noise, rng, length), snr_db, LEVEL_DBFS
         )
         for which, network in enumerate(networks):
-            carried = network.denoise(noisy[None])[0, -end:]
-            from_zero = network.denoise(noisy[None, -end:])[0]
-            scores[which, index] = si_sdr(clean[-end:], carried), si_sdr(clean[-end:], from_zero)
-            print(f"{index:7d} {snr_db:7.0f} {scores[which, index, 0]:8.2f} {scores[which, index, 1]:8.2f}", flush=True)
-    for path, (carried, from_zero) in zip(args.weights, scores.mean(axis=1), strict=True):
-        difference = carried - from_zero
-        print(f"{path.name}: carried {carried:.2f} dB, from zero {from_zero:.2f} dB, difference {difference:+.2f} dB")
+            heard = (noisy, noisy[-end:], np.concatenate([silence, noisy[-end:]]))
+            ends = [network.denoise(signal[None])[0, -end:] for signal in heard]
+            scores[which, index] = [si_sdr(clean[-end:], estimate) for estimate in ends]
+            row = " ".join(f"{score:8.2f}" for score in scores[which, index])
+            print(f"{index:7d} {snr_db:7.0f} {row}", flush=True)
+    for path, (carried, from_zero, silent) in zip(args.weights, scores.mean(axis=1), strict=True):
+        print(
+            f"{path.name}: carried {carried:.2f} dB, from zero {from_zero:.2f} dB, difference "
+            f"{carried - from_zero:+.2f} dB; after {args.silence_seconds:g} s of silence {silent:.2f} dB, difference "
+            f"{silent - from_zero:+.2f} dB"
+        )
     return 0
 
 

@@ -222,13 +222,14 @@ def test_end_of_long_recordings_is_scored(tmp_path, capsys):
     import DTLN_model as dtln
 
     random_network(dtln.DTLNConfig()).save_weights(tmp_path / "random.h5")
-    sizes = ["--mixtures", "2", "--minutes", "0.05", "--end-seconds", "0.5"]
+    sizes = ["--mixtures", "2", "--minutes", "0.05", "--end-seconds", "0.5", "--silence-seconds", "1"]
     assert long_recordings.main(["-m", str(tmp_path / "random.h5"), *write_unmixed(tmp_path), *sizes]) == 0
     heading, *rows, summary = capsys.readouterr().out.splitlines()
     assert heading.endswith("SI-SDR in dB of the last 0.5 s")
     scores = np.array([[float(cell) for cell in row.split()] for row in rows])
     assert scores[:, :2].tolist() == [[0, 0], [1, 5]]  # mixture, SNR
-    carried, from_zero = scores[:, 2:].mean(axis=0)
+    carried, from_zero, silent = scores[:, 2:].mean(axis=0)
     found = [float(number) for number in re.findall(r"([-+]?\d+\.\d+) dB", summary)]
-    assert found == pytest.approx([carried, from_zero, carried - from_zero], abs=0.02)
-    assert carried != from_zero  # a network of random weights never forgets its start entirely
+    expected = [carried, from_zero, carried - from_zero, silent, silent - from_zero]
+    assert found == pytest.approx(expected, abs=0.02)
+    assert len({carried, from_zero, silent}) == 3  # a network of random weights never forgets its start entirely

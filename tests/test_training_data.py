@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,9 @@ import soundfile
 from training_pairs import speech_like, write_pairs, write_unmixed
 
 import dtln_mixing
+import DTLN_model
 import run_training
-from dtln_audio import AudioFileError
+from dtln_audio import SAMPLE_RATE, AudioFileError
 from dtln_mixing import Mixer, Recordings
 from DTLN_model import MixedSegments, PairedFolders, ValidationBatches, batch_of, training_batches, wav_length
 
@@ -391,6 +393,37 @@ def test_short_recordings_are_repeated_and_pauses_avoided() -> None:
     assert not Recordings(["a_0.wav"], [np.zeros(5000, np.int16)]).crop(np.random.default_rng(0), 1000).any()
 
 
+def test_weights_say_how_often_a_folder_is_drawn() -> None:
+    """Three recordings of 1000, 2000 and 1000 samples; all samples of one are alike."""
+    names, lengths = ["a/x_0.wav", "a/b/y_0.wav", "c/z_0.wav"], [1000, 2000, 1000]
+    source = Recordings(names, [np.full(n, k + 1, np.int16) for k, n in enumerate(lengths)])
+
+    def shares(drawn: Recordings) -> list[float]:
+        rng = np.random.default_rng(0)
+        values = [round(float(drawn.crop(rng, 10)[0]) * 32768) for _ in range(4000)]
+        return [values.count(k + 1) / len(values) for k in range(3)]
+
+    assert shares(source) == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+    assert shares(source.weighted({})) == shares(source)  # draws for a seed stay what they were
+    assert shares(source.weighted({"c": 5})) == pytest.approx([0.125, 0.25, 0.625], abs=0.03)
+    assert shares(source.weighted({"a/b/": 0, "a": 3})) == pytest.approx([0.75, 0, 0.25], abs=0.03)
+    assert shares(source.weighted({"a": 3, "c": 0}).select(set(names[1:]))) == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        ({"lib": 2.0}, "lib: no recording to weight lies in a folder of this name. There are: librispeech"),
+        ({"librispeech": -1.0}, "librispeech=-1: expected a weight of at least 0"),
+        ({"librispeech": math.nan}, "librispeech=nan: expected a weight of at least 0"),
+        ({"librispeech": 0.0}, "every recording has the weight 0"),
+    ],
+)
+def test_weights_that_cannot_be_used(folders: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Recordings(["librispeech/19_0.wav"], [np.ones(10, np.int16)]).weighted(folders)
+
+
 @pytest.mark.parametrize("name", dtln_mixing.AUGMENTATIONS)
 def test_each_augmentation_changes_segments(name: str) -> None:
     plain, augmented = mixer(), mixer(augmentations=[name])
@@ -444,6 +477,12 @@ def test_augmentations_do_what_they_say() -> None:
     for draw in results["noise_pauses"]:  # one stretch is silent, the rest is as it was
         kept = draw.noise != 0
         assert np.array_equal(draw.noise[kept], noise[kept]) and np.count_nonzero(np.diff(kept)) <= 1
+    for draw in results["muting"]:  # both are silent up to one point, and as they were from there
+        silent = np.flatnonzero(draw.noise == 0)
+        assert np.array_equal(silent, np.arange(len(silent))) and not draw.speech[: len(silent)].any()
+        assert np.array_equal(draw.speech[len(silent) :], speech[len(silent) :])
+        assert np.array_equal(draw.noise[len(silent) :], noise[len(silent) :])
+    assert 0 < sum(draw.noise[0] == 0 for draw in results["muting"]) < 20
     for draw in results["level_changes"]:  # by no more than 8 dB, and slowly
         gains = [
             after[before != 0] / before[before != 0] for after, before in ((draw.speech, speech), (draw.noise, noise))
@@ -686,6 +725,7 @@ MIXED = ["--run-name", "r", "--speech", "s", "--noise", "n"]
         ([*MIXED, "--validation-segments", "0"], "must be at least 1"),
         ([*MIXED, "--schedule", "step"], "invalid choice: 'step'"),
         ([*MIXED, "--processes", "2", "--process", "1"], "needs --coordinator HOST:PORT and another --process"),
+        ([*MIXED, "--noise-weights", "esc50"], "esc50: expected FOLDER=X with a number X"),
         ([*MIXED, "--dropout", "1"], "--dropout 1: expected a share from 0 to below 1"),
     ],
 )
@@ -764,6 +804,24 @@ def test_shares_kept_for_validation(unmixed: list[str], tmp_path: Path, capfd: p
     assert "with a share of 0.0: one part would be empty" in capfd.readouterr().err
 
 
+def test_weights_count_in_training_alone(tmp_path: Path) -> None:
+    for kind, folder in (("speech", "read"), ("noise", "street")):
+        for part in (folder, "other"):
+            (tmp_path / kind / part).mkdir(parents=True)
+            for index in range(20):
+                signal = speech_like(2048, seed=index)
+                soundfile.write(tmp_path / kind / part / f"{index:02d}_0.wav", signal, SAMPLE_RATE)
+    folders = ["--speech", str(tmp_path / "speech"), "--noise", str(tmp_path / "noise")]
+    weights = ["--speech-weights", "read=3", "other=0.5", "--noise-weights", "street=2"]
+    command = mixed_command([*folders, *weights], tmp_path / "run")
+    assert run_training.main(command) == 0
+    for argv in (command, [*command[-4:], "--resume"]):  # given, and taken from config.json
+        args = run_training.parse(argv)
+        training, validation = run_training.mixed_sources(args, 1024, DTLN_model, dtln_mixing)
+        assert set(training.mixer.speech.weights) == {3, 0.5} and set(training.mixer.noise.weights) == {2, 1}
+        assert validation.mixer.speech.weights is validation.mixer.noise.weights is None
+
+
 def test_dropout_is_set(unmixed: list[str], tmp_path: Path) -> None:
     """The same start and mixtures: nothing but the dropout can change the loss."""
     losses = []
@@ -789,6 +847,7 @@ def read_losses(path: Path) -> list[str]:
         (["--segment-seconds", "0.001"], "segments of 0.001 s hold not one shift"),
         (["--batch-size", "5"], "a batch of 5 segments is larger than the data: mixed from"),
         (["--batch-size", "0"], "batch size 0"),
+        (["--speech-weights", "read=2"], "read: no recording to weight lies in a folder of this name"),
         (["--init-weights", "missing.h5"], "missing.h5: no such weights file"),
     ],
 )
