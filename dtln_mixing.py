@@ -240,14 +240,15 @@ def equalisation(draw: Draw, rng: np.random.Generator) -> None:
 
     Between the frequencies, which are equally spaced on a logarithmic scale, the gain in dB is interpolated linearly.
     """
-    for part in ("speech", "noise"):
-        gains_db = rng.uniform(-8.0, 8.0, 6)
-        signal = getattr(draw, part)
-        points = np.linspace(np.log(60.0), np.log(SAMPLE_RATE / 2), 6)
-        equalised = _shape_spectrum(
-            signal, lambda f, g=gains_db, p=points: 10 ** (np.interp(np.log(np.maximum(f, 1.0)), p, g) / 20)
-        )
-        setattr(draw, part, _scaled_to(equalised, mean_power(signal)))
+    draw.speech, draw.noise = _equalised(rng, draw.speech, 8.0), _equalised(rng, draw.noise, 8.0)
+
+
+def _equalised(rng: np.random.Generator, signal: np.ndarray, limit_db: float) -> np.ndarray:
+    """The signal (L,) with six random gains of up to `limit_db` in either direction, see `equalisation`."""
+    gains_db = rng.uniform(-limit_db, limit_db, 6)
+    points = np.linspace(np.log(60.0), np.log(SAMPLE_RATE / 2), 6)
+    equalised = _shape_spectrum(signal, lambda f: 10 ** (np.interp(np.log(np.maximum(f, 1.0)), points, gains_db) / 20))
+    return _scaled_to(equalised, mean_power(signal))
 
 
 SPEED_STEP = 1 / 40  # speeds are multiples of it: lengths before and after then share large factors, as FFTs like
@@ -275,6 +276,28 @@ def time_reversal(draw: Draw, rng: np.random.Generator) -> None:
 def _resampled(signal: np.ndarray, length: int) -> np.ndarray:
     """The signal (L,) band-limited and resampled to (length,) by cutting or padding its spectrum."""
     return (np.fft.irfft(np.fft.rfft(signal), length) * (length / len(signal))).astype(np.float32)
+
+
+def noise_pieces(draw: Draw, rng: np.random.Generator) -> None:
+    """Joins pieces of 0.2 to 2 s of other noises, at half to twice their speed, instead, in four of ten segments.
+
+    Each has a level of -6 to 6 dB and an equaliser of -12 to 12 dB of its own and passes into the next within 10 ms.
+    """
+    if rng.random() < 0.4:
+        length, fade, step = len(draw.noise), SAMPLE_RATE // 100, 800  # samples; steps suit FFTs as SPEED_STEP does
+        ramp = np.linspace(0.0, 1.0, fade, dtype=np.float32)
+        joined = np.zeros(length, np.float32)
+        start = 0
+        while start < length:
+            samples = step * round(_log_uniform(rng, 0.2, 2.0) * SAMPLE_RATE / step)
+            speed = SPEED_STEP * round(_log_uniform(rng, 0.5, 2.0) / SPEED_STEP)
+            piece = _resampled(draw.mixer.noise.crop(rng, round(samples * speed)), samples)
+            piece = _equalised(rng, _scaled_to(piece, 1e-3), 12.0) * np.float32(10 ** (rng.uniform(-6.0, 6.0) / 20))
+            piece[:fade] *= ramp
+            piece[-fade:] *= ramp[::-1]
+            joined[start : start + samples] += piece[: length - start]
+            start += samples - fade
+        draw.noise = joined
 
 
 def second_noise(draw: Draw, rng: np.random.Generator) -> None:
@@ -480,6 +503,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
         spectral_tilt,
         time_reversal,
         band_limits,
+        noise_pieces,
         second_noise,
         babble,
         coloured_noise,

@@ -466,7 +466,9 @@ def test_augmentations_do_what_they_say() -> None:
     for draw in results["spectral_tilt"] + results["equalisation"]:  # powers are kept
         assert level_db(draw.speech) == pytest.approx(level_db(speech), abs=0.01)
         assert level_db(draw.noise) == pytest.approx(level_db(noise), abs=0.01)
-    speech_stays = "second_noise babble coloured_noise hum fan clicks impacts calls gusts noise_pauses time_reversal"
+    speech_stays = (
+        "noise_pieces second_noise babble coloured_noise hum fan clicks impacts calls gusts noise_pauses time_reversal"
+    )
     for name in speech_stays.split():
         assert all(np.array_equal(draw.speech, speech) for draw in results[name])
         assert 0 < sum(not np.array_equal(draw.noise, noise) for draw in results[name]) < 40
@@ -540,6 +542,30 @@ def test_speed_perturbation_moves_a_tone() -> None:
     assert min(found["speech"]) == pytest.approx(900, abs=3) and max(found["speech"]) == pytest.approx(1100, abs=3)
     assert 700 - 3 <= min(found["noise"]) < 850 and 1250 < max(found["noise"]) <= 1400 + 3
     assert 1000.0 in found["speech"] and 1000.0 in found["noise"]
+
+
+def test_noise_pieces_are_other_noises_at_other_speeds() -> None:
+    """From a tone of 1 kHz: tones of 0.5 to 2 kHz, 0.2 to 2 s each, whose levels differ, and no gaps between them."""
+    tone = (8000 * np.sin(2 * np.pi * 1000 / 16000 * np.arange(160000))).astype(np.int16)
+    source = Mixer(Recordings(["a_0.wav"], [tone]), Recordings(["b_0.wav"], [tone]), 64000)
+    pitches, changed = [], 0
+    for seed in range(30):
+        draw = dtln_mixing.Draw(
+            np.zeros(64000), np.zeros(64000, np.float32), snr_db=0.0, level_dbfs=-25.0, mixer=source
+        )
+        dtln_mixing.noise_pieces(draw, np.random.default_rng(seed))
+        assert draw.noise.shape == (64000,) and draw.noise.dtype == np.float32
+        if not draw.noise.any():
+            continue
+        changed += 1
+        frames = draw.noise.reshape(-1, 800)
+        levels = np.array([level_db(frame) for frame in frames])
+        assert 0 < np.ptp(levels) < 40
+        heard = np.argmax(np.abs(np.fft.rfft(frames * np.hanning(800))), axis=1) * 20  # Hz
+        assert 2 <= 1 + np.count_nonzero(np.diff(heard)) <= 50
+        pitches += heard.tolist()
+    assert 6 <= changed <= 18  # four of ten
+    assert 480 <= min(pitches) < 600 and 1700 < max(pitches) <= 2020
 
 
 def test_equalisation_changes_bands_by_up_to_8_db() -> None:
