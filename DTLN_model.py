@@ -670,6 +670,25 @@ def load_network(path: str | Path, seed: int | None = None) -> DTLNNetwork:
     return network
 
 
+def load_mean_network(paths: Sequence[str | Path]) -> DTLNNetwork:
+    """The batch network whose weights are the means of those of several `.h5` files.
+
+    Where the files stem from one training, each from the end of a cosine, the mean is often better than any of them:
+    Izmailov et al., "Averaging weights leads to wider optima and better generalization", UAI 2018.
+    Raises as `load_network`, and WeightsFileError for files of different variants or sizes.
+    """
+    networks = [load_network(path) for path in paths]
+    for path, network in zip(paths, networks, strict=True):
+        if network.config != networks[0].config:
+            raise WeightsFileError(
+                f"{path}: {network.config}, but {paths[0]}: {networks[0].config}. Only weights of one variant and size "
+                "have a mean; name files of one training."
+            )
+    columns = zip(*(network.get_weights() for network in networks), strict=True)
+    networks[0].set_weights([np.mean(column, axis=0) for column in columns])
+    return networks[0]
+
+
 def warm_start(network: DTLNNetwork, path: str | Path) -> str:
     """Initialises a network from an `.h5` file of either variant; says what was taken.
 

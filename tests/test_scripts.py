@@ -6,6 +6,7 @@ import importlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -174,6 +175,37 @@ def test_converter_replaces_older_exports(weights, model_dir, tmp_path):
     assert converter.main(["-m", str(weights), "-t", str(tmp_path), "--formats", "savedmodel"]) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["dtln_saved_model"]
     assert not (tmp_path / "dtln_saved_model" / "older").exists()
+
+
+def test_converter_converts_the_mean_of_several_weights(weights, tmp_path, capsys):
+    network = dtln.load_network(weights)
+    first = [weight.copy() for weight in network.get_weights()]
+    network.set_weights([3.0 * weight for weight in first])
+    network.save_weights(tmp_path / "b.h5")
+    arguments = ["-m", str(weights), str(tmp_path / "b.h5"), "-t", str(tmp_path / "out"), "--formats", "onnx"]
+    assert converter.main([*arguments, "--mean", str(tmp_path / "mean.h5")]) == 0
+    assert f"wrote {tmp_path / 'mean.h5'}" in capsys.readouterr().out
+    mean = dtln.load_network(tmp_path / "mean.h5")
+    for found, weight in zip(mean.get_weights(), first, strict=True):
+        np.testing.assert_allclose(found, 2.0 * weight, rtol=1e-6)
+    assert converter.check(mean, "onnx", tmp_path / "out")[0]
+
+
+def test_converter_says_which_weights_have_no_mean(weights, tmp_path, capsys):
+    other = replace(dtln.read_config(weights), norm_stft=not dtln.read_config(weights).norm_stft)
+    dtln.build_network(other).save_weights(tmp_path / "other.h5")
+    (tmp_path / "folder").mkdir()
+    target = ["-t", str(tmp_path / "out"), "--mean", str(tmp_path / "mean.h5")]
+    for name, message in (("other.h5", "Only weights of one variant and size have a mean"), ("folder", "folder")):
+        assert converter.main(["-m", str(weights), str(tmp_path / name), *target]) == 1
+        error = capsys.readouterr().err
+        assert f"{tmp_path / name}: " in error and message in error
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "other.h5"]
+    for arguments in (["-m", str(weights), *target], ["-m", str(weights), str(weights), *target[:2]]):
+        with pytest.raises(SystemExit) as stopped:
+            converter.main(arguments)
+        assert stopped.value.code == 2
+        assert "several files after -m need --mean" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["missing.h5", "text.h5", "folder"])
