@@ -267,6 +267,14 @@ def speed_perturbation(draw: Draw, rng: np.random.Generator) -> None:
             setattr(draw, part, _resampled(crop, length))
 
 
+def speech_speed(draw: Draw, rng: np.random.Generator) -> None:
+    """Plays speech at 0.8 to 1.25 times its speed in half of the segments: other voices, drawled and hurried ones."""
+    if rng.random() < 0.5:
+        speed = SPEED_STEP * round(_log_uniform(rng, 0.8, 1.25) / SPEED_STEP)
+        length = len(draw.speech)
+        draw.speech = _resampled(draw.mixer.speech.crop(rng, round(length * speed)), length)
+
+
 def time_reversal(draw: Draw, rng: np.random.Generator) -> None:
     """Plays the noise backwards in three of ten segments."""
     if rng.random() < 0.3:
@@ -284,20 +292,97 @@ def noise_pieces(draw: Draw, rng: np.random.Generator) -> None:
     Each has a level of -6 to 6 dB and an equaliser of -12 to 12 dB of its own and passes into the next within 10 ms.
     """
     if rng.random() < 0.4:
-        length, fade, step = len(draw.noise), SAMPLE_RATE // 100, 800  # samples; steps suit FFTs as SPEED_STEP does
-        ramp = np.linspace(0.0, 1.0, fade, dtype=np.float32)
+        length = len(draw.noise)
         joined = np.zeros(length, np.float32)
         start = 0
         while start < length:
-            samples = step * round(_log_uniform(rng, 0.2, 2.0) * SAMPLE_RATE / step)
-            speed = SPEED_STEP * round(_log_uniform(rng, 0.5, 2.0) / SPEED_STEP)
-            piece = _resampled(draw.mixer.noise.crop(rng, round(samples * speed)), samples)
-            piece = _equalised(rng, _scaled_to(piece, 1e-3), 12.0) * np.float32(10 ** (rng.uniform(-6.0, 6.0) / 20))
-            piece[:fade] *= ramp
-            piece[-fade:] *= ramp[::-1]
-            joined[start : start + samples] += piece[: length - start]
-            start += samples - fade
+            piece = _piece(rng, draw.mixer.noise, _log_uniform(rng, 0.2, 2.0), _log_uniform(rng, 0.5, 2.0))
+            piece = _equalised(rng, piece, 12.0) * _fades(len(piece)) * np.float32(10 ** (rng.uniform(-6.0, 6.0) / 20))
+            joined[start : start + len(piece)] += piece[: length - start]
+            start += len(piece) - PIECE_FADE
         draw.noise = joined
+
+
+PIECE_STEP = 800  # samples: lengths of pieces are multiples of it, which suits FFTs as SPEED_STEP does
+PIECE_FADE = SAMPLE_RATE // 100  # samples in which a piece appears and vanishes
+
+
+def _piece(rng: np.random.Generator, recordings: Recordings, seconds: float, speed: float) -> np.ndarray:
+    """A stretch of a random recording at another speed: float32 of about `seconds`, mean square 1e-3."""
+    samples = PIECE_STEP * max(1, round(seconds * SAMPLE_RATE / PIECE_STEP))
+    speed = SPEED_STEP * round(speed / SPEED_STEP)
+    return _scaled_to(_resampled(recordings.crop(rng, round(samples * speed)), samples), 1e-3)
+
+
+@functools.lru_cache(maxsize=64)
+def _fades(length: int) -> np.ndarray:
+    """Gains (length,) that rise from 0 within PIECE_FADE samples and fall back to it in the last ones."""
+    ramp = np.linspace(0.0, 1.0, PIECE_FADE, dtype=np.float32)
+    return np.concatenate([ramp, np.ones(length - 2 * PIECE_FADE, np.float32), ramp[::-1]])
+
+
+def altered_voices(draw: Draw, rng: np.random.Generator) -> None:
+    """Adds bursts of speech too slow or too fast for a human voice, -10 to 10 dB, in one of eight segments.
+
+    They last 60 ms to 1.4 s, at 0.3 to 0.5 or 2 to 3.3 times the speed, half of them backwards: what animals, toys and
+    squeaking things have of a voice. Those of one segment have one speed.
+    """
+    if rng.random() < 1 / 8:
+        length = len(draw.noise)
+        slowest, fastest = (0.3, 0.5) if rng.random() < 0.5 else (2.0, 3.3)
+        speed, seconds = _log_uniform(rng, slowest, fastest), _log_uniform(rng, 0.1, 1.0)
+        voices = np.zeros(length, np.float32)
+        for _ in range(1 + rng.poisson(rng.uniform(0.2, 0.7) * length / SAMPLE_RATE / seconds)):
+            piece = _piece(rng, draw.mixer.speech, seconds * rng.uniform(0.6, 1.4), speed)
+            piece = piece[:: int(rng.choice([-1, 1]))] * _fades(len(piece)) * np.float32(rng.uniform(0.3, 1.0))
+            start = int(rng.integers(length))
+            voices[start : start + len(piece)] += piece[: length - start]
+        _add_noise(draw, _equalised(rng, voices, 8.0), rng.uniform(-10.0, 10.0))
+
+
+BANDS = 24  # of cross_synthesis, equally wide in mel (O'Shaughnessy, "Speech Communication", 1987)
+BAND_BLOCK = 512  # samples of a block there; its shift is half of it
+
+
+def cross_synthesis(draw: Draw, rng: np.random.Generator) -> None:
+    """Gives the noise the rise and fall of another one, band by band as in a channel vocoder, in two of ten segments.
+
+    Each band of 32 ms is brought to the other's level, unless it is 40 dB below the mean: any two noises make another.
+    """
+    if rng.random() < 0.2:
+        own, other = (_block_spectra(noise) for noise in (draw.noise, draw.mixer.noise.crop(rng, len(draw.noise))))
+        own_power, other_power = (np.square(np.abs(spectra)) @ _mel_bands() for spectra in (own, other))  # (T, BANDS)
+        gains = np.sqrt(other_power / (own_power + 1e-4 * own_power.mean() + 1e-12))
+        draw.noise = _from_block_spectra(own * (gains @ _mel_bands().T), len(draw.noise))
+
+
+@functools.cache
+def _mel_bands() -> np.ndarray:
+    """Triangles that add up to one over all bins: float32 (BAND_BLOCK / 2 + 1, BANDS)."""
+    mel = 2595 * np.log10(1 + np.fft.rfftfreq(BAND_BLOCK, 1 / SAMPLE_RATE) / 700)  # (F,)
+    position = mel / mel[-1] * (BANDS - 1)
+    return np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(BANDS))).astype(np.float32)
+
+
+def _block_spectra(signal: np.ndarray) -> np.ndarray:
+    """Spectra (T, BAND_BLOCK / 2 + 1) of blocks that overlap by half, under the sine window."""
+    shift = BAND_BLOCK // 2
+    padded = np.pad(signal, (shift, shift + -len(signal) % shift))
+    blocks = np.lib.stride_tricks.sliding_window_view(padded, BAND_BLOCK)[::shift] * _sine_window()  # (T, N)
+    return np.fft.rfft(blocks, norm="ortho")  # NumPy's default takes float32 through float64, at ten times the time
+
+
+def _from_block_spectra(spectra: np.ndarray, length: int) -> np.ndarray:
+    """The signal (length,) of `_block_spectra`, the same where they are unchanged."""
+    shift = BAND_BLOCK // 2
+    blocks = (np.fft.irfft(spectra, BAND_BLOCK, norm="ortho") * _sine_window()).astype(np.float32)  # (T, N)
+    return (blocks[1:, :shift] + blocks[:-1, shift:]).reshape(-1)[:length]
+
+
+@functools.cache
+def _sine_window() -> np.ndarray:
+    """Its square adds up to one over blocks that overlap by half: float32 (BAND_BLOCK,)."""
+    return np.sin(np.pi * (np.arange(BAND_BLOCK) + 0.5) / BAND_BLOCK).astype(np.float32)
 
 
 def second_noise(draw: Draw, rng: np.random.Generator) -> None:
@@ -499,11 +584,13 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     function.__name__: function
     for function in (
         speed_perturbation,
+        speech_speed,
         equalisation,
         spectral_tilt,
         time_reversal,
         band_limits,
         noise_pieces,
+        cross_synthesis,
         second_noise,
         babble,
         coloured_noise,
@@ -512,6 +599,7 @@ AUGMENTATIONS: dict[str, Augmentation] = {
         clicks,
         impacts,
         calls,
+        altered_voices,
         gusts,
         level_changes,
         pauses,

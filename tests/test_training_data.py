@@ -467,7 +467,8 @@ def test_augmentations_do_what_they_say() -> None:
         assert level_db(draw.speech) == pytest.approx(level_db(speech), abs=0.01)
         assert level_db(draw.noise) == pytest.approx(level_db(noise), abs=0.01)
     speech_stays = (
-        "noise_pieces second_noise babble coloured_noise hum fan clicks impacts calls gusts noise_pauses time_reversal"
+        "noise_pieces cross_synthesis second_noise babble coloured_noise hum fan clicks impacts calls altered_voices "
+        "gusts noise_pauses time_reversal"
     )
     for name in speech_stays.split():
         assert all(np.array_equal(draw.speech, speech) for draw in results[name])
@@ -568,6 +569,75 @@ def test_noise_pieces_are_other_noises_at_other_speeds() -> None:
     assert 480 <= min(pitches) < 600 and 1700 < max(pitches) <= 2020
 
 
+def test_speech_speed_moves_the_voice_alone() -> None:
+    """A tone of 1 kHz comes out 0.8 to 1.25 times as high from speech; the noise is left alone."""
+    tone = (8000 * np.sin(2 * np.pi * 1000 / 16000 * np.arange(64000))).astype(np.int16)
+    source = Mixer(Recordings(["a_0.wav"], [tone]), Recordings(["b_0.wav"], [tone]), 8000)
+    original = tone[:8000] / np.float32(32768)
+    heard = []
+    for seed in range(80):
+        draw = dtln_mixing.Draw(original.copy(), original.copy(), snr_db=0.0, level_dbfs=-25.0, mixer=source)
+        dtln_mixing.speech_speed(draw, np.random.default_rng(seed))
+        assert draw.speech.shape == (8000,) and draw.speech.dtype == np.float32
+        assert np.array_equal(draw.noise, original)
+        heard.append(float(np.argmax(np.abs(np.fft.rfft(draw.speech * np.hanning(8000)))) * 2))
+    assert 800 - 3 <= min(heard) < 850 and 1200 < max(heard) <= 1250 + 3
+    assert 25 <= sum(frequency == 1000.0 for frequency in heard) <= 60
+
+
+def test_altered_voices_are_no_human_ones() -> None:
+    """From a tone of 1 kHz as speech: bursts of 300 to 500 Hz or of 2 to 3.3 kHz, -10 to 10 dB, never both."""
+    tone = (8000 * np.sin(2 * np.pi * 1000 / 16000 * np.arange(160000))).astype(np.int16)
+    source = Mixer(Recordings(["a_0.wav"], [tone]), Recordings(["b_0.wav"], [tone]), 64000)
+    noise = (1e-2 * np.random.default_rng(0).standard_normal(64000)).astype(np.float32)
+    pitches, made = [], 0
+    for seed in range(200):
+        draw = dtln_mixing.Draw(noise.copy(), noise.copy(), snr_db=0.0, level_dbfs=-25.0, mixer=source)
+        dtln_mixing.altered_voices(draw, np.random.default_rng(seed))
+        assert draw.noise.shape == (64000,) and draw.noise.dtype == np.float32
+        assert np.array_equal(draw.speech, noise)
+        if np.array_equal(draw.noise, noise):
+            continue
+        made += 1
+        added = draw.noise - noise
+        assert -10.01 <= level_db(added) - level_db(noise) <= 10.01
+        pitch = float(np.argmax(np.abs(np.fft.rfft(added)))) / 4  # Hz
+        assert 290 <= pitch <= 510 or 1980 <= pitch <= 3320
+        pitches.append(pitch)
+    assert 12 <= made <= 40  # one of eight
+    assert min(pitches) < 510 and max(pitches) > 1980
+
+
+def test_cross_synthesis_takes_levels_from_one_noise_and_sound_from_the_other() -> None:
+    """White noise takes the rhythm and the band of bursts at 1 kHz, and stays noise."""
+    time = np.arange(64000) / 16000
+    beats = (8000 * np.sin(2 * np.pi * 1000 * time) * (np.floor(time * 4) % 2 == 0)).astype(np.int16)
+    source = Mixer(Recordings(["a_0.wav"], [beats]), Recordings(["b_0.wav"], [beats]), 64000)
+    white = (1e-2 * np.random.default_rng(0).standard_normal(64000)).astype(np.float32)
+    changed = 0
+    for seed in range(40):
+        draw = dtln_mixing.Draw(white.copy(), white.copy(), snr_db=0.0, level_dbfs=-25.0, mixer=source)
+        dtln_mixing.cross_synthesis(draw, np.random.default_rng(seed))
+        assert draw.noise.shape == (64000,) and draw.noise.dtype == np.float32
+        assert np.array_equal(draw.speech, white)
+        if np.array_equal(draw.noise, white):
+            continue
+        changed += 1
+        loud, quiet = (np.concatenate(draw.noise.reshape(16, 4000)[first::2, 600:-600]) for first in (0, 1))
+        assert np.square(loud).sum() > 1000 * np.square(quiet).sum()
+        powers = np.square(np.abs(np.fft.rfft(loud)))
+        in_band = powers[len(powers) // 10 : len(powers) // 6]  # 0.8 to 1.33 kHz
+        assert in_band.sum() > 0.9 * powers.sum() and in_band.max() < 0.1 * powers.sum()  # not a tone, one bin of which
+    assert 3 <= changed <= 15  # two of ten
+
+
+@pytest.mark.parametrize("length", [100, 5000, 64000])
+def test_block_spectra_are_a_perfect_reconstruction(length: int) -> None:
+    signal = np.random.default_rng(0).standard_normal(length).astype(np.float32)
+    again = dtln_mixing._from_block_spectra(dtln_mixing._block_spectra(signal), length)
+    assert again.dtype == np.float32 and np.max(np.abs(again - signal)) < 1e-5
+
+
 def test_equalisation_changes_bands_by_up_to_8_db() -> None:
     white = np.random.default_rng(0).standard_normal(16000).astype(np.float32)
     draw = draw_of(white.copy(), white.copy())
@@ -632,7 +702,9 @@ def test_clipping_spoils_the_mixture_alone() -> None:
 
 
 def test_bad_mixer_settings() -> None:
-    with pytest.raises(ValueError, match="unknown augmentation 'reverb': expected one of babble, band_limits"):
+    with pytest.raises(
+        ValueError, match="unknown augmentation 'reverb': expected one of altered_voices, babble, band_limits"
+    ):
         mixer(augmentations=["reverb"])
     with pytest.raises(ValueError, match="SNR range 10.0 to 5.0 dB is empty"):
         mixer(snr_db=(10.0, 5.0))
