@@ -843,9 +843,9 @@ def _fast_length(length: int) -> int:
 
 
 def simulated_rooms(draw: Draw, rng: np.random.Generator) -> None:
-    """Places speech and noise in a random room of the mixer's bank in half of the segments, noise elsewhere in it."""
+    """Places speech and noise in a random room of the mixer's bank in its share of segments, noise elsewhere in it."""
     assert draw.mixer.rooms is not None
-    if rng.random() < 0.5:
+    if rng.random() < draw.mixer.reverberant_share:
         responses = draw.mixer.rooms.draw(rng)
         draw.speech, draw.noise, draw.target = place_in_room(draw.speech, draw.noise, responses, draw.mixer.room_target)
 
@@ -862,7 +862,8 @@ class Mixer:
     segment_length in samples; snr_db and level_dbfs are ranges of uniform draws, the level being that of the mixture
     (RMS, dB relative to full scale); augmentations are names from AUGMENTATIONS. rooms: responses for
     `simulated_rooms`, which comes after the augmentations, as sound meets the room last; room_target: "reverberant" or
-    "early", what of the speech in a room is the target. Raises ValueError for settings that do not fit.
+    "early", what of the speech in a room is the target; reverberant_share: of the segments that are put in a room.
+    Raises ValueError for settings that do not fit.
     """
 
     speech: Recordings
@@ -873,6 +874,7 @@ class Mixer:
     augmentations: Sequence[str] = ()
     rooms: RoomResponses | None = None
     room_target: str = "reverberant"
+    reverberant_share: float = 0.5
     _functions: list[Augmentation] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -882,6 +884,8 @@ class Mixer:
         for kind, recordings in (("speech", self.speech), ("noise", self.noise)):
             if not recordings.signals:
                 raise ValueError(f"the mixer was given no {kind} recordings: expected at least one")
+        if not 0.0 <= self.reverberant_share <= 1.0:
+            raise ValueError(f"reverberant share {self.reverberant_share:g}: expected a share from 0 to 1")
         if self.room_target not in ROOM_TARGETS:
             raise ValueError(f"unknown room target {self.room_target!r}: expected one of {', '.join(ROOM_TARGETS)}")
         self._functions = [augmentation_by_name(name) for name in self.augmentations]

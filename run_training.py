@@ -112,15 +112,20 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--augment", nargs="*", default=[], metavar="NAME", help="augmentations, in order; see --list-augmentations"
     )
     rooms = mixed.add_mutually_exclusive_group()
-    rooms.add_argument(
-        "--rooms", type=int, metavar="N", help="put half of the segments into rooms, of N simulated responses"
-    )
+    rooms.add_argument("--rooms", type=int, metavar="N", help="put segments into rooms, of N simulated responses")
     rooms.add_argument("--rir", type=Path, metavar="DIR", help="or of measured ones; a sub-folder holds one room's")
     mixed.add_argument(
         "--room-target",
         choices=("reverberant", "early"),
         default="reverberant",
         help="target in rooms: speech as it sounds, or its first 50 ms (default: %(default)s)",
+    )
+    mixed.add_argument(
+        "--reverberant-share",
+        type=float,
+        default=0.5,
+        metavar="X",
+        help="share of segments in a room, where there are any (default: %(default)s)",
     )
     mixed.add_argument("--list-augmentations", action=ListAugmentations, help="print the augmentations and stop")
 
@@ -411,7 +416,8 @@ def mixed_sources(args: argparse.Namespace, segment_length: int, dtln, mixing) -
     training_speech = training_speech.weighted(dict(args.speech_weights))
     training_noise = training_noise.weighted(dict(args.noise_weights))
     ranges = (segment_length, tuple(args.snr_db), tuple(args.level_dbfs))
-    training = mixing.Mixer(training_speech, training_noise, *ranges, args.augment, rooms, args.room_target)
+    in_rooms = (rooms, args.room_target, args.reverberant_share)
+    training = mixing.Mixer(training_speech, training_noise, *ranges, args.augment, *in_rooms)
     validation = mixing.Mixer(validation_speech, validation_noise, *ranges)
     return (
         dtln.MixedSegments(training, args.segments_per_epoch),

@@ -726,6 +726,17 @@ def test_mixing_on_the_fly_in_rooms(tmp_path: Path) -> None:
     assert 30 < reverberant < 70
     with pytest.raises(ValueError, match="unknown room target 'late': expected one of reverberant, early"):
         room_mixer(bank, room_target="late")
+    with pytest.raises(ValueError, match="reverberant share 1.5: expected a share from 0 to 1"):
+        room_mixer(bank, reverberant_share=1.5)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 1.0])
+def test_share_of_segments_in_rooms(share: float, tmp_path: Path) -> None:
+    bank = RoomResponses(dtln_mixing.load_rooms(response_folder(tmp_path / "rir")).responses[1:])
+    dry, rooms = room_mixer(), room_mixer(bank, reverberant_share=share)
+    pairs = [[mixer.draw(np.random.default_rng(seed))[0] for mixer in (dry, rooms)] for seed in range(100)]
+    reverberant = sum(not np.array_equal(*pair) for pair in pairs)
+    assert 100 * share - 12 * (0 < share < 1) <= reverberant <= 100 * share + 12 * (0 < share < 1)
 
 
 def test_rooms_come_after_the_augmentations(tmp_path: Path) -> None:
@@ -940,10 +951,10 @@ def test_training_in_rooms_says_what_is_missing(
 
 
 def test_training_mixes_in_rooms(tmp_path: Path) -> None:
-    """`--rir` and `--room-target` reach the mixer that is trained on; validation stays as it is without them."""
+    """`--rir` and its flags reach the mixer that is trained on; validation stays as it is without them."""
     import run_training
 
-    rir = ["--rir", str(response_folder(tmp_path / "rir")), "--room-target", "early"]
+    rir = ["--rir", str(response_folder(tmp_path / "rir")), "--room-target", "early", "--reverberant-share", "0.9"]
     shapes = SimpleNamespace(MixedSegments=lambda mixer, count: mixer)
     speech = tmp_path / "speech"
     speech.mkdir()
@@ -955,7 +966,7 @@ def test_training_mixes_in_rooms(tmp_path: Path) -> None:
         for more in ([], rir)
     )
     assert dry.rooms is None and validation.rooms is None
-    assert len(wet.rooms.responses) == 3 and wet.room_target == "early"
+    assert len(wet.rooms.responses) == 3 and wet.room_target == "early" and wet.reverberant_share == 0.9
     assert any(not np.array_equal(dry.draw(rng(s))[0], wet.draw(rng(s))[0]) for s in range(10))
 
 
