@@ -15,7 +15,7 @@ import soundfile
 from signals import random_network, speech_like
 from training_pairs import write_unmixed
 
-from benchmarks import long_recordings, published, speed
+from benchmarks import long_recordings, mixtures, published, speed
 from dtln_streaming import DEFAULT_MODEL_DIR, StreamingDenoiser, backend_paths, find_tflite_runtime, open_backend
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -233,3 +233,32 @@ def test_end_of_long_recordings_is_scored(tmp_path, capsys):
     expected = [carried, from_zero, carried - from_zero, silent, silent - from_zero]
     assert found == pytest.approx(expected, abs=0.02)
     assert len({carried, from_zero, silent}) == 3  # a network of random weights never forgets its start entirely
+
+
+# --- mixtures.py ------------------------------------------------------------------------------------------------------
+
+
+def test_weights_are_compared_on_the_same_mixtures(tmp_path, capsys):
+    """Noisy columns have the SNR asked for; weights twice differ by nothing, other weights by what their means say."""
+    import DTLN_model as dtln
+
+    paths = [str(tmp_path / name) for name in ("a.h5", "b.h5")]
+    for seed, path in enumerate(paths):
+        random_network(dtln.DTLNConfig(), seed).save_weights(path)
+    sizes = ["--mixtures", "4", "--seconds", "0.5", "--snr-db", "3", "3", "--rooms", "2", "--training-speakers"]
+    command = ["-m", paths[0], *paths, *write_unmixed(tmp_path), *sizes, "--kinds", "calls", "gusts"]
+    assert mixtures.main(command) == 0
+    heading, noisy, first, again, nothing, other, gained = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["SNR", "in", "dB", "recorded", "trained", "on", "calls", "gusts", "in", "rooms"]
+    assert [float(cell) for cell in noisy.split()[1:]] == pytest.approx([3.0] * 5, abs=0.01)
+    assert first.split()[1:] == again.split()[1:] and nothing.split() == ["+0.00", "+-0.00"] * 5
+    means = [[float(cell) for cell in row.split()[1:]] for row in (first, other)]
+    found = [float(cell) for cell in gained.split()[::2]]
+    assert found == pytest.approx(np.subtract(means[1], means[0]), abs=0.011) and any(found)
+
+
+@pytest.mark.parametrize("arguments", [["--mixtures", "1"], ["--seconds", "0"], ["--snr-db", "5", "0"]])
+def test_mixtures_that_cannot_be_made(capsys, arguments):
+    with pytest.raises(SystemExit):
+        mixtures.main(["-m", "a.h5", "--speech", "speech", "--noise", "noise", *arguments])
+    assert "expected at least two mixtures" in capsys.readouterr().err

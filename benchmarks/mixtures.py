@@ -1,0 +1,138 @@
+"""How well weights denoise unheard speakers, by kind of noise and in rooms: what to choose between checkpoints by.
+
+    python benchmarks/mixtures.py -m models_a/a.h5 models_b/b.h5 --speech SPEECH --noise NOISE --rooms 60
+
+All weights hear the same mixtures: speakers that run_training.py keeps for validation by default, one column for
+recorded noise and one for each kind of noise that training makes on the spot. Printed are means of the SNR in dB and,
+below those of the first weights, differences to it, with half the width of their 95 % interval over mixtures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+
+from dtln_audio import SAMPLE_RATE
+
+ON_TOP = ("altered_voices", "calls", "clicks", "hum", "impacts")  # what they add is heard alone here
+INSTEAD = ("babble", "coloured_noise", "cross_synthesis", "fan", "gusts", "noise_pieces")
+BATCH = 16  # mixtures denoised at once
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("-m", "--weights", type=Path, required=True, nargs="+", metavar="H5")
+    parser.add_argument("--speech", type=Path, required=True, metavar="DIR", help="the folder given to run_training.py")
+    parser.add_argument("--noise", type=Path, required=True, metavar="DIR", help="likewise")
+    parser.add_argument("--cache-dir", type=Path, metavar="DIR", help="likewise")
+    parser.add_argument(
+        "--kinds",
+        nargs="*",
+        default=["calls", "cross_synthesis", "impacts", "babble"],
+        choices=sorted([*ON_TOP, *INSTEAD]),
+        metavar="KIND",
+        help=f"of noise beside the recorded: {', '.join(sorted([*ON_TOP, *INSTEAD]))} (default: %(default)s)",
+    )
+    parser.add_argument("--rooms", type=int, metavar="N", help="recorded noise in N simulated rooms, too")
+    parser.add_argument("--training-speakers", action="store_true", help="a column of speakers trained on, too")
+    parser.add_argument(
+        "--snr-db", type=float, nargs=2, default=(-5.0, 20.0), metavar=("MIN", "MAX"), help="default: -5 20"
+    )
+    parser.add_argument("--mixtures", type=int, default=96, help="for each column (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=8.0, help="of each mixture (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the mixtures (default: %(default)s)")
+    args = parser.parse_args(argv)
+    if args.mixtures < 2 or args.seconds <= 0 or args.snr_db[0] > args.snr_db[1]:
+        parser.error("expected at least two mixtures, seconds above 0 and the lower SNR first")
+
+    from dtln_metrics import snr
+
+    columns = {name: mixtures_of(args, *settings) for name, settings in settings_of(args).items()}
+    print(f"{'SNR in dB':24}" + "".join(f"{name[:15]:>16}" for name in columns))
+    noisy_scores = [[snr(c, n) for n, c in zip(*column, strict=True)] for column in columns.values()]
+    print(f"{'noisy':24}" + "".join(f"{np.mean(scores):16.2f}" for scores in noisy_scores), flush=True)
+    first: list[np.ndarray] = []
+    for path in args.weights:
+        scores = [score(path, *column) for column in columns.values()]
+        print(f"{shortened(path):24}" + "".join(f"{np.mean(column):16.2f}" for column in scores), flush=True)
+        if first:
+            cells = [difference(now, before) for now, before in zip(scores, first, strict=True)]
+            print(f"{'':24}" + "".join(f"{cell:>16}" for cell in cells), flush=True)
+        first = first or scores
+    return 0
+
+
+def settings_of(args: argparse.Namespace) -> dict[str, tuple]:
+    """The columns: their names, and speech, noise, kind of noise and rooms of each, see `mixtures_of`."""
+    import dtln_mixing as mixing
+    from run_training import VALIDATION_SPEECH_SHARE
+
+    noise = mixing.load_recordings(args.noise, args.cache_dir)
+    trained, unheard = mixing.split_by_group(
+        mixing.load_recordings(args.speech, args.cache_dir), VALIDATION_SPEECH_SHARE
+    )
+    columns: dict[str, tuple] = {"recorded": (unheard, noise, None, None)}
+    if args.training_speakers:
+        columns["trained on"] = (trained, noise, None, None)
+    columns |= {kind: (unheard, noise, kind, None) for kind in args.kinds}
+    if args.rooms:
+        columns["in rooms"] = (unheard, noise, None, mixing.simulate_rooms(args.rooms, args.seed, args.cache_dir))
+    return columns
+
+
+def mixtures_of(args: argparse.Namespace, speech, noise, kind: str | None, rooms) -> tuple[np.ndarray, np.ndarray]:
+    """(noisy, clean), each float32 (mixtures, L), the noise all of one kind; the same for the same seed."""
+    import dtln_mixing as mixing
+
+    length = round(args.seconds * SAMPLE_RATE)
+    mixer = mixing.Mixer(speech, noise, length)
+    pairs = []
+    for index in range(args.mixtures):
+        rng = np.random.default_rng([args.seed, index])
+        draw = mixing.Draw(
+            speech.crop(rng, length), noise.crop(rng, length), rng.uniform(*args.snr_db), rng.uniform(-30, -20), mixer
+        )
+        recorded = draw.noise
+        while kind and draw.noise is recorded:  # an augmentation leaves most segments as they are
+            mixing.AUGMENTATIONS[kind](draw, rng)
+        if kind in ON_TOP:
+            draw.noise = draw.noise - recorded
+        if rooms:
+            draw.speech, draw.noise, draw.target = mixing.place_in_room(draw.speech, draw.noise, rooms.draw(rng))
+        pairs.append(mixing.mix_with_guard(draw.speech, draw.noise, draw.snr_db, draw.level_dbfs, draw.target)[:2])
+    noisy, clean = zip(*pairs, strict=True)
+    return np.stack(noisy), np.stack(clean)
+
+
+def score(path: Path, noisy: np.ndarray, clean: np.ndarray) -> np.ndarray:
+    """The SNR in dB of each mixture that the weights denoise: float64 (mixtures,)."""
+    from dtln_metrics import snr
+    from dtln_onnx import SequenceNetwork
+
+    network = SequenceNetwork(path, threads=os.cpu_count() or 1)
+    denoised = [network.denoise(noisy[start : start + BATCH]) for start in range(0, len(noisy), BATCH)]
+    return np.array([snr(c, d) for c, d in zip(clean, np.concatenate(denoised), strict=True)])
+
+
+def shortened(path: Path) -> str:
+    """What of a path fits the first column: its end."""
+    return str(path) if len(str(path)) < 24 else f"...{str(path)[-20:]}"
+
+
+def difference(scores: np.ndarray, reference: np.ndarray) -> str:
+    """The mean difference of the same mixtures' scores, with its interval."""
+    from dtln_metrics import mean_with_interval
+
+    mean = mean_with_interval(scores - reference)
+    return f"{mean.mean:+.2f} +-{mean.half_width:.2f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
