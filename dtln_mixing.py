@@ -210,7 +210,54 @@ class Draw:
     clipped_share: float = 0.0
 
 
-Augmentation = Callable[[Draw, np.random.Generator], None]
+Change = Callable[[Draw, np.random.Generator], None]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A change to segments, and the share of them that undergo it."""
+
+    change: Change
+    share: float
+
+    def __call__(self, draw: Draw, rng: np.random.Generator) -> None:
+        """Changes the segment, or leaves it as it is."""
+        if self.share >= 1 or rng.random() < self.share:
+            self.change(draw, rng)
+
+    @property
+    def description(self) -> str:
+        """The first line of what the change says of itself."""
+        return (self.change.__doc__ or "").splitlines()[0]
+
+
+AUGMENTATIONS: dict[str, Augmentation] = {}  # by name, each with the share that it has unless told otherwise
+
+
+def augmentation(share: float) -> Callable[[Change], Change]:
+    """Registers a function under its name in AUGMENTATIONS; called itself, it changes every segment."""
+
+    def register(change: Change) -> Change:
+        AUGMENTATIONS[change.__name__] = Augmentation(change, share)
+        return change
+
+    return register
+
+
+def augmentation_by_name(name: str) -> Augmentation:
+    """The augmentation called `name`, or `name=share` for that share of segments; ValueError for what is neither."""
+    name, given, share = name.partition("=")
+    if name not in AUGMENTATIONS:
+        raise ValueError(f"unknown augmentation {name!r}: expected one of {', '.join(sorted(AUGMENTATIONS))}")
+    if not given:
+        return AUGMENTATIONS[name]
+    try:
+        value = float(share)
+    except ValueError:
+        value = math.nan
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"augmentation {name}={share}: expected a share of segments from 0 to 1, {name}=0.3 say")
+    return replace(AUGMENTATIONS[name], share=value)
 
 
 def _shape_spectrum(signal: np.ndarray, gain: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
@@ -226,6 +273,7 @@ def _scaled_to(signal: np.ndarray, power: float) -> np.ndarray:
     return signal * np.float32(np.sqrt(power / own)) if own > 0 else signal
 
 
+@augmentation(1.0)
 def spectral_tilt(draw: Draw, rng: np.random.Generator) -> None:
     """Tilts the spectra of speech and noise, each by -3 to 3 dB per octave around 1 kHz, powers kept."""
     for part in ("speech", "noise"):
@@ -235,6 +283,7 @@ def spectral_tilt(draw: Draw, rng: np.random.Generator) -> None:
         setattr(draw, part, _scaled_to(tilted, mean_power(signal)))
 
 
+@augmentation(1.0)
 def equalisation(draw: Draw, rng: np.random.Generator) -> None:
     """Equalises speech and noise, each with gains of -8 to 8 dB at six frequencies from 60 Hz to 8 kHz, powers kept.
 
@@ -254,6 +303,7 @@ def _equalised(rng: np.random.Generator, signal: np.ndarray, limit_db: float) ->
 SPEED_STEP = 1 / 40  # speeds are multiples of it: lengths before and after then share large factors, as FFTs like
 
 
+@augmentation(1.0)
 def speed_perturbation(draw: Draw, rng: np.random.Generator) -> None:
     """Plays speech at 0.9 to 1.1 and noise at 0.7 to 1.4 times its speed, each in half of the segments.
 
@@ -267,18 +317,18 @@ def speed_perturbation(draw: Draw, rng: np.random.Generator) -> None:
             setattr(draw, part, _resampled(crop, length))
 
 
+@augmentation(0.5)
 def speech_speed(draw: Draw, rng: np.random.Generator) -> None:
-    """Plays speech at 0.8 to 1.25 times its speed in half of the segments: other voices, drawled and hurried ones."""
-    if rng.random() < 0.5:
-        speed = SPEED_STEP * round(_log_uniform(rng, 0.8, 1.25) / SPEED_STEP)
-        length = len(draw.speech)
-        draw.speech = _resampled(draw.mixer.speech.crop(rng, round(length * speed)), length)
+    """Plays speech at 0.8 to 1.25 times its speed: other voices, drawled and hurried ones."""
+    speed = SPEED_STEP * round(_log_uniform(rng, 0.8, 1.25) / SPEED_STEP)
+    length = len(draw.speech)
+    draw.speech = _resampled(draw.mixer.speech.crop(rng, round(length * speed)), length)
 
 
+@augmentation(0.3)
 def time_reversal(draw: Draw, rng: np.random.Generator) -> None:
-    """Plays the noise backwards in three of ten segments."""
-    if rng.random() < 0.3:
-        draw.noise = draw.noise[::-1].copy()
+    """Plays the noise backwards."""
+    draw.noise = draw.noise[::-1].copy()
 
 
 def _resampled(signal: np.ndarray, length: int) -> np.ndarray:
@@ -286,21 +336,21 @@ def _resampled(signal: np.ndarray, length: int) -> np.ndarray:
     return (np.fft.irfft(np.fft.rfft(signal), length) * (length / len(signal))).astype(np.float32)
 
 
+@augmentation(0.4)
 def noise_pieces(draw: Draw, rng: np.random.Generator) -> None:
-    """Joins pieces of 0.2 to 2 s of other noises, at half to twice their speed, instead, in four of ten segments.
+    """Joins pieces of 0.2 to 2 s of other noises, at half to twice their speed, instead.
 
     Each has a level of -6 to 6 dB and an equaliser of -12 to 12 dB of its own and passes into the next within 10 ms.
     """
-    if rng.random() < 0.4:
-        length = len(draw.noise)
-        joined = np.zeros(length, np.float32)
-        start = 0
-        while start < length:
-            piece = _piece(rng, draw.mixer.noise, _log_uniform(rng, 0.2, 2.0), _log_uniform(rng, 0.5, 2.0))
-            piece = _equalised(rng, piece, 12.0) * _fades(len(piece)) * np.float32(10 ** (rng.uniform(-6.0, 6.0) / 20))
-            joined[start : start + len(piece)] += piece[: length - start]
-            start += len(piece) - PIECE_FADE
-        draw.noise = joined
+    length = len(draw.noise)
+    joined = np.zeros(length, np.float32)
+    start = 0
+    while start < length:
+        piece = _piece(rng, draw.mixer.noise, _log_uniform(rng, 0.2, 2.0), _log_uniform(rng, 0.5, 2.0))
+        piece = _equalised(rng, piece, 12.0) * _fades(len(piece)) * np.float32(10 ** (rng.uniform(-6.0, 6.0) / 20))
+        joined[start : start + len(piece)] += piece[: length - start]
+        start += len(piece) - PIECE_FADE
+    draw.noise = joined
 
 
 PIECE_STEP = 800  # samples: lengths of pieces are multiples of it, which suits FFTs as SPEED_STEP does
@@ -321,39 +371,39 @@ def _fades(length: int) -> np.ndarray:
     return np.concatenate([ramp, np.ones(length - 2 * PIECE_FADE, np.float32), ramp[::-1]])
 
 
+@augmentation(1 / 8)
 def altered_voices(draw: Draw, rng: np.random.Generator) -> None:
-    """Adds bursts of speech too slow or too fast for a human voice, -10 to 10 dB, in one of eight segments.
+    """Adds bursts of speech too slow or too fast for a human voice, -10 to 10 dB.
 
     They last 60 ms to 1.4 s, at 0.3 to 0.5 or 2 to 3.3 times the speed, half of them backwards: what animals, toys and
     squeaking things have of a voice. Those of one segment have one speed.
     """
-    if rng.random() < 1 / 8:
-        length = len(draw.noise)
-        slowest, fastest = (0.3, 0.5) if rng.random() < 0.5 else (2.0, 3.3)
-        speed, seconds = _log_uniform(rng, slowest, fastest), _log_uniform(rng, 0.1, 1.0)
-        voices = np.zeros(length, np.float32)
-        for _ in range(1 + rng.poisson(rng.uniform(0.2, 0.7) * length / SAMPLE_RATE / seconds)):
-            piece = _piece(rng, draw.mixer.speech, seconds * rng.uniform(0.6, 1.4), speed)
-            piece = piece[:: int(rng.choice([-1, 1]))] * _fades(len(piece)) * np.float32(rng.uniform(0.3, 1.0))
-            start = int(rng.integers(length))
-            voices[start : start + len(piece)] += piece[: length - start]
-        _add_noise(draw, _equalised(rng, voices, 8.0), rng.uniform(-10.0, 10.0))
+    length = len(draw.noise)
+    slowest, fastest = (0.3, 0.5) if rng.random() < 0.5 else (2.0, 3.3)
+    speed, seconds = _log_uniform(rng, slowest, fastest), _log_uniform(rng, 0.1, 1.0)
+    voices = np.zeros(length, np.float32)
+    for _ in range(1 + rng.poisson(rng.uniform(0.2, 0.7) * length / SAMPLE_RATE / seconds)):
+        piece = _piece(rng, draw.mixer.speech, seconds * rng.uniform(0.6, 1.4), speed)
+        piece = piece[:: int(rng.choice([-1, 1]))] * _fades(len(piece)) * np.float32(rng.uniform(0.3, 1.0))
+        start = int(rng.integers(length))
+        voices[start : start + len(piece)] += piece[: length - start]
+    _add_noise(draw, _equalised(rng, voices, 8.0), rng.uniform(-10.0, 10.0))
 
 
 BANDS = 24  # of cross_synthesis, equally wide in mel (O'Shaughnessy, "Speech Communication", 1987)
 BAND_BLOCK = 512  # samples of a block there; its shift is half of it
 
 
+@augmentation(0.2)
 def cross_synthesis(draw: Draw, rng: np.random.Generator) -> None:
-    """Gives the noise the rise and fall of another one, band by band as in a channel vocoder, in two of ten segments.
+    """Gives the noise the rise and fall of another one, band by band as in a channel vocoder.
 
     Each band of 32 ms is brought to the other's level, unless it is 40 dB below the mean: any two noises make another.
     """
-    if rng.random() < 0.2:
-        own, other = (_block_spectra(noise) for noise in (draw.noise, draw.mixer.noise.crop(rng, len(draw.noise))))
-        own_power, other_power = (np.square(np.abs(spectra)) @ _mel_bands() for spectra in (own, other))  # (T, BANDS)
-        gains = np.sqrt(other_power / (own_power + 1e-4 * own_power.mean() + 1e-12))
-        draw.noise = _from_block_spectra(own * (gains @ _mel_bands().T), len(draw.noise))
+    own, other = (_block_spectra(noise) for noise in (draw.noise, draw.mixer.noise.crop(rng, len(draw.noise))))
+    own_power, other_power = (np.square(np.abs(spectra)) @ _mel_bands() for spectra in (own, other))  # (T, BANDS)
+    gains = np.sqrt(other_power / (own_power + 1e-4 * own_power.mean() + 1e-12))
+    draw.noise = _from_block_spectra(own * (gains @ _mel_bands().T), len(draw.noise))
 
 
 @functools.cache
@@ -385,51 +435,52 @@ def _sine_window() -> np.ndarray:
     return np.sin(np.pi * (np.arange(BAND_BLOCK) + 0.5) / BAND_BLOCK).astype(np.float32)
 
 
+@augmentation(0.3)
 def second_noise(draw: Draw, rng: np.random.Generator) -> None:
-    """Adds a second noise recording, -10 to 10 dB relative to the first, in three of ten segments."""
-    if rng.random() < 0.3:
-        other = draw.mixer.noise.crop(rng, len(draw.noise))
-        gain_db = rng.uniform(-10.0, 10.0)
-        draw.noise = draw.noise + _scaled_to(other, mean_power(draw.noise) * 10 ** (gain_db / 10))
+    """Adds a second noise recording, -10 to 10 dB relative to the first."""
+    other = draw.mixer.noise.crop(rng, len(draw.noise))
+    gain_db = rng.uniform(-10.0, 10.0)
+    draw.noise = draw.noise + _scaled_to(other, mean_power(draw.noise) * 10 ** (gain_db / 10))
 
 
+@augmentation(0.1)
 def babble(draw: Draw, rng: np.random.Generator) -> None:
-    """Replaces the noise by 4 to 12 talkers of equal power in one of ten segments."""
-    if rng.random() < 0.1:
-        talkers = [draw.mixer.speech.crop(rng, len(draw.noise)) for _ in range(int(rng.integers(4, 13)))]
-        draw.noise = np.sum([_scaled_to(talker, 1e-3) for talker in talkers], axis=0, dtype=np.float32)
+    """Replaces the noise by 4 to 12 talkers of equal power."""
+    talkers = [draw.mixer.speech.crop(rng, len(draw.noise)) for _ in range(int(rng.integers(4, 13)))]
+    draw.noise = np.sum([_scaled_to(talker, 1e-3) for talker in talkers], axis=0, dtype=np.float32)
 
 
+@augmentation(0.1)
 def coloured_noise(draw: Draw, rng: np.random.Generator) -> None:
-    """Replaces the noise by stationary noise of -9 to 3 dB per octave in one of ten segments."""
-    if rng.random() < 0.1:
-        draw.noise = _sloping_noise(rng, len(draw.noise), rng.uniform(-9.0, 3.0))
+    """Replaces the noise by stationary noise of -9 to 3 dB per octave."""
+    draw.noise = _sloping_noise(rng, len(draw.noise), rng.uniform(-9.0, 3.0))
 
 
+@augmentation(0.1)
 def pauses(draw: Draw, rng: np.random.Generator) -> None:
-    """Silences the speech from a random point to the end or from the start to it, in one of ten segments."""
-    if rng.random() < 0.1:
-        point = int(rng.integers(1, len(draw.speech)))
-        speech = draw.speech.copy()
-        speech[point:] *= 0
-        draw.speech = speech if rng.random() < 0.5 else draw.speech - speech
+    """Silences the speech from a random point to the end or from the start to it."""
+    point = int(rng.integers(1, len(draw.speech)))
+    speech = draw.speech.copy()
+    speech[point:] *= 0
+    draw.speech = speech if rng.random() < 0.5 else draw.speech - speech
 
 
+@augmentation(0.1)
 def noise_pauses(draw: Draw, rng: np.random.Generator) -> None:
-    """Silences the noise before or after a random point in one of ten segments."""
-    if rng.random() < 0.1:
-        point = int(rng.integers(1, len(draw.noise)))
-        first = np.arange(len(draw.noise)) < point
-        draw.noise = draw.noise * (first if rng.random() < 0.5 else ~first)
+    """Silences the noise before or after a random point."""
+    point = int(rng.integers(1, len(draw.noise)))
+    first = np.arange(len(draw.noise)) < point
+    draw.noise = draw.noise * (first if rng.random() < 0.5 else ~first)
 
 
+@augmentation(0.05)
 def muting(draw: Draw, rng: np.random.Generator) -> None:
-    """Silences speech and noise up to a random point, as a muted microphone does, in one of twenty segments."""
-    if rng.random() < 0.05:
-        heard = np.arange(len(draw.speech)) >= int(rng.integers(1, len(draw.speech)))
-        draw.speech, draw.noise = draw.speech * heard, draw.noise * heard
+    """Silences speech and noise up to a random point, as a muted microphone does."""
+    heard = np.arange(len(draw.speech)) >= int(rng.integers(1, len(draw.speech)))
+    draw.speech, draw.noise = draw.speech * heard, draw.noise * heard
 
 
+@augmentation(1.0)
 def level_changes(draw: Draw, rng: np.random.Generator) -> None:
     """Lets the levels of speech and noise wander by -8 to 8 dB between five points, each in three of ten segments."""
     for part in ("speech", "noise"):
@@ -440,119 +491,119 @@ def level_changes(draw: Draw, rng: np.random.Generator) -> None:
             setattr(draw, part, (signal * 10 ** (gain_db / 20)).astype(np.float32))
 
 
+@augmentation(0.2)
 def band_limits(draw: Draw, rng: np.random.Generator) -> None:
-    """Cuts speech and noise below 20 to 300 Hz and above 3.4 to 8 kHz, as microphones and lines do, in two of ten."""
-    if rng.random() < 0.2:
-        low, high = _log_uniform(rng, [20.0, 3400.0], [300.0, 8000.0])
+    """Cuts speech and noise below 20 to 300 Hz and above 3.4 to 8 kHz, as microphones and lines do."""
+    low, high = _log_uniform(rng, [20.0, 3400.0], [300.0, 8000.0])
 
-        def gain(frequencies: np.ndarray) -> np.ndarray:  # Butterworth magnitudes: order 2 below, order 8 above
-            ratio_low, ratio_high = low / np.maximum(frequencies, 1e-3), frequencies / high
-            return 1.0 / np.sqrt((1.0 + ratio_low**4) * (1.0 + ratio_high**16))
+    def gain(frequencies: np.ndarray) -> np.ndarray:  # Butterworth magnitudes: order 2 below, order 8 above
+        ratio_low, ratio_high = low / np.maximum(frequencies, 1e-3), frequencies / high
+        return 1.0 / np.sqrt((1.0 + ratio_low**4) * (1.0 + ratio_high**16))
 
-        draw.speech, draw.noise = _shape_spectrum(draw.speech, gain), _shape_spectrum(draw.noise, gain)
+    draw.speech, draw.noise = _shape_spectrum(draw.speech, gain), _shape_spectrum(draw.noise, gain)
 
 
+@augmentation(0.05)
 def hum(draw: Draw, rng: np.random.Generator) -> None:
-    """Adds mains hum of 50 or 60 Hz with up to 20 harmonics, -15 to 5 dB relative to the noise, in one of twenty."""
-    if rng.random() < 0.05:
-        tones = _tones(rng, len(draw.noise), rng.choice([50.0, 60.0]) * rng.uniform(0.995, 1.005), 20)
-        _add_noise(draw, tones, rng.uniform(-15.0, 5.0))
+    """Adds mains hum of 50 or 60 Hz with up to 20 harmonics, -15 to 5 dB relative to the noise."""
+    tones = _tones(rng, len(draw.noise), rng.choice([50.0, 60.0]) * rng.uniform(0.995, 1.005), 20)
+    _add_noise(draw, tones, rng.uniform(-15.0, 5.0))
 
 
+@augmentation(0.05)
 def fan(draw: Draw, rng: np.random.Generator) -> None:
-    """Replaces the noise by a fan's, broadband noise that swells with the blades and their tone, in one of twenty."""
-    if rng.random() < 0.05:
-        length, blades = len(draw.noise), rng.uniform(60.0, 300.0)  # Hz
-        slope, depth = rng.uniform(-9.0, -3.0), rng.uniform(0.0, 0.5)
-        turns = np.sin(2 * np.pi * blades / rng.integers(3, 9) * np.arange(length) / SAMPLE_RATE)
-        rush = _sloping_noise(rng, length, slope) * (1.0 + depth * turns)
-        tone = _tones(rng, length, blades, 8)
-        draw.noise = (_scaled_to(rush, 1e-3) + _scaled_to(tone, 10 ** rng.uniform(-6.0, -3.5))).astype(np.float32)
+    """Replaces the noise by a fan's, broadband noise that swells with the blades and their tone."""
+    length, blades = len(draw.noise), rng.uniform(60.0, 300.0)  # Hz
+    slope, depth = rng.uniform(-9.0, -3.0), rng.uniform(0.0, 0.5)
+    turns = np.sin(2 * np.pi * blades / rng.integers(3, 9) * np.arange(length) / SAMPLE_RATE)
+    rush = _sloping_noise(rng, length, slope) * (1.0 + depth * turns)
+    tone = _tones(rng, length, blades, 8)
+    draw.noise = (_scaled_to(rush, 1e-3) + _scaled_to(tone, 10 ** rng.uniform(-6.0, -3.5))).astype(np.float32)
 
 
+@augmentation(0.05)
 def clicks(draw: Draw, rng: np.random.Generator) -> None:
-    """Adds 1 to 15 clicks a second, bursts of 1 to 10 ms, -10 to 10 dB relative to the noise, in one of twenty."""
-    if rng.random() < 0.05:
-        length = len(draw.noise)
-        bursts = np.zeros(length, np.float32)
-        for _ in range(1 + rng.poisson(rng.uniform(1.0, 15.0) * length / SAMPLE_RATE)):
-            decay = rng.uniform(1e-3, 1e-2) * SAMPLE_RATE / 3  # samples
-            burst = rng.standard_normal(int(6 * decay) + 1) * np.exp(-np.arange(int(6 * decay) + 1) / decay)
-            start = int(rng.integers(length))
-            bursts[start : start + len(burst)] += burst[: length - start] * rng.uniform(0.3, 1.0)
-        _add_noise(draw, bursts, rng.uniform(-10.0, 10.0))
+    """Adds 1 to 15 clicks a second, bursts of 1 to 10 ms, -10 to 10 dB relative to the noise."""
+    length = len(draw.noise)
+    bursts = np.zeros(length, np.float32)
+    for _ in range(1 + rng.poisson(rng.uniform(1.0, 15.0) * length / SAMPLE_RATE)):
+        decay = rng.uniform(1e-3, 1e-2) * SAMPLE_RATE / 3  # samples
+        burst = rng.standard_normal(int(6 * decay) + 1) * np.exp(-np.arange(int(6 * decay) + 1) / decay)
+        start = int(rng.integers(length))
+        bursts[start : start + len(burst)] += burst[: length - start] * rng.uniform(0.3, 1.0)
+    _add_noise(draw, bursts, rng.uniform(-10.0, 10.0))
 
 
+@augmentation(1 / 12)
 def impacts(draw: Draw, rng: np.random.Generator) -> None:
-    """Adds 1 to 8 blows a second on a thing that rings (dishes, keys, tools), -10 to 10 dB, in one of twelve segments.
+    """Adds 1 to 8 blows a second on a thing that rings (dishes, keys, tools), -10 to 10 dB.
 
     The thing has 3 to 20 damped modes of 150 Hz to 7 kHz that die away by 60 dB in 10 to 600 ms, and a dull thud.
     """
-    if rng.random() < 1 / 12:
-        length = len(draw.noise)
-        time = np.arange(min(length, round(0.6 * SAMPLE_RATE))) / SAMPLE_RATE
-        ringing = rng.standard_normal(len(time)) * np.exp(-time / rng.uniform(1e-3, 5e-3)) * rng.uniform(0.0, 3.0)
-        longest = _log_uniform(rng, 0.01, 0.6)  # s
-        for frequency in _log_uniform(rng, 150.0, 7000.0, int(rng.integers(3, 21))):
-            decay = np.exp(-6.9 * time / (longest * rng.uniform(0.2, 1.0)))
-            ringing += rng.standard_normal() * decay * np.sin(2 * np.pi * (frequency * time + rng.random()))
-        blows = np.zeros(length)
-        for _ in range(1 + rng.poisson(rng.uniform(1.0, 8.0) * length / SAMPLE_RATE)):
-            blows[int(rng.integers(length))] += 10 ** rng.uniform(-1.0, 0.0)
-        (struck,) = _convolved(blows, [ringing], 0)
-        _add_noise(draw, struck, rng.uniform(-10.0, 10.0))
+    length = len(draw.noise)
+    time = np.arange(min(length, round(0.6 * SAMPLE_RATE))) / SAMPLE_RATE
+    ringing = rng.standard_normal(len(time)) * np.exp(-time / rng.uniform(1e-3, 5e-3)) * rng.uniform(0.0, 3.0)
+    longest = _log_uniform(rng, 0.01, 0.6)  # s
+    for frequency in _log_uniform(rng, 150.0, 7000.0, int(rng.integers(3, 21))):
+        decay = np.exp(-6.9 * time / (longest * rng.uniform(0.2, 1.0)))
+        ringing += rng.standard_normal() * decay * np.sin(2 * np.pi * (frequency * time + rng.random()))
+    blows = np.zeros(length)
+    for _ in range(1 + rng.poisson(rng.uniform(1.0, 8.0) * length / SAMPLE_RATE)):
+        blows[int(rng.integers(length))] += 10 ** rng.uniform(-1.0, 0.0)
+    (struck,) = _convolved(blows, [ringing], 0)
+    _add_noise(draw, struck, rng.uniform(-10.0, 10.0))
 
 
+@augmentation(1 / 12)
 def calls(draw: Draw, rng: np.random.Generator) -> None:
-    """Adds an animal's or a thing's calls, one voice of 60 Hz to 3 kHz with harmonics, -10 to 10 dB, in one of twelve.
+    """Adds an animal's or a thing's calls, one voice of 60 Hz to 3 kHz with harmonics, -10 to 10 dB.
 
     A call lasts 50 ms to 1 s; its pitch bends by up to an octave, trembles and may be rough; two resonances colour it.
     """
-    if rng.random() < 1 / 12:
-        length, pitch = len(draw.noise), _log_uniform(rng, 60.0, 3000.0)
-        tilt, resonances = rng.uniform(-12.0, -3.0), rng.uniform(300.0, 5000.0, 2)
-        bend, tremble, roughness = rng.uniform(-1.0, 1.0), rng.uniform(0.0, 0.05), rng.uniform(0.0, 1.0)
-        duration = _log_uniform(rng, 0.05, 1.0)  # s
-        called = np.zeros(length, np.float32)
-        for _ in range(1 + rng.poisson(rng.uniform(0.2, 0.7) * length / SAMPLE_RATE / duration)):
-            time = np.arange(max(2, min(length, round(duration * rng.uniform(0.6, 1.4) * SAMPLE_RATE)))) / SAMPLE_RATE
-            share = time / time[-1]
-            octaves = bend * share * rng.uniform(0.5, 1.0) + tremble * np.sin(2 * np.pi * rng.uniform(4.0, 12.0) * time)
-            frequency = pitch * rng.uniform(0.9, 1.1) * 2**octaves  # Hz
-            phase = 2 * np.pi * np.cumsum(frequency) / SAMPLE_RATE
-            call = np.zeros(len(time))
-            for k in range(1, min(30, int(SAMPLE_RATE / 2 / frequency.max())) + 1):
-                own = k * frequency.mean()
-                colour = 1.0 + 4.0 * np.exp(-(((own - resonances) / (0.15 * resonances)) ** 2)).sum()
-                call += colour * 10 ** (tilt * np.log2(k) / 20) * np.sin(k * phase)
-            call *= 1.0 - roughness * (0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(20.0, 90.0) * time))
-            call *= np.sin(np.pi * share ** rng.uniform(0.4, 1.6)) ** 2 * rng.uniform(0.3, 1.0)
-            start = int(rng.integers(length))
-            called[start : start + len(call)] += call[: length - start]
-        _add_noise(draw, called, rng.uniform(-10.0, 10.0))
+    length, pitch = len(draw.noise), _log_uniform(rng, 60.0, 3000.0)
+    tilt, resonances = rng.uniform(-12.0, -3.0), rng.uniform(300.0, 5000.0, 2)
+    bend, tremble, roughness = rng.uniform(-1.0, 1.0), rng.uniform(0.0, 0.05), rng.uniform(0.0, 1.0)
+    duration = _log_uniform(rng, 0.05, 1.0)  # s
+    called = np.zeros(length, np.float32)
+    for _ in range(1 + rng.poisson(rng.uniform(0.2, 0.7) * length / SAMPLE_RATE / duration)):
+        time = np.arange(max(2, min(length, round(duration * rng.uniform(0.6, 1.4) * SAMPLE_RATE)))) / SAMPLE_RATE
+        share = time / time[-1]
+        octaves = bend * share * rng.uniform(0.5, 1.0) + tremble * np.sin(2 * np.pi * rng.uniform(4.0, 12.0) * time)
+        frequency = pitch * rng.uniform(0.9, 1.1) * 2**octaves  # Hz
+        phase = 2 * np.pi * np.cumsum(frequency) / SAMPLE_RATE
+        call = np.zeros(len(time))
+        for k in range(1, min(30, int(SAMPLE_RATE / 2 / frequency.max())) + 1):
+            own = k * frequency.mean()
+            colour = 1.0 + 4.0 * np.exp(-(((own - resonances) / (0.15 * resonances)) ** 2)).sum()
+            call += colour * 10 ** (tilt * np.log2(k) / 20) * np.sin(k * phase)
+        call *= 1.0 - roughness * (0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(20.0, 90.0) * time))
+        call *= np.sin(np.pi * share ** rng.uniform(0.4, 1.6)) ** 2 * rng.uniform(0.3, 1.0)
+        start = int(rng.integers(length))
+        called[start : start + len(call)] += call[: length - start]
+    _add_noise(draw, called, rng.uniform(-10.0, 10.0))
 
 
+@augmentation(1 / 12)
 def gusts(draw: Draw, rng: np.random.Generator) -> None:
-    """Replaces the noise by noise that comes and goes by up to 30 dB, as wind, waves, saws do, in one of twelve.
+    """Replaces the noise by noise that comes and goes by up to 30 dB, as wind, waves, saws do.
 
     Its spectrum falls by 0 to 12 dB per octave; it swells 0.5 to 10 times a second, in gusts or in regular strokes.
     """
-    if rng.random() < 1 / 12:
-        length, rate = len(draw.noise), _log_uniform(rng, 0.5, 10.0)
-        time = np.arange(length) / SAMPLE_RATE
-        if rng.random() < 0.5:
-            swell = np.sin(2 * np.pi * (rate * time + rng.random()))
-        else:
-            points = np.arange(0.0, time[-1] + 2 / rate, 1 / rate)
-            swell = np.interp(time, points, rng.uniform(-1.0, 1.0, len(points)))
-        steady = _sloping_noise(rng, length, rng.uniform(-12.0, 0.0))
-        draw.noise = (steady * 10 ** (rng.uniform(3.0, 15.0) * swell / 20)).astype(np.float32)
+    length, rate = len(draw.noise), _log_uniform(rng, 0.5, 10.0)
+    time = np.arange(length) / SAMPLE_RATE
+    if rng.random() < 0.5:
+        swell = np.sin(2 * np.pi * (rate * time + rng.random()))
+    else:
+        points = np.arange(0.0, time[-1] + 2 / rate, 1 / rate)
+        swell = np.interp(time, points, rng.uniform(-1.0, 1.0, len(points)))
+    steady = _sloping_noise(rng, length, rng.uniform(-12.0, 0.0))
+    draw.noise = (steady * 10 ** (rng.uniform(3.0, 15.0) * swell / 20)).astype(np.float32)
 
 
+@augmentation(0.05)
 def clipping(draw: Draw, rng: np.random.Generator) -> None:
-    """Clips the 0.03 to 3 % loudest samples of the mixture, not of the target, in one of twenty segments."""
-    if rng.random() < 0.05:
-        draw.clipped_share = 10 ** rng.uniform(-3.5, -1.5)
+    """Clips the 0.03 to 3 % loudest samples of the mixture, not of the target."""
+    draw.clipped_share = 10 ** rng.uniform(-3.5, -1.5)
 
 
 def _log_uniform(rng: np.random.Generator, low: ArrayLike, high: ArrayLike, size: int | None = None) -> Any:
@@ -578,43 +629,6 @@ def _sloping_noise(rng: np.random.Generator, length: int, slope: float) -> np.nd
 def _add_noise(draw: Draw, noise: np.ndarray, relative_db: float) -> None:
     """Adds a noise at a power relative to the one that is there."""
     draw.noise = draw.noise + _scaled_to(noise, mean_power(draw.noise) * 10 ** (relative_db / 10))
-
-
-AUGMENTATIONS: dict[str, Augmentation] = {
-    function.__name__: function
-    for function in (
-        speed_perturbation,
-        speech_speed,
-        equalisation,
-        spectral_tilt,
-        time_reversal,
-        band_limits,
-        noise_pieces,
-        cross_synthesis,
-        second_noise,
-        babble,
-        coloured_noise,
-        fan,
-        hum,
-        clicks,
-        impacts,
-        calls,
-        altered_voices,
-        gusts,
-        level_changes,
-        pauses,
-        noise_pauses,
-        muting,
-        clipping,
-    )
-}
-
-
-def augmentation_by_name(name: str) -> Augmentation:
-    """The augmentation registered under `name`; ValueError lists the known names for any other."""
-    if name not in AUGMENTATIONS:
-        raise ValueError(f"unknown augmentation {name!r}: expected one of {', '.join(sorted(AUGMENTATIONS))}")
-    return AUGMENTATIONS[name]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -860,7 +874,7 @@ class Mixer:
     """Draws (noisy, clean) segments from speech and noise recordings.
 
     segment_length in samples; snr_db and level_dbfs are ranges of uniform draws, the level being that of the mixture
-    (RMS, dB relative to full scale); augmentations are names from AUGMENTATIONS. rooms: responses for
+    (RMS, dB relative to full scale); augmentations as `augmentation_by_name` takes them. rooms: responses for
     `simulated_rooms`, which comes after the augmentations, as sound meets the room last; room_target: "reverberant" or
     "early", what of the speech in a room is the target; reverberant_share: of the segments that are put in a room.
     Raises ValueError for settings that do not fit.
@@ -875,7 +889,7 @@ class Mixer:
     rooms: RoomResponses | None = None
     room_target: str = "reverberant"
     reverberant_share: float = 0.5
-    _functions: list[Augmentation] = field(init=False, repr=False)
+    _changes: list[Change | Augmentation] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, (low, high) in (("SNR", self.snr_db), ("level", self.level_dbfs)):
@@ -888,9 +902,9 @@ class Mixer:
             raise ValueError(f"reverberant share {self.reverberant_share:g}: expected a share from 0 to 1")
         if self.room_target not in ROOM_TARGETS:
             raise ValueError(f"unknown room target {self.room_target!r}: expected one of {', '.join(ROOM_TARGETS)}")
-        self._functions = [augmentation_by_name(name) for name in self.augmentations]
+        self._changes = [augmentation_by_name(name) for name in self.augmentations]
         if self.rooms is not None:
-            self._functions.append(simulated_rooms)
+            self._changes.append(simulated_rooms)
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """One segment: (noisy, clean), each float32 (segment_length,), aligned; clean is contained in noisy, unless
@@ -902,7 +916,7 @@ class Mixer:
             level_dbfs=rng.uniform(*self.level_dbfs),
             mixer=self,
         )
-        for augment in self._functions:
+        for augment in self._changes:
             augment(draw, rng)
         noisy, clean, _ = mix_with_guard(draw.speech, draw.noise, draw.snr_db, draw.level_dbfs, draw.target)
         if draw.clipped_share:

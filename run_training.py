@@ -109,7 +109,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--level-dbfs", type=float, nargs=2, default=(-35.0, -15.0), metavar=("MIN", "MAX"), help="default: -35 -15"
     )
     mixed.add_argument(
-        "--augment", nargs="*", default=[], metavar="NAME", help="augmentations, in order; see --list-augmentations"
+        "--augment",
+        nargs="*",
+        default=[],
+        metavar="NAME[=SHARE]",
+        help="augmentations, in order, of all or of a share of the segments; see --list-augmentations",
     )
     rooms = mixed.add_mutually_exclusive_group()
     rooms.add_argument("--rooms", type=int, metavar="N", help="put segments into rooms, of N simulated responses")
@@ -256,7 +260,7 @@ def folder_weight(text: str) -> tuple[str, float]:
 
 
 class ListAugmentations(argparse.Action):
-    """Prints every augmentation with the first line of its description."""
+    """Prints every augmentation with its share of segments and the first line of its description."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, nargs=0, **kwargs)
@@ -264,8 +268,8 @@ class ListAugmentations(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *args: object) -> None:
         from dtln_mixing import AUGMENTATIONS
 
-        for name, function in AUGMENTATIONS.items():
-            print(f"{name}: {(function.__doc__ or '').splitlines()[0]}")
+        for name, augmentation in AUGMENTATIONS.items():
+            print(f"{name}={augmentation.share:.3g}: {augmentation.description}")
         parser.exit()
 
 

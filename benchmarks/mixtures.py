@@ -100,8 +100,8 @@ def mixtures_of(args: argparse.Namespace, speech, noise, kind: str | None, rooms
             speech.crop(rng, length), noise.crop(rng, length), rng.uniform(*args.snr_db), rng.uniform(-30, -20), mixer
         )
         recorded = draw.noise
-        while kind and draw.noise is recorded:  # an augmentation leaves most segments as they are
-            mixing.AUGMENTATIONS[kind](draw, rng)
+        if kind:
+            mixing.AUGMENTATIONS[kind].change(draw, rng)
         if kind in ON_TOP:
             draw.noise = draw.noise - recorded
         if rooms:

@@ -443,6 +443,19 @@ def shared_mixer() -> Mixer:
     return mixer()
 
 
+@pytest.mark.parametrize(("share", "fewest", "most"), [("0", 0, 0), ("0.3", 15, 45), ("1", 100, 100)])
+def test_share_of_segments_is_set_by_name(share: str, fewest: int, most: int) -> None:
+    plain, reversed_noise = mixer(), mixer(augmentations=[f"time_reversal={share}"])
+    draws = [[source.draw(np.random.default_rng(seed))[0] for source in (plain, reversed_noise)] for seed in range(100)]
+    assert fewest <= sum(not np.array_equal(*pair) for pair in draws) <= most
+
+
+@pytest.mark.parametrize("share", ["1.5", "-0.1", "often", "", "nan"])
+def test_shares_that_are_none(share: str) -> None:
+    with pytest.raises(ValueError, match=f"augmentation calls={share}: expected a share of segments from 0 to 1"):
+        dtln_mixing.augmentation_by_name(f"calls={share}")
+
+
 def draw_of(speech: np.ndarray, noise: np.ndarray) -> dtln_mixing.Draw:
     return dtln_mixing.Draw(speech=speech, noise=noise, snr_db=0.0, level_dbfs=-25.0, mixer=shared_mixer())
 
@@ -554,7 +567,7 @@ def test_noise_pieces_are_other_noises_at_other_speeds() -> None:
         draw = dtln_mixing.Draw(
             np.zeros(64000), np.zeros(64000, np.float32), snr_db=0.0, level_dbfs=-25.0, mixer=source
         )
-        dtln_mixing.noise_pieces(draw, np.random.default_rng(seed))
+        dtln_mixing.AUGMENTATIONS["noise_pieces"](draw, np.random.default_rng(seed))
         assert draw.noise.shape == (64000,) and draw.noise.dtype == np.float32
         if not draw.noise.any():
             continue
@@ -577,7 +590,7 @@ def test_speech_speed_moves_the_voice_alone() -> None:
     heard = []
     for seed in range(80):
         draw = dtln_mixing.Draw(original.copy(), original.copy(), snr_db=0.0, level_dbfs=-25.0, mixer=source)
-        dtln_mixing.speech_speed(draw, np.random.default_rng(seed))
+        dtln_mixing.AUGMENTATIONS["speech_speed"](draw, np.random.default_rng(seed))
         assert draw.speech.shape == (8000,) and draw.speech.dtype == np.float32
         assert np.array_equal(draw.noise, original)
         heard.append(float(np.argmax(np.abs(np.fft.rfft(draw.speech * np.hanning(8000)))) * 2))
@@ -593,7 +606,7 @@ def test_altered_voices_are_no_human_ones() -> None:
     pitches, made = [], 0
     for seed in range(200):
         draw = dtln_mixing.Draw(noise.copy(), noise.copy(), snr_db=0.0, level_dbfs=-25.0, mixer=source)
-        dtln_mixing.altered_voices(draw, np.random.default_rng(seed))
+        dtln_mixing.AUGMENTATIONS["altered_voices"](draw, np.random.default_rng(seed))
         assert draw.noise.shape == (64000,) and draw.noise.dtype == np.float32
         assert np.array_equal(draw.speech, noise)
         if np.array_equal(draw.noise, noise):
@@ -617,7 +630,7 @@ def test_cross_synthesis_takes_levels_from_one_noise_and_sound_from_the_other() 
     changed = 0
     for seed in range(40):
         draw = dtln_mixing.Draw(white.copy(), white.copy(), snr_db=0.0, level_dbfs=-25.0, mixer=source)
-        dtln_mixing.cross_synthesis(draw, np.random.default_rng(seed))
+        dtln_mixing.AUGMENTATIONS["cross_synthesis"](draw, np.random.default_rng(seed))
         assert draw.noise.shape == (64000,) and draw.noise.dtype == np.float32
         assert np.array_equal(draw.speech, white)
         if np.array_equal(draw.noise, white):
@@ -857,8 +870,13 @@ def test_augmentations_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         run_training.main(["--list-augmentations"])
     assert stopped.value.code == 0
-    listed = [line.split(":")[0] for line in capsys.readouterr().out.splitlines()]
-    assert listed == list(dtln_mixing.AUGMENTATIONS)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("=")[0] for line in lines] == list(dtln_mixing.AUGMENTATIONS)
+    assert "pauses=0.1: Silences the speech from a random point to the end or from the start to it." in lines
+    for line in lines:  # what is listed can be given
+        assert dtln_mixing.augmentation_by_name(line.split(":")[0]).share == pytest.approx(
+            float(line.split("=")[1].split(":")[0])
+        )
 
 
 @pytest.fixture(scope="module")
