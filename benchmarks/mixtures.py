@@ -52,15 +52,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.mixtures < 2 or args.seconds <= 0 or args.snr_db[0] > args.snr_db[1]:
         parser.error("expected at least two mixtures, seconds above 0 and the lower SNR first")
 
-    from dtln_metrics import snr
+    try:
+        return compare(args)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        print(f"mixtures.py: {error}", file=sys.stderr)
+        return 1
 
+
+def compare(args: argparse.Namespace) -> int:
+    """Scores the weights and prints them; the status to exit with."""
+    from dtln_metrics import snr
+    from dtln_onnx import SequenceNetwork
+
+    networks = [SequenceNetwork(path, threads=os.cpu_count() or 1) for path in args.weights]
     columns = {name: mixtures_of(args, *settings) for name, settings in settings_of(args).items()}
     print(f"{'SNR in dB':24}" + "".join(f"{name[:15]:>16}" for name in columns))
     noisy_scores = [[snr(c, n) for n, c in zip(*column, strict=True)] for column in columns.values()]
     print(f"{'noisy':24}" + "".join(f"{np.mean(scores):16.2f}" for scores in noisy_scores), flush=True)
     first: list[np.ndarray] = []
-    for path in args.weights:
-        scores = [score(path, *column) for column in columns.values()]
+    for path, network in zip(args.weights, networks, strict=True):
+        scores = [score(network, *column) for column in columns.values()]
         print(f"{shortened(path):24}" + "".join(f"{np.mean(column):16.2f}" for column in scores), flush=True)
         if first:
             cells = [difference(now, before) for now, before in zip(scores, first, strict=True)]
@@ -111,12 +122,10 @@ def mixtures_of(args: argparse.Namespace, speech, noise, kind: str | None, rooms
     return np.stack(noisy), np.stack(clean)
 
 
-def score(path: Path, noisy: np.ndarray, clean: np.ndarray) -> np.ndarray:
-    """The SNR in dB of each mixture that the weights denoise: float64 (mixtures,)."""
+def score(network, noisy: np.ndarray, clean: np.ndarray) -> np.ndarray:
+    """The SNR in dB of each mixture that a network denoises: float64 (mixtures,)."""
     from dtln_metrics import snr
-    from dtln_onnx import SequenceNetwork
 
-    network = SequenceNetwork(path, threads=os.cpu_count() or 1)
     denoised = [network.denoise(noisy[start : start + BATCH]) for start in range(0, len(noisy), BATCH)]
     return np.array([snr(c, d) for c, d in zip(clean, np.concatenate(denoised), strict=True)])
 

@@ -257,6 +257,14 @@ def test_weights_are_compared_on_the_same_mixtures(tmp_path, capsys):
     assert found == pytest.approx(np.subtract(means[1], means[0]), abs=0.011) and any(found)
 
 
+def test_weights_and_folders_that_are_missing_are_named(tmp_path, capsys):
+    folders = ["--speech", str(tmp_path / "nowhere"), "--noise", str(tmp_path / "nowhere")]
+    assert mixtures.main(["-m", str(tmp_path / "a.h5"), *folders]) == 1
+    assert "a.h5: no such weights file" in capsys.readouterr().err
+    assert mixtures.main(["-m", str(DEFAULT_MODEL_DIR / "model.h5"), *folders]) == 1
+    assert "expected a folder of audio files" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [["--mixtures", "1"], ["--seconds", "0"], ["--snr-db", "5", "0"]])
 def test_mixtures_that_cannot_be_made(capsys, arguments):
     with pytest.raises(SystemExit):
