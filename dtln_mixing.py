@@ -889,7 +889,7 @@ class Mixer:
     rooms: RoomResponses | None = None
     room_target: str = "reverberant"
     reverberant_share: float = 0.5
-    _changes: list[Change | Augmentation] = field(init=False, repr=False)
+    _changes: list[Change] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name, (low, high) in (("SNR", self.snr_db), ("level", self.level_dbfs)):

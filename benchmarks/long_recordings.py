@@ -36,12 +36,17 @@ def concatenated(recordings, rng: np.random.Generator, length: int) -> np.ndarra
     return np.concatenate(pieces)[:length]
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_weights_and_corpus(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags for weights and for the folders that they were trained on."""
     parser.add_argument("-m", "--weights", type=Path, required=True, nargs="+", metavar="H5")
     parser.add_argument("--speech", type=Path, required=True, metavar="DIR", help="the folder given to run_training.py")
     parser.add_argument("--noise", type=Path, required=True, metavar="DIR", help="likewise")
     parser.add_argument("--cache-dir", type=Path, metavar="DIR", help="likewise")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_weights_and_corpus(parser)
     parser.add_argument("--mixtures", type=int, default=10, help="default: %(default)s")
     parser.add_argument("--minutes", type=float, default=10.0, help="of each mixture (default: %(default)s)")
     parser.add_argument("--end-seconds", type=float, default=60.0, help="that are scored (default: %(default)s)")

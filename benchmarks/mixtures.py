@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
+from benchmarks.long_recordings import add_weights_and_corpus
 from dtln_audio import SAMPLE_RATE
 
 ON_TOP = ("altered_voices", "calls", "clicks", "hum", "impacts")  # what they add is heard alone here
@@ -28,10 +29,7 @@ BATCH = 16  # mixtures denoised at once
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-m", "--weights", type=Path, required=True, nargs="+", metavar="H5")
-    parser.add_argument("--speech", type=Path, required=True, metavar="DIR", help="the folder given to run_training.py")
-    parser.add_argument("--noise", type=Path, required=True, metavar="DIR", help="likewise")
-    parser.add_argument("--cache-dir", type=Path, metavar="DIR", help="likewise")
+    add_weights_and_corpus(parser)
     parser.add_argument(
         "--kinds",
         nargs="*",
@@ -66,7 +64,7 @@ def compare(args: argparse.Namespace) -> int:
 
     networks = [SequenceNetwork(path, threads=os.cpu_count() or 1) for path in args.weights]
     columns = {name: mixtures_of(args, *settings) for name, settings in settings_of(args).items()}
-    print(f"{'SNR in dB':24}" + "".join(f"{name[:15]:>16}" for name in columns))
+    print(f"{'SNR in dB':24}" + "".join(f"{name:>16}" for name in columns))
     noisy_scores = [[snr(c, n) for n, c in zip(*column, strict=True)] for column in columns.values()]
     print(f"{'noisy':24}" + "".join(f"{np.mean(scores):16.2f}" for scores in noisy_scores), flush=True)
     first: list[np.ndarray] = []
