@@ -262,9 +262,23 @@ def augmentation_by_name(name: str) -> Augmentation:
 
 def _shape_spectrum(signal: np.ndarray, gain: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Filters a signal (L,) with a real, zero-phase gain given as a function of the frequencies in Hz."""
-    spectrum = np.fft.rfft(signal)
-    frequencies = np.fft.rfftfreq(len(signal), 1 / SAMPLE_RATE)
-    return np.fft.irfft(spectrum * gain(frequencies), len(signal)).astype(np.float32)
+    return _from_spectrum(_spectrum(signal) * gain(_frequencies(len(signal))).astype(np.float32), len(signal))
+
+
+def _spectrum(signal: np.ndarray, length: int | None = None) -> np.ndarray:
+    """The spectrum of a signal (L,), padded to `length`, or of each row of an array: complex64, of the same energy."""
+    return np.fft.rfft(signal, length, norm="ortho")  # by default NumPy takes float32 through float64
+
+
+def _from_spectrum(spectrum: np.ndarray, length: int) -> np.ndarray:
+    """The signal, or the rows, of `_spectrum`: float32 (length,)."""
+    return np.fft.irfft(spectrum, length, norm="ortho").astype(np.float32, copy=False)
+
+
+@functools.lru_cache(maxsize=64)
+def _frequencies(length: int) -> np.ndarray:
+    """The frequencies of the spectrum of a signal of `length` samples in Hz."""
+    return np.fft.rfftfreq(length, 1 / SAMPLE_RATE).astype(np.float32)
 
 
 def _scaled_to(signal: np.ndarray, power: float) -> np.ndarray:
@@ -294,10 +308,14 @@ def equalisation(draw: Draw, rng: np.random.Generator) -> None:
 
 def _equalised(rng: np.random.Generator, signal: np.ndarray, limit_db: float) -> np.ndarray:
     """The signal (L,) with six random gains of up to `limit_db` in either direction, see `equalisation`."""
+    return _scaled_to(_shape_spectrum(signal, _equaliser(rng, limit_db)), mean_power(signal))
+
+
+def _equaliser(rng: np.random.Generator, limit_db: float) -> Callable[[np.ndarray], np.ndarray]:
+    """The gain of `equalisation` with six gains of up to `limit_db` in either direction."""
     gains_db = rng.uniform(-limit_db, limit_db, 6)
     points = np.linspace(np.log(60.0), np.log(SAMPLE_RATE / 2), 6)
-    equalised = _shape_spectrum(signal, lambda f: 10 ** (np.interp(np.log(np.maximum(f, 1.0)), points, gains_db) / 20))
-    return _scaled_to(equalised, mean_power(signal))
+    return lambda f: 10 ** (np.interp(np.log(np.maximum(f, 1.0)), points, gains_db) / 20)
 
 
 SPEED_STEP = 1 / 40  # speeds are multiples of it: lengths before and after then share large factors, as FFTs like
@@ -331,9 +349,15 @@ def time_reversal(draw: Draw, rng: np.random.Generator) -> None:
     draw.noise = draw.noise[::-1].copy()
 
 
-def _resampled(signal: np.ndarray, length: int) -> np.ndarray:
-    """The signal (L,) band-limited and resampled to (length,) by cutting or padding its spectrum."""
-    return (np.fft.irfft(np.fft.rfft(signal), length) * (length / len(signal))).astype(np.float32)
+def _resampled(signal: np.ndarray, length: int, gain: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
+    """The signal (L,) band-limited and resampled to (length,) by cutting or padding its spectrum.
+
+    gain: a filter for the result, as `_shape_spectrum` takes it.
+    """
+    spectrum = _spectrum(signal)[: length // 2 + 1] * np.float32(math.sqrt(length / len(signal)))
+    if gain is not None:
+        spectrum *= gain(_frequencies(length)[: len(spectrum)]).astype(np.float32)
+    return _from_spectrum(spectrum, length)
 
 
 @augmentation(0.4)
@@ -346,8 +370,8 @@ def noise_pieces(draw: Draw, rng: np.random.Generator) -> None:
     joined = np.zeros(length, np.float32)
     start = 0
     while start < length:
-        piece = _piece(rng, draw.mixer.noise, _log_uniform(rng, 0.2, 2.0), _log_uniform(rng, 0.5, 2.0))
-        piece = _equalised(rng, piece, 12.0) * _fades(len(piece)) * np.float32(10 ** (rng.uniform(-6.0, 6.0) / 20))
+        piece = _piece(rng, draw.mixer.noise, _log_uniform(rng, 0.2, 2.0), _log_uniform(rng, 0.5, 2.0), 12.0)
+        piece = piece * _fades(len(piece)) * np.float32(10 ** (rng.uniform(-6.0, 6.0) / 20))
         joined[start : start + len(piece)] += piece[: length - start]
         start += len(piece) - PIECE_FADE
     draw.noise = joined
@@ -357,11 +381,18 @@ PIECE_STEP = 800  # samples: lengths of pieces are multiples of it, which suits 
 PIECE_FADE = SAMPLE_RATE // 100  # samples in which a piece appears and vanishes
 
 
-def _piece(rng: np.random.Generator, recordings: Recordings, seconds: float, speed: float) -> np.ndarray:
-    """A stretch of a random recording at another speed: float32 of about `seconds`, mean square 1e-3."""
+def _piece(
+    rng: np.random.Generator, recordings: Recordings, seconds: float, speed: float, equaliser_db: float | None = None
+) -> np.ndarray:
+    """A stretch of a random recording at another speed: float32 of about `seconds`, mean square 1e-3.
+
+    equaliser_db: gains of up to that in either direction, as in `equalisation`.
+    """
     samples = PIECE_STEP * max(1, round(seconds * SAMPLE_RATE / PIECE_STEP))
     speed = SPEED_STEP * round(speed / SPEED_STEP)
-    return _scaled_to(_resampled(recordings.crop(rng, round(samples * speed)), samples), 1e-3)
+    crop = recordings.crop(rng, round(samples * speed))
+    gain = None if equaliser_db is None else _equaliser(rng, equaliser_db)
+    return _scaled_to(_resampled(crop, samples, gain), 1e-3)
 
 
 @functools.lru_cache(maxsize=64)
@@ -419,13 +450,13 @@ def _block_spectra(signal: np.ndarray) -> np.ndarray:
     shift = BAND_BLOCK // 2
     padded = np.pad(signal, (shift, shift + -len(signal) % shift))
     blocks = np.lib.stride_tricks.sliding_window_view(padded, BAND_BLOCK)[::shift] * _sine_window()  # (T, N)
-    return np.fft.rfft(blocks, norm="ortho")  # NumPy's default takes float32 through float64, at ten times the time
+    return _spectrum(blocks)
 
 
 def _from_block_spectra(spectra: np.ndarray, length: int) -> np.ndarray:
     """The signal (length,) of `_block_spectra`, the same where they are unchanged."""
     shift = BAND_BLOCK // 2
-    blocks = (np.fft.irfft(spectra, BAND_BLOCK, norm="ortho") * _sine_window()).astype(np.float32)  # (T, N)
+    blocks = _from_spectrum(spectra, BAND_BLOCK) * _sine_window()  # (T, N)
     return (blocks[1:, :shift] + blocks[:-1, shift:]).reshape(-1)[:length]
 
 
@@ -570,12 +601,13 @@ def calls(draw: Draw, rng: np.random.Generator) -> None:
         share = time / time[-1]
         octaves = bend * share * rng.uniform(0.5, 1.0) + tremble * np.sin(2 * np.pi * rng.uniform(4.0, 12.0) * time)
         frequency = pitch * rng.uniform(0.9, 1.1) * 2**octaves  # Hz
-        phase = 2 * np.pi * np.cumsum(frequency) / SAMPLE_RATE
-        call = np.zeros(len(time))
+        turns = np.cumsum(frequency) / SAMPLE_RATE
+        phase = (2 * np.pi * (turns % 1)).astype(np.float32)  # below 2 pi float32 is enough, and ten times as fast
+        call = np.zeros(len(time), np.float32)
         for k in range(1, min(30, int(SAMPLE_RATE / 2 / frequency.max())) + 1):
             own = k * frequency.mean()
             colour = 1.0 + 4.0 * np.exp(-(((own - resonances) / (0.15 * resonances)) ** 2)).sum()
-            call += colour * 10 ** (tilt * np.log2(k) / 20) * np.sin(k * phase)
+            call += np.float32(colour * 10 ** (tilt * np.log2(k) / 20)) * np.sin(k * phase)
         call *= 1.0 - roughness * (0.5 + 0.5 * np.sin(2 * np.pi * rng.uniform(20.0, 90.0) * time))
         call *= np.sin(np.pi * share ** rng.uniform(0.4, 1.6)) ** 2 * rng.uniform(0.3, 1.0)
         start = int(rng.integers(length))
@@ -613,11 +645,12 @@ def _log_uniform(rng: np.random.Generator, low: ArrayLike, high: ArrayLike, size
 
 def _tones(rng: np.random.Generator, length: int, fundamental: float, harmonics: int) -> np.ndarray:
     """A fundamental in Hz and harmonics of random phase and falling random amplitude: float32 (length,)."""
-    time = np.arange(length) / SAMPLE_RATE
-    total = np.zeros(length)
+    phase = (2 * np.pi * (fundamental / SAMPLE_RATE * np.arange(length) % 1)).astype(np.float32)
+    total = np.zeros(length, np.float32)
     for k in range(1, int(rng.integers(2, harmonics + 1))):
-        total += rng.uniform(0.1, 1.0) / k * np.sin(2 * np.pi * (k * fundamental * time + rng.random()))
-    return total.astype(np.float32)
+        amplitude = np.float32(rng.uniform(0.1, 1.0) / k)
+        total += amplitude * np.sin(k * phase + np.float32(2 * np.pi * rng.random()))
+    return total
 
 
 def _sloping_noise(rng: np.random.Generator, length: int, slope: float) -> np.ndarray:
@@ -843,9 +876,9 @@ def place_in_room(
 def _convolved(signal: np.ndarray, kernels: Sequence[np.ndarray], delay: int) -> list[np.ndarray]:
     """The signal (L,) convolved with each kernel, `delay` samples earlier and cut to (L,), float32."""
     length = _fast_length(len(signal) + max(len(kernel) for kernel in kernels) - 1)
-    spectrum = np.fft.rfft(signal, length)
-    results = [np.fft.irfft(spectrum * np.fft.rfft(kernel, length), length) for kernel in kernels]
-    return [result[delay : delay + len(signal)].astype(np.float32) for result in results]
+    spectrum = _spectrum(signal, length) * np.float32(math.sqrt(length))  # for the kernel's scale
+    results = [_from_spectrum(spectrum * _spectrum(kernel, length), length) for kernel in kernels]
+    return [result[delay : delay + len(signal)] for result in results]
 
 
 @functools.cache
