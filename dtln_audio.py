@@ -266,6 +266,9 @@ def audio_blocks(
                     f"them failed ({_reason(error)}). Copy or convert it again from its source."
                 ) from error
             read += len(samples)
+            if not len(samples) and not _tells_length(path, container):
+                yield resampler.process(np.zeros((0, resampler.channels), np.float32), last=True)
+                return
             if not len(samples):
                 raise AudioFileError(
                     f"{path}: is truncated: the header announces {announced} samples per channel, {read} are there. "
@@ -336,6 +339,21 @@ def _require_complete(path: Path, container: str, log: str) -> None:
         shortage = _logged_shortage(log)
     if shortage:
         raise AudioFileError(f"{path}: is truncated: {shortage}. Copy or convert it again from its source.")
+
+
+def _tells_length(path: Path, container: str) -> bool:
+    """Whether a file says how many samples it holds; libsndfile estimates it for an MP3 that does not.
+
+    The first frame of an MP3 that does holds a header of LAME (Xing, Info) or of Fraunhofer (VBRI), no sound.
+    """
+    if container != "MP3":
+        return True
+    with open(path, "rb") as file:
+        tag = file.read(10)
+        size = sum(byte << 7 * (3 - i) for i, byte in enumerate(tag[6:])) + 10 if tag.startswith(b"ID3") else 0
+        file.seek(size)
+        frame = file.read(256)
+    return any(name in frame for name in (b"Xing", b"Info", b"VBRI"))
 
 
 def _riff_shortage(path: Path) -> str | None:

@@ -221,6 +221,23 @@ def test_bad_file(tmp_path, name, make, message):
     assert str(caught.value).startswith(f"{path}: ")
 
 
+@pytest.mark.parametrize("rate", [16000, 48000])
+@pytest.mark.parametrize(
+    ("before", "after"), [(b"ID3\x03\x00\x00\x00\x00\x01\x05" + bytes(133), b""), (b"", bytes(900))]
+)
+def test_mp3_that_does_not_tell_its_length(tmp_path, noise, before, after, rate):
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, noise(64000), 16000, bitrate_mode="CONSTANT", compression_level=0.5)
+    told, content = read_audio(path, rate)[0], path.read_bytes()
+    second = content.index(content[:2], 100)  # the first frame holds the header that tells it
+    path.write_bytes(before + content[second:] + after)  # the size, from which the length is estimated, says too much
+    samples, _ = read_audio(path, rate)
+    assert len(samples) == dtln_audio.resampled_length(65664, 16000, rate)  # the delay of the encoder in it
+    assert soundfile.info(path).frames > 65664
+    delay = int(np.argmax(np.correlate(samples[:, 0], told[:, 0], "valid")))
+    np.testing.assert_allclose(samples[delay:][300 : len(told) - 300], told[300:-300], atol=1e-3)
+
+
 def test_flac_of_unknown_length(tmp_path, noise):
     path = tmp_path / "a.flac"
     soundfile.write(path, noise(16000), 16000)
