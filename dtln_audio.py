@@ -251,6 +251,12 @@ def audio_blocks(
                 "again from its source."
             )
         _require_complete(path, container, file.extra_info)
+        estimated = container == "MP3" and (length := _mp3_length(path)) is not None
+        if estimated and length > announced:
+            raise AudioFileError(
+                f"{path}: does not say that it holds {length} samples per channel, of which only {announced} could be "
+                "read. Expected an MP3 with a header that tells (Xing, Info, VBRI); convert it, to FLAC say."
+            )
         resampler = Resampler(file.samplerate, sample_rate or file.samplerate, 1 if mono else file.channels)
         start, end = (min(sample, announced) for sample in stretch or (0, announced))
         read = 0
@@ -266,7 +272,7 @@ def audio_blocks(
                     f"them failed ({_reason(error)}). Copy or convert it again from its source."
                 ) from error
             read += len(samples)
-            if not len(samples) and not _tells_length(path, container):
+            if not len(samples) and estimated:
                 yield resampler.process(np.zeros((0, resampler.channels), np.float32), last=True)
                 return
             if not len(samples):
@@ -341,19 +347,36 @@ def _require_complete(path: Path, container: str, log: str) -> None:
         raise AudioFileError(f"{path}: is truncated: {shortage}. Copy or convert it again from its source.")
 
 
-def _tells_length(path: Path, container: str) -> bool:
-    """Whether a file says how many samples it holds; libsndfile estimates it for an MP3 that does not.
+def _mp3_length(path: Path) -> int | None:
+    """Samples per channel of an MP3 that does not say how many it holds, for which libsndfile estimates it from the
+    size; None for one that does, in a header of LAME (Xing, Info) or Fraunhofer (VBRI) within its first frame.
 
-    The first frame of an MP3 that does holds a header of LAME (Xing, Info) or of Fraunhofer (VBRI), no sound.
+    Counts frames (ISO 11172-3, 2.4.2.3, and ISO 13818-3) up to the first thing that is none.
     """
-    if container != "MP3":
-        return True
     with open(path, "rb") as file:
         tag = file.read(10)
-        size = sum(byte << 7 * (3 - i) for i, byte in enumerate(tag[6:])) + 10 if tag.startswith(b"ID3") else 0
-        file.seek(size)
-        frame = file.read(256)
-    return any(name in frame for name in (b"Xing", b"Info", b"VBRI"))
+        position = sum(byte << 7 * (3 - i) for i, byte in enumerate(tag[6:])) + 10 if tag.startswith(b"ID3") else 0
+        file.seek(position)
+        if re.search(b"Xing|Info|VBRI", file.read(256)):
+            return None
+        length = 0
+        while True:
+            file.seek(position)
+            header = int.from_bytes(file.read(4), "big")
+            version, layer, padding = header >> 19 & 3, header >> 17 & 3, header >> 9 & 1
+            bit_rate, rate = header >> 12 & 15, header >> 10 & 3
+            if header >> 21 != 0x7FF or layer != 1 or version == 1 or bit_rate in (0, 15) or rate == 3:
+                return length
+            samples, kilobits = (1152, MPEG_1_KILOBITS) if version == 3 else (576, MPEG_2_KILOBITS)
+            sample_rate = MPEG_RATES[rate] >> {3: 0, 2: 1, 0: 2}[version]
+            position += samples // 8 * 1000 * kilobits[bit_rate - 1] // sample_rate + padding
+            length += samples
+
+
+# kbit/s and Hz that the header of an MP3's frame numbers, there are half and a quarter of the latter, too
+MPEG_1_KILOBITS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+MPEG_2_KILOBITS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+MPEG_RATES = (44100, 48000, 32000)
 
 
 def _riff_shortage(path: Path) -> str | None:

@@ -238,6 +238,16 @@ def test_mp3_that_does_not_tell_its_length(tmp_path, noise, before, after, rate)
     np.testing.assert_allclose(samples[delay:][300 : len(told) - 300], told[300:-300], atol=1e-3)
 
 
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])  # MPEG-2.5, 2 and 1
+def test_mp3_whose_length_is_estimated_too_short(tmp_path, rate):
+    path, white = tmp_path / "a.mp3", 0.1 * np.random.default_rng(0).standard_normal(64000)
+    soundfile.write(path, white, rate, bitrate_mode="VARIABLE", compression_level=0.3)
+    content = path.read_bytes()
+    path.write_bytes(content[content.index(content[:2], 100) :])
+    with pytest.raises(AudioFileError, match=r"a.mp3: does not say that it holds 65664 samples .* convert it"):
+        read_audio(path)
+
+
 def test_flac_of_unknown_length(tmp_path, noise):
     path = tmp_path / "a.flac"
     soundfile.write(path, noise(16000), 16000)
