@@ -214,8 +214,7 @@ def sounds_of(deb: Path, licences: re.Pattern[str], leave_out: re.Pattern[str]) 
     sounds, failures, seen, written, audio = [], [], set(), None, {}
     for path, content in contents(deb):
         if path.lower().endswith(AUDIO):
-            digest = hashlib.sha256(content).digest()
-            if digest not in seen and not leave_out.search(path):
+            if not leave_out.search(path) and (digest := hashlib.sha256(content).digest()) not in seen:
                 seen.add(digest)
                 audio[path] = content
         else:
@@ -290,7 +289,8 @@ def collect(args: argparse.Namespace) -> int:
                 duration = f"{len(sound.samples) / SAMPLE_RATE:.3f}"
                 rows.append([*place, duration, name, version, sound.path, sound.licence])
         if sounds:
-            (args.output / f"attribution_{name}.txt").write_text(written, encoding="utf-8")
+            with complete_file(args.output / f"attribution_{name}.txt") as partial:
+                partial.write_text(written, encoding="utf-8")
         minutes = [sum(len(sound.samples) for sound in part) / SAMPLE_RATE / 60 for part in (short, long)]
         counts = f"{len(short)} short sounds ({minutes[0]:.1f} min), {len(long)} long ({minutes[1]:.1f} min)"
         print(f"{name} {version}: {counts}", flush=True)
