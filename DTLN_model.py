@@ -240,10 +240,11 @@ def multi_resolution_stft_loss(target: Any, estimate: Any) -> Any:
 
     Spectral convergence plus mean absolute difference of log magnitudes, averaged over the resolutions: Yamamoto, Song
     & Kim, "Parallel WaveGAN", ICASSP 2020, equations 3 to 6. Deviation: both signals are divided by the RMS of the
-    target (at least -70 dBFS) and magnitudes are floored 60 dB below its mean, so that neither the level nor the noise
-    under digital silence decides.
+    target and magnitudes are floored 60 dB below its mean, so that neither the level nor the noise under digital
+    silence decides. A target below -70 dBFS has no magnitudes to be far from: 0.
     """
-    rms = ops.sqrt(ops.mean(ops.square(target), axis=-1, keepdims=True) + EPSILON)  # (B, 1)
+    power = ops.mean(ops.square(target), axis=-1, keepdims=True)  # (B, 1)
+    rms = ops.sqrt(power + EPSILON)
     total = 0.0
     for length, shift in STFT_RESOLUTIONS:
         floor = 1e-3 * math.sqrt(3.0 / 8.0 * length)  # of a white signal at RMS 1: sqrt(sum of the squared window)
@@ -254,7 +255,7 @@ def multi_resolution_stft_loss(target: Any, estimate: Any) -> Any:
         difference = ops.sqrt(ops.sum(ops.square(wanted - found), axis=(1, 2)) + EPSILON)
         convergence = difference / ops.sqrt(ops.sum(ops.square(wanted), axis=(1, 2)))
         total = total + convergence + ops.mean(ops.abs(ops.log(wanted) - ops.log(found)), axis=(1, 2))
-    return total / len(STFT_RESOLUTIONS)  # (B,)
+    return ops.where(power[:, 0] > EPSILON, total / len(STFT_RESOLUTIONS), 0.0)  # (B,)
 
 
 def negative_snr_and_stft(target: Any, estimate: Any) -> Any:

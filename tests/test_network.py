@@ -75,7 +75,7 @@ def test_stft_loss_sees_magnitudes_alone_and_grows_with_their_distance():
     louder = dtln.multi_resolution_stft_loss(10 * target, 10 * (target + 0.3 * noise))
     assert float(louder[0]) == pytest.approx(losses[3], rel=1e-3)  # nor the level
     silent = np.zeros((1, 16000), np.float32)
-    assert np.isfinite(float(dtln.multi_resolution_stft_loss(silent, noise)[0]))
+    assert float(dtln.multi_resolution_stft_loss(silent, noise)[0]) == 0  # or one such segment outweighs all others
     total = float(dtln.LOSSES["snr_stft"](target, target + 0.3 * noise)[0])
     snr = float(dtln.negative_snr(target, target + 0.3 * noise)[0])
     assert total == pytest.approx(snr + 5.0 * losses[3], rel=1e-4)
