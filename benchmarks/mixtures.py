@@ -3,8 +3,9 @@
     python benchmarks/mixtures.py -m models_a/a.h5 models_b/b.h5 --speech SPEECH --noise NOISE --rooms 60
 
 All weights hear the same mixtures: speakers that run_training.py keeps for validation by default, one column for
-recorded noise and one for each kind of noise that training makes on the spot. Printed are means of the SNR in dB and,
-below those of the first weights, differences to it, with half the width of their 95 % interval over mixtures.
+recorded noise and one for each kind of noise that training makes on the spot. Validation speakers may all come from one
+set of recordings; --training-speakers shows how the others fare. Printed are means of the SNR in dB and, below those of
+the first weights, differences to it, with half the width of their 95 % interval over mixtures.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from benchmarks.long_recordings import add_weights_and_corpus
 from dtln_audio import SAMPLE_RATE
 
 ON_TOP = ("altered_voices", "calls", "clicks", "hum", "impacts")  # what they add is heard alone here
-INSTEAD = ("babble", "coloured_noise", "cross_synthesis", "fan", "gusts", "noise_pieces")
+INSTEAD = ("babble", "bursts", "coloured_noise", "cross_synthesis", "fan", "gusts", "noise_pieces")
 BATCH = 16  # mixtures denoised at once
 
 
@@ -39,7 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         help=f"of noise beside the recorded: {', '.join(sorted([*ON_TOP, *INSTEAD]))} (default: %(default)s)",
     )
     parser.add_argument("--rooms", type=int, metavar="N", help="recorded noise in N simulated rooms, too")
-    parser.add_argument("--training-speakers", action="store_true", help="a column of speakers trained on, too")
+    parser.add_argument(
+        "--training-speakers",
+        action="store_true",
+        help="speakers trained on, too: a column for each sub-folder of the speech, named after it",
+    )
     parser.add_argument(
         "--snr-db", type=float, nargs=2, default=(-5.0, 20.0), metavar=("MIN", "MAX"), help="default: -5 20"
     )
@@ -89,7 +94,10 @@ def settings_of(args: argparse.Namespace) -> dict[str, tuple]:
     )
     columns: dict[str, tuple] = {"recorded": (unheard, noise, None, None)}
     if args.training_speakers:
-        columns["trained on"] = (trained, noise, None, None)
+        sets: dict[str, set[str]] = {}
+        for name in trained.names:
+            sets.setdefault(name.split("/")[0] if "/" in name else "trained on", set()).add(name)
+        columns |= {name: (trained.select(names), noise, None, None) for name, names in sorted(sets.items())}
     columns |= {kind: (unheard, noise, kind, None) for kind in args.kinds}
     if args.rooms:
         columns["in rooms"] = (unheard, noise, None, mixing.simulate_rooms(args.rooms, args.seed, args.cache_dir))

@@ -257,6 +257,19 @@ def test_weights_are_compared_on_the_same_mixtures(tmp_path, capsys):
     assert found == pytest.approx(np.subtract(means[1], means[0]), abs=0.011) and any(found)
 
 
+def test_speakers_trained_on_have_a_column_for_each_set_of_recordings(tmp_path, capsys):
+    folders = write_unmixed(tmp_path)
+    for index, path in enumerate(sorted((tmp_path / "speech").iterdir())):
+        path.parent.joinpath("ab"[index % 2]).mkdir(exist_ok=True)
+        path.rename(path.parent / "ab"[index % 2] / path.name)
+    weights = str(DEFAULT_MODEL_DIR / "model.h5")
+    sizes = ["--mixtures", "2", "--seconds", "0.5", "--training-speakers", "--kinds"]
+    assert mixtures.main(["-m", weights, *folders, *sizes]) == 0
+    heading, _, scores = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["SNR", "in", "dB", "recorded", "a", "b"]
+    assert len(set(scores.split()[1:])) == 3
+
+
 def test_weights_and_folders_that_are_missing_are_named(tmp_path, capsys):
     folders = ["--speech", str(tmp_path / "nowhere"), "--noise", str(tmp_path / "nowhere")]
     assert mixtures.main(["-m", str(tmp_path / "a.h5"), *folders]) == 1
