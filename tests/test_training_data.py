@@ -481,7 +481,7 @@ def test_augmentations_do_what_they_say() -> None:
         assert level_db(draw.noise) == pytest.approx(level_db(noise), abs=0.01)
     speech_stays = (
         "noise_pieces cross_synthesis second_noise babble coloured_noise hum fan clicks impacts calls altered_voices "
-        "gusts noise_pauses time_reversal"
+        "gusts bursts noise_pauses time_reversal"
     )
     for name in speech_stays.split():
         assert all(np.array_equal(draw.speech, speech) for draw in results[name])
@@ -537,6 +537,39 @@ def test_noises_made_on_the_spot(name: str) -> None:
             assert powers[-len(powers) // 3 :].sum() > 0.6 * powers.sum()  # of steady noise: a third
         else:
             assert spectrum[-len(spectrum) // 5 :].sum() > 0.8 * spectrum.sum()  # of white noise: half
+
+
+def test_bursts_are_sudden_and_apart() -> None:
+    """Much of steady noise falls silent, or by 20 dB; what remains is no quieter than 20 dB below it."""
+    noise = (1e-2 * np.random.default_rng(0).standard_normal(64000)).astype(np.float32)
+    quiet_share, silent = [], 0
+    for seed in range(60):
+        draw = draw_of(noise.copy(), noise.copy())
+        dtln_mixing.AUGMENTATIONS["bursts"].change(draw, np.random.default_rng(seed))
+        assert np.array_equal(draw.speech, noise) and draw.noise.shape == noise.shape and draw.noise.dtype == np.float32
+        powers = np.mean(np.square(draw.noise.reshape(-1, 160), dtype=np.float64), axis=1)  # of 10 ms
+        assert 10 * np.log10(powers.max() / dtln_mixing.mean_power(noise)) > -20
+        quiet_share.append(np.mean(powers < powers.max() / 100))
+        silent += bool((powers == 0).any())
+    assert np.mean(quiet_share) > 0.4  # of the 10 ms are 20 dB below the loudest; of steady noise none
+    assert 10 < silent < 50  # in half of the segments the noise goes on, far below
+
+
+def test_proximity_boosts_low_frequencies_of_the_speech() -> None:
+    """By 3 to 20 dB at 0 Hz, half of that in dB at a corner of 80 to 300 Hz, nothing at 8 kHz."""
+    impulse = np.zeros(16000, np.float32)
+    impulse[8000] = 1.0
+    boosts, corners = [], []
+    for seed in range(60):
+        draw = draw_of(impulse.copy(), impulse.copy())
+        dtln_mixing.AUGMENTATIONS["proximity"].change(draw, np.random.default_rng(seed))
+        assert np.array_equal(draw.noise, impulse)
+        gains_db = 20 * np.log10(np.abs(np.fft.rfft(draw.speech)))  # at 0, 1, 2... Hz
+        assert np.all(np.diff(gains_db) < 1e-3) and gains_db[-1] < 0.1
+        boosts.append(gains_db[0])
+        corners.append(np.argmax(gains_db < gains_db[0] / 2))
+    assert 3 < min(boosts) < 6 and 16 < max(boosts) < 20
+    assert 80 <= min(corners) < 100 and 240 < max(corners) <= 301
 
 
 def test_speed_perturbation_moves_a_tone() -> None:
