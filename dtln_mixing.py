@@ -77,6 +77,13 @@ class Recordings:
             None if self.weights is None else [self.weights[i] for i in chosen],
         )
 
+    def by_folder(self) -> dict[str, Recordings]:
+        """These recordings by the first folder of their names, "" for those in none, in alphabetical order."""
+        folders: dict[str, set[str]] = {}
+        for name in self.names:
+            folders.setdefault(name.partition("/")[0] if "/" in name else "", set()).add(name)
+        return {folder: self.select(folders[folder]) for folder in sorted(folders)}
+
     def weighted(self, folders: Mapping[str, float]) -> Recordings:
         """These recordings with the weight of the folder that each lies in, 1 for those in no folder named.
 
@@ -89,7 +96,7 @@ class Recordings:
                 raise ValueError(f"{folder}={folders[folder]:g}: expected a weight of at least 0")
             members = [i for i, name in enumerate(self.names) if name.startswith(f"{folder.strip('/')}/")]
             if not members:
-                known = ", ".join(sorted({name.split("/")[0] for name in self.names if "/" in name}))
+                known = ", ".join(filter(None, self.by_folder()))
                 raise ValueError(f"{folder}: no recording to weight lies in a folder of this name. There are: {known}")
             for i in members:
                 weights[i] = folders[folder]

@@ -414,6 +414,11 @@ def mixed_sources(args: argparse.Namespace, segment_length: int, dtln, mixing) -
     speech = mixing.load_recordings(args.speech, args.cache_dir)
     noise = mixing.load_recordings(args.noise, args.cache_dir)
     training_speech, validation_speech = mixing.split_by_group(speech, args.validation_speech_share)
+    if unheard := set(speech.by_folder()) - set(validation_speech.by_folder()) - {""}:
+        print(
+            f"validation has no speaker of {', '.join(sorted(unheard))}: it will not tell how well they fare. A larger "
+            "--validation-speech-share may keep some; benchmarks/mixtures.py --training-speakers compares sets"
+        )
     training_noise = validation_noise = noise
     if args.validation_noise_share != 0:
         training_noise, validation_noise = mixing.split_by_group(noise, args.validation_noise_share)

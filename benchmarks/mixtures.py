@@ -94,10 +94,7 @@ def settings_of(args: argparse.Namespace) -> dict[str, tuple]:
     )
     columns: dict[str, tuple] = {"recorded": (unheard, noise, None, None)}
     if args.training_speakers:
-        sets: dict[str, set[str]] = {}
-        for name in trained.names:
-            sets.setdefault(name.split("/")[0] if "/" in name else "trained on", set()).add(name)
-        columns |= {name: (trained.select(names), noise, None, None) for name, names in sorted(sets.items())}
+        columns |= {name or "trained on": (part, noise, None, None) for name, part in trained.by_folder().items()}
     columns |= {kind: (unheard, noise, kind, None) for kind in args.kinds}
     if args.rooms:
         columns["in rooms"] = (unheard, noise, None, mixing.simulate_rooms(args.rooms, args.seed, args.cache_dir))

@@ -932,8 +932,20 @@ def test_training_on_mixtures_made_on_the_fly(
     output = capfd.readouterr().out
     assert "training: mixed from" in output and "4 segments of 0.064 s" in output
     assert "validation: mixed from" in output and "3 segments of 0.064 s" in output
+    assert "validation has no speaker" not in output
     assert (tmp_path / "run" / "r.h5").is_file()
     assert len(list(cache.iterdir())) == 2
+
+
+def test_sets_without_a_validation_speaker_are_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    unmixed = write_unmixed(tmp_path)
+    speech = tmp_path / "speech"
+    for folder, files in {"crowd": sorted(speech.iterdir())[:-2], "solo": sorted(speech.iterdir())[-2:]}.items():
+        (speech / folder).mkdir()
+        for index, path in enumerate(files):
+            path.rename(speech / folder / (path.name if folder == "crowd" else f"reader_{index}.wav"))
+    assert run_training.main(mixed_command(unmixed, tmp_path / "run")) == 0
+    assert "validation has no speaker of solo: it will not tell" in capfd.readouterr().out
 
 
 def test_shares_kept_for_validation(unmixed: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
