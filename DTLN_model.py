@@ -180,6 +180,22 @@ class OverlapAdd(SignalLayer):
 
 
 @keras.saving.register_keras_serializable("DTLN")
+class OverlapMean(SignalLayer):
+    """(blocks (B, T, N), signal (B, L)) -> (B, L): of each sample the mean over the blocks that cover it.
+
+    Blocks of a signal that were not changed give it back.
+    """
+
+    def call(self, inputs: Sequence[Any]) -> Any:
+        blocks, signal = inputs
+        covering = overlap_add(ops.ones_like(blocks[:1]), self.block_shift)  # (1, L or more)
+        return (overlap_add(blocks, self.block_shift) / covering)[:, : ops.shape(signal)[1]]  # (B, L)
+
+    def compute_output_spec(self, inputs: Sequence[Any]) -> keras.KerasTensor:
+        return keras.KerasTensor(inputs[1].shape, dtype="float32")
+
+
+@keras.saving.register_keras_serializable("DTLN")
 class Magnitude(layers.Layer):
     """(real, imaginary), each (B, T, F) -> what core 1 sees, (B, T, F): the magnitude, or its logarithm."""
 
@@ -536,6 +552,54 @@ def build_network(config: DTLNConfig, seed: int | None = None) -> DTLNNetwork:
     return DTLNNetwork(signal, estimate, name="dtln").attach(dtln_layers)
 
 
+def core_1_estimate(network: DTLNNetwork) -> Any:
+    """What core 1 alone makes of the signal, the overlapped means of the masked blocks: a symbolic tensor (B, L)."""
+    sizes = (network.config.block_length, network.config.block_shift)
+    return OverlapMean(*sizes, name="core_1_estimate")([network.get_layer("masked_blocks").output, network.input])
+
+
+def core_1_network(network: DTLNNetwork) -> DTLNNetwork:
+    """Core 1 of a network alone, (B, L) -> (B, L), weights shared: for training it first, in half the time of a step.
+
+    Its `.h5` files hold the whole network.
+    """
+    return DTLNNetwork(network.input, core_1_estimate(network), name="dtln_core_1").attach(network.dtln_layers)
+
+
+class SupervisedNetwork(DTLNNetwork):
+    """A batch network whose core 1 is trained towards the target, too; made by `supervise_core_1`.
+
+    Its loss in training is that of the estimate plus `core_1_loss` times that of what core 1 alone makes of the signal,
+    which only its call in training returns as well. Its loss in validation is that of the estimate.
+    """
+
+    core_1_loss: float
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        estimates = super().call(inputs, training=training, mask=mask)
+        return estimates if training else estimates[0]
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        if not training:
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        estimate, of_core_1 = y_pred
+        loss = super().compute_loss(x, y, estimate, sample_weight, training)
+        return loss + self.core_1_loss * ops.mean(self.loss(ops.convert_to_tensor(y), of_core_1))
+
+
+def supervise_core_1(network: DTLNNetwork, core_1_loss: float) -> SupervisedNetwork:
+    """The same network, weights shared, for training with a loss of core 1's own as well; see `SupervisedNetwork`.
+
+    Lee et al., "Deeply-supervised nets", AISTATS 2015; not in the paper. Core 1 is told directly what it leaves over,
+    and core 2 refines what it hears.
+    """
+    supervised = SupervisedNetwork(network.input, [network.output, core_1_estimate(network)], name="dtln")
+    supervised.core_1_loss = core_1_loss
+    return supervised.attach(network.dtln_layers)
+
+
 def build_stateful_network(config: DTLNConfig) -> DTLNNetwork:
     """The stateful graph: one block in (1, N), one block out (1, 1, N), the LSTM states inside.
 
@@ -607,6 +671,41 @@ def initialise_mdct(dtln_layers: DTLNLayers) -> None:
     dtln_layers.decoder.set_weights([(4.0 / copies * basis.T)[None].astype(np.float32)])  # (1, E, N)
 
 
+CEILING_QUANTILE = 0.95  # of core 1's mask in a bin, over many blocks: what lets speech through
+CEILING_SMOOTHING = 17  # bins over which ceilings are averaged, geometrically
+
+
+def open_core_1_mask(network: DTLNNetwork, noisy: np.ndarray) -> np.ndarray:
+    """Lets the encoder take over what is constant in core 1's mask; returns the ceilings taken, float64 (F,).
+
+    Trained from constant masks (`initialise_mdct`), core 1 comes to equalise: its mask stays far below one even in
+    speech, lowest where speech is strongest, and the signal reaches core 2 whitened. A sigmoid has little slope there,
+    nothing to hold on to where speech should pass as it is, and no estimate that a loss of its own could be taken of.
+    For the ceiling c of the mask in each bin, found on signals `noisy` (B, L), the encoder E becomes C E, where C
+    multiplies the bins of a block by c, and the mask m becomes m / c where it is c / 2, with the same slope; above, the
+    sigmoid bends it. What that loses is for training core 1 alone (`core_1_network`) to give back.
+    Raises ValueError for another activation than a sigmoid.
+    """
+    parts, config = network.dtln_layers, network.config
+    if config.activation != "sigmoid":
+        raise ValueError(f"the masks of this network are made by {config.activation!r}: only a sigmoid can be opened")
+    core_1 = keras.Model(network.input, parts.core_1.activation.output)
+    masks = [ops.convert_to_numpy(core_1(signal[None], training=False)) for signal in noisy]  # (1, T, F) each
+    highest = np.log(np.quantile(np.concatenate(masks, axis=1)[0].astype(np.float64), CEILING_QUANTILE, axis=0))
+    highest = np.pad(highest, CEILING_SMOOTHING // 2, mode="edge")
+    ceilings = np.exp(np.convolve(highest, np.full(CEILING_SMOOTHING, 1.0 / CEILING_SMOOTHING), mode="valid"))  # (F,)
+
+    response = np.fft.irfft(ceilings, config.block_length)  # (N,), even, so that C is symmetric
+    filtering = np.stack([np.roll(response, shift) for shift in range(config.block_length)])  # (N, N)
+    (encoder,) = parts.encoder.get_weights()  # (1, N, E)
+    parts.encoder.set_weights([(filtering @ encoder[0].astype(np.float64))[None].astype(np.float32)])
+    half = ceilings / 2
+    slope, logit = 2.0 * (1.0 - half), np.log(half / (1.0 - half))
+    kernel, bias = parts.core_1.dense.get_weights()
+    parts.core_1.dense.set_weights([(kernel * slope).astype(np.float32), (slope * (bias - logit)).astype(np.float32)])
+    return ceilings
+
+
 INITIALISATIONS: dict[str, Callable[[DTLNLayers], None]] = {"random": lambda _: None, "mdct": initialise_mdct}
 
 
@@ -616,8 +715,10 @@ INITIALISATIONS: dict[str, Callable[[DTLNLayers], None]] = {"random": lambda _: 
 
 
 def weighted_layers(model: keras.Model) -> list[layers.Layer]:
-    """The layers of a model that have weights, in the order in which Keras stores them."""
-    return [layer for layer in model.layers if layer.weights]
+    """The layers of a model that have weights, in the order in which Keras stores them; all of a network's, even where
+    the model is a part of it."""
+    parts = getattr(model, "dtln_layers", None)
+    return [layer for layer in model.layers if layer.weights] if parts is None else parts.weighted
 
 
 def load_legacy_weights(targets: Sequence[layers.Layer], path: str | Path) -> None:
@@ -1173,7 +1274,7 @@ class TrainingSettings:
     schedule "plateau": the rate is halved after `plateau_patience` epochs without a better validation loss.
     schedule "cosine": linear warm-up over `warmup_steps`, then half a cosine down to zero at `max_epochs`.
     optimizer: "adam", or "muon" (https://arxiv.org/abs/2502.16982): orthogonalised momentum for the matrices of LSTMs
-    and dense layers, at the same rate, and Adam for the rest.
+    and dense layers, at the same rate, and Adam for the rest, at `adam_share` of it.
     loss: a name from LOSSES. ema: share of the moving average of the weights that a step keeps; 0 for no average,
     otherwise validated and written are the averaged weights. workers: threads that make batches.
     process, processes: which of how many processes this is; each makes its share of every batch, the first one writes.
@@ -1191,6 +1292,7 @@ class TrainingSettings:
     seed: int = 42
     loss: str = "snr"
     optimizer: str = "adam"
+    adam_share: float = 1.0
     ema: float = 0.0
     workers: int = 1
     process: int = 0
@@ -1209,6 +1311,11 @@ class TrainingSettings:
         if not 0.0 <= self.ema < 1.0 or self.clip_norm <= 0:
             raise ValueError(
                 f"moving average {self.ema} and clipping norm {self.clip_norm}: expected 0 <= average < 1, norm > 0"
+            )
+        if not 0.0 < self.adam_share <= 1.0 or (self.adam_share != 1.0 and self.optimizer != "muon"):
+            raise ValueError(
+                f"Adam's share {self.adam_share:g} of the rate of {self.optimizer}: expected more than 0 and at most "
+                "1, and 1 with other optimizers than muon"
             )
         if self.schedule not in SCHEDULES:
             raise ValueError(f"unknown schedule {self.schedule!r}: expected one of {', '.join(SCHEDULES)}")
@@ -1360,7 +1467,8 @@ def compile_network(model: keras.Model, settings: TrainingSettings, steps: int) 
         start, warm_up = (0.0, warm_up) if settings.warmup_steps else (settings.learning_rate, {})
         rate = keras.optimizers.schedules.CosineDecay(start, decay_steps, **warm_up)
     average = {"use_ema": True, "ema_momentum": settings.ema} if settings.ema else {}
-    optimizer = OPTIMIZERS[settings.optimizer](rate, clipnorm=settings.clip_norm, **average)
+    options = {"adam_lr_ratio": settings.adam_share} if settings.optimizer == "muon" else {}
+    optimizer = OPTIMIZERS[settings.optimizer](rate, clipnorm=settings.clip_norm, **options, **average)
     model.compile(loss=LOSSES[settings.loss], optimizer=optimizer)
 
 
@@ -1481,8 +1589,10 @@ class ResumeState(keras.callbacks.Callback):
         self.next_epoch, self.stopped, self.writes = 0, False, True
 
     def variables(self) -> list[Any]:
-        """Variables of the model, then of its optimiser, in creation order."""
-        return [*self.model.variables, *self.model.optimizer.variables]
+        """Variables of the model, then of its optimiser, in creation order; last, what of a network is not trained."""
+        trained = {id(variable) for variable in self.model.variables}
+        rest = [v for layer in weighted_layers(self.model) for v in layer.weights if id(v) not in trained]
+        return [*self.model.variables, *self.model.optimizer.variables, *rest]
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if not self.writes:

@@ -24,6 +24,7 @@ from pathlib import Path
 
 VALIDATION_SPEECH_SHARE = 0.06
 VALIDATION_NOISE_SHARE = 0.1
+OPENING_SEGMENTS = 64  # of training, on which --open-core-1-mask looks at the mask
 NOT_STORED = (
     "run_name",
     "run_dir",
@@ -151,6 +152,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="start of encoder and decoder (default: %(default)s)",
     )
     network.add_argument(
+        "--open-core-1-mask",
+        action="store_true",
+        help="let the encoder take over the constant part of core 1's mask; with --init-weights",
+    )
+    network.add_argument(
         "--dropout",
         type=float,
         default=0.25,
@@ -175,10 +181,27 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="snr (the paper's), si_sdr, or snr_stft: SNR plus multi-resolution STFT (default: %(default)s)",
     )
     loop.add_argument(
+        "--core-1-loss",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="add this share of the loss of what core 1 alone makes of the signal (default: %(default)s)",
+    )
+    loop.add_argument(
+        "--only-core-1", action="store_true", help="train core 1 alone, on its own estimate; the rest stays as it is"
+    )
+    loop.add_argument(
         "--optimizer",
         choices=("adam", "muon"),
         default="adam",
         help="adam (the paper's), or muon: farther in as many steps (default: %(default)s)",
+    )
+    loop.add_argument(
+        "--adam-share",
+        type=float,
+        default=1.0,
+        metavar="SHARE",
+        help="with muon: of the learning rate for encoder, decoder, biases and normalisation (default: %(default)s)",
     )
     loop.add_argument(
         "--ema",
@@ -238,6 +261,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
             parser.error(f"{flag} {low:g} {high:g} is an empty range: give the lower end first")
     if min(args.segments_per_epoch, args.validation_segments, args.examples, args.examples_every) < 1:
         parser.error("--segments-per-epoch, --validation-segments and the --examples flags must be at least 1")
+    if args.core_1_loss < 0 or (args.core_1_loss and args.only_core_1):
+        parser.error("--core-1-loss: expected a share of at least 0, and 0 with --only-core-1, whose loss it is alone")
+    if args.open_core_1_mask and not args.init_weights:
+        parser.error("--open-core-1-mask is for trained weights: name them with --init-weights")
     if not 0 <= args.dropout < 1:
         parser.error(f"--dropout {args.dropout:g}: expected a share from 0 to below 1")
     if not 0 <= args.process < args.processes or (args.process > 0 and not args.coordinator):
@@ -331,6 +358,7 @@ def train(args: argparse.Namespace) -> int:
             clip_norm=args.clip_norm,
             loss=args.loss,
             optimizer=args.optimizer,
+            adam_share=args.adam_share,
             ema=args.ema,
             workers=args.workers,
             process=args.process,
@@ -350,6 +378,13 @@ def train(args: argparse.Namespace) -> int:
         dtln.INITIALISATIONS[args.init](network.dtln_layers)
         if args.init_weights and not args.resume:
             print(f"starting from {args.init_weights}: {dtln.warm_start(network, args.init_weights)}")
+            if args.open_core_1_mask:
+                shown = range(min(OPENING_SEGMENTS, len(training)))
+                dtln.open_core_1_mask(network, dtln.batch_of(training, shown, [args.seed])[0])
+        if args.only_core_1:
+            network = dtln.core_1_network(network)
+        elif args.core_1_loss:
+            network = dtln.supervise_core_1(network, args.core_1_loss)
         dtln.compile_network(network, settings, steps)
         run_dir = args.run_dir or Path(f"models_{args.run_name}")
         # when the first epoch begins: a run that cannot be resumed leaves what is there as it was

@@ -122,6 +122,39 @@ def test_mdct_start_is_the_identity():
     assert snr_db(signal, output) > 20
 
 
+def test_core_1_with_masks_of_one_gives_the_signal_back():
+    network = random_network(dtln.DTLNConfig(units=8))
+    dense = network.dtln_layers.core_1.dense
+    dense.set_weights([0 * dense.get_weights()[0], 0 * dense.get_weights()[1] + 40.0])
+    signal = speech_like(1100)
+    estimate = keras.ops.convert_to_numpy(dtln.core_1_network(network)(signal[None]))
+    np.testing.assert_allclose(estimate[0], signal, atol=1e-6)
+
+
+def test_an_opened_mask_reaches_one_and_the_encoder_what_it_reached():
+    """Core 1's mask stays below 0.05 to 0.5 here, as if it equalised; the output keeps its form."""
+    network = random_network(dtln.DTLNConfig(units=16))
+    dense = network.dtln_layers.core_1.dense
+    limits = np.linspace(0.05, 0.5, 257)
+    dense.set_weights([dense.get_weights()[0], np.log(limits / (1 - limits)).astype(np.float32)])
+    noisy = np.stack([speech_like(16000, seed) for seed in range(3)])
+    masks = keras.Model(network.input, network.dtln_layers.core_1.activation.output)
+    before, mask_before = batch_output(network, noisy[0]), keras.ops.convert_to_numpy(masks(noisy[:1]))
+    ceilings = dtln.open_core_1_mask(network, noisy)
+    after, mask_after = batch_output(network, noisy[0]), keras.ops.convert_to_numpy(masks(noisy[:1]))
+
+    np.testing.assert_allclose(ceilings, np.quantile(mask_before, dtln.CEILING_QUANTILE, axis=(0, 1)), rtol=0.2)
+    assert np.median(mask_before) < 0.3 and 0.7 < np.median(mask_after) < 0.9
+    assert dtln_metrics.si_sdr(before, after) > 20
+    assert dtln_metrics.si_sdr(before, after) < 60
+
+
+def test_only_sigmoid_masks_are_opened():
+    network = random_network(dtln.DTLNConfig(units=8, activation="tanh"))
+    with pytest.raises(ValueError, match="masks of this network are made by 'tanh': only a sigmoid can be opened"):
+        dtln.open_core_1_mask(network, np.zeros((1, 2000), np.float32))
+
+
 def test_mdct_basis_reconstructs_perfectly():
     basis = dtln.mdct_basis(64)
     signal = np.random.default_rng(0).standard_normal(32 * 20)

@@ -123,7 +123,8 @@ SCHEDULES = {
     "plateau": [],
     "cosine": ["--schedule", "cosine", "--warmup-steps", "2", "--init", "mdct"]
     + ["--optimizer", "muon"] * KERAS_HAS_MUON,
-    "average": ["--ema", "0.7", "--loss", "snr_stft", "--workers", "2"],
+    "average": ["--ema", "0.7", "--loss", "snr_stft", "--workers", "2", "--core-1-loss", "0.3"],
+    "core 1": ["--only-core-1", "--schedule", "cosine"],
 }
 
 
@@ -144,12 +145,14 @@ def test_a_run_leaves_log_and_best_weights(schedule: str, uninterrupted: dict[st
     assert [row["epoch"] for row in log] == [0, 1]
     assert all(set(row) == {"epoch", "learning_rate", "loss", "val_loss"} for row in log)
     assert log[0]["learning_rate"] > 0
-    assert (log[1]["learning_rate"] < 1e-5) == (schedule == "cosine")  # which ends at zero
+    assert (log[1]["learning_rate"] < 1e-5) == ("cosine" in SCHEDULES[schedule])  # which ends at zero
 
     source = dtln.PairedFolders(folders[5], folders[7], SEGMENT)
     losses = [row["val_loss"] for row in log]
     for name, expected in (("run.h5", min(losses)), ("run_last.h5", losses[-1])):
         network = dtln.load_network(run_dir / name)
+        if schedule == "core 1":
+            network = dtln.core_1_network(network)
         network.compile(loss=dtln.LOSSES["snr_stft" if schedule == "average" else "snr"])
         loss = network.evaluate(dtln.ValidationBatches(source, 2), verbose=0)
         assert loss == pytest.approx(expected, abs=1e-4)
@@ -176,6 +179,45 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert whole[0]["loss"] != pytest.approx(whole[1]["loss"], abs=1e-2)
     for key in ("loss", "val_loss", "learning_rate"):
         assert resumed[1][key] == pytest.approx(whole[1][key], rel=1e-4, abs=1e-4)
+
+
+def test_core_1_is_trained_alone(uninterrupted: dict[str, Path], folders: list[str], tmp_path: Path) -> None:
+    """What follows core 1 stays as it was, in the weights written after an interruption as well."""
+    start = uninterrupted["plateau"] / "run.h5"
+    flags = [*SCHEDULES["core 1"], "--init-weights", str(start)]
+    assert run_training.main(arguments(folders, tmp_path, *flags, "--max-epochs", "1")) == 0
+    assert run_training.main(["--run-name", "run", "--run-dir", str(tmp_path), "--resume", "--max-epochs", "2"]) == 0
+    assert len(read_log(tmp_path)) == 2
+    before, after = (dtln.load_network(path).dtln_layers for path in (start, tmp_path / "run_last.h5"))
+    for old, new in zip(before.weighted, after.weighted, strict=True):
+        same = [np.array_equal(a, b) for a, b in zip(old.get_weights(), new.get_weights(), strict=True)]
+        assert all(same) if new in after.after_core_1 else not any(same)
+
+
+def test_loss_of_core_1_counts_in_training_alone() -> None:
+    """It is added by its share to what is minimised, and reaches core 1 even where the decoder lets nothing through."""
+    noisy, clean = (np.stack(signals) for signals in zip(*(noisy_pair(4096, seed) for seed in range(2)), strict=True))
+    network = dtln.build_network(dtln.DTLNConfig(units=8, dropout=0.0), seed=0)
+    dtln.initialise_mdct(network.dtln_layers)
+    losses = {}
+    for name, model in (
+        ("both", dtln.supervise_core_1(network, 0.25)),
+        ("core 1", dtln.core_1_network(network)),
+        ("whole", network),
+    ):
+        model.compile(loss=dtln.negative_snr, optimizer=keras.optimizers.SGD(0.0))
+        losses[name] = float(model.train_on_batch(noisy, clean)), float(model.test_on_batch(noisy, clean))
+    assert losses["both"][0] == pytest.approx(losses["whole"][0] + 0.25 * losses["core 1"][0], abs=1e-4)
+    assert losses["both"][1] == pytest.approx(losses["whole"][1], abs=1e-4)
+
+    parts = network.dtln_layers
+    parts.decoder.set_weights([0 * parts.decoder.get_weights()[0]])
+    before = [layer.get_weights()[0] for layer in (parts.core_1.dense, parts.core_2.dense)]
+    model = dtln.supervise_core_1(network, 0.25)
+    model.compile(loss=dtln.negative_snr, optimizer=keras.optimizers.SGD(0.1))
+    model.train_on_batch(noisy, clean)
+    assert not np.allclose(parts.core_1.dense.get_weights()[0], before[0])
+    np.testing.assert_array_equal(parts.core_2.dense.get_weights()[0], before[1])
 
 
 def test_weights_written_are_the_moving_average(uninterrupted: dict[str, Path]) -> None:
@@ -336,6 +378,22 @@ def test_init_weights(
     assert same_core_1 == (not norm_stft)
 
 
+def test_mask_is_opened_at_the_start_alone(uninterrupted: dict[str, Path], folders: list[str], tmp_path: Path) -> None:
+    start = uninterrupted["plateau"] / "run.h5"
+    flags = ["--only-core-1", "--init-weights", str(start), "--open-core-1-mask", "--learning-rate", "1e-9"]
+    assert run_training.main(arguments(folders, tmp_path, *flags, "--max-epochs", "1")) == 0
+    assert run_training.main(["--run-name", "run", "--run-dir", str(tmp_path), "--resume", "--max-epochs", "2"]) == 0
+    expected = dtln.load_network(start)
+    source = dtln.PairedFolders(folders[1], folders[3], SEGMENT)
+    dtln.open_core_1_mask(expected, dtln.batch_of(source, range(len(source)), [42])[0])
+    found = dtln.load_network(tmp_path / "run_last.h5")
+    for name in ("encoder", "decoder"):
+        for a, b in zip(*(getattr(n.dtln_layers, name).get_weights() for n in (found, expected)), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+    for a, b in zip(*(n.dtln_layers.core_1.dense.get_weights() for n in (found, expected)), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # The counters that end a run
 # ----------------------------------------------------------------------------------------------------------------------
@@ -393,6 +451,8 @@ def test_counters_survive_resuming(
         ({"workers": 0}, "0 workers"),
         ({"loss": "mse"}, "unknown loss 'mse': expected one of snr, si_sdr, snr_stft"),
         ({"optimizer": "sgd"}, "unknown optimizer 'sgd': expected one of adam, muon"),
+        ({"adam_share": 0.5}, "Adam's share 0.5 of the rate of adam: expected more than 0 and at most 1, and 1 with"),
+        ({"adam_share": 0.0, "optimizer": "muon"}, "Adam's share 0 of the rate of muon"),
         ({"ema": 1.0}, "moving average 1.0 and clipping norm 3.0: expected 0 <= average < 1"),
         ({"clip_norm": 0.0}, "clipping norm 0.0"),
         ({"max_epochs": 0}, "0 epochs"),
@@ -412,13 +472,14 @@ def test_muon_needs_a_keras_that_scales_its_steps(monkeypatch: pytest.MonkeyPatc
 
 
 def test_muon_orthogonalises_the_steps_of_matrices() -> None:
-    """A step of Muon: all singular values of a matrix's change near each other, of an RMS like Adam's."""
+    """A step of Muon: all singular values of a matrix's change near each other, of an RMS like Adam's; Adam's share."""
     if not KERAS_HAS_MUON:
         return  # which the test above is about
     network = dtln.build_network(dtln.DTLNConfig())
-    dtln.compile_network(network, dtln.TrainingSettings(optimizer="muon", learning_rate=1e-2), 1)
+    settings = dtln.TrainingSettings(optimizer="muon", learning_rate=1e-2, adam_share=0.1)
+    dtln.compile_network(network, settings, 1)
     kernel = next(variable for variable in network.trainable_variables if variable.shape == (128, 512))
-    before = ops.convert_to_numpy(kernel)
+    before, encoder_before = ops.convert_to_numpy(kernel), network.dtln_layers.encoder.get_weights()[0]
     rng = np.random.default_rng(5)
     noisy = rng.standard_normal((4, 16000)).astype("float32")
     network.train_on_batch(noisy, 0.5 * noisy)
@@ -426,6 +487,8 @@ def test_muon_orthogonalises_the_steps_of_matrices() -> None:
     values = np.linalg.svd(change, compute_uv=False)
     assert 0.1e-2 < np.sqrt(np.mean(change**2)) < 0.4e-2
     assert np.median(values) > 0.5 * values.max()
+    first_step = np.abs(network.dtln_layers.encoder.get_weights()[0] - encoder_before)  # Adam's first: the rate itself
+    assert np.median(first_step) == pytest.approx(1e-3, rel=0.05)
 
 
 def test_segment_shorter_than_a_shift() -> None:
