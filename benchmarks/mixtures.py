@@ -45,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="store_true",
         help="speakers trained on, too: a column for each sub-folder of the speech, named after it",
     )
+    parser.add_argument("--core-1", action="store_true", help="score core 1 alone, too")
     parser.add_argument(
         "--snr-db", type=float, nargs=2, default=(-5.0, 20.0), metavar=("MIN", "MAX"), help="default: -5 20"
     )
@@ -67,15 +68,19 @@ def compare(args: argparse.Namespace) -> int:
     from dtln_metrics import snr
     from dtln_onnx import SequenceNetwork
 
-    networks = [SequenceNetwork(path, threads=os.cpu_count() or 1) for path in args.weights]
+    networks = [(shortened(path), SequenceNetwork(path, threads=os.cpu_count() or 1)) for path in args.weights]
+    if args.core_1:
+        import DTLN_model as dtln
+
+        networks += [(f"core 1 {shortened(p, 16)}", dtln.core_1_network(dtln.load_network(p))) for p in args.weights]
     columns = {name: mixtures_of(args, *settings) for name, settings in settings_of(args).items()}
     print(f"{'SNR in dB':24}" + "".join(f"{name:>16}" for name in columns))
     noisy_scores = [[snr(c, n) for n, c in zip(*column, strict=True)] for column in columns.values()]
     print(f"{'noisy':24}" + "".join(f"{np.mean(scores):16.2f}" for scores in noisy_scores), flush=True)
     first: list[np.ndarray] = []
-    for path, network in zip(args.weights, networks, strict=True):
+    for name, network in networks:
         scores = [score(network, *column) for column in columns.values()]
-        print(f"{shortened(path):24}" + "".join(f"{np.mean(column):16.2f}" for column in scores), flush=True)
+        print(f"{name:24}" + "".join(f"{np.mean(column):16.2f}" for column in scores), flush=True)
         if first:
             cells = [difference(now, before) for now, before in zip(scores, first, strict=True)]
             print(f"{'':24}" + "".join(f"{cell:>16}" for cell in cells), flush=True)
@@ -133,9 +138,9 @@ def score(network, noisy: np.ndarray, clean: np.ndarray) -> np.ndarray:
     return np.array([snr(c, d) for c, d in zip(clean, np.concatenate(denoised), strict=True)])
 
 
-def shortened(path: Path) -> str:
-    """What of a path fits the first column: its end."""
-    return str(path) if len(str(path)) < 24 else f"...{str(path)[-20:]}"
+def shortened(path: Path, width: int = 23) -> str:
+    """What of a path fits a column of `width` characters: its end."""
+    return str(path) if len(str(path)) <= width else f"...{str(path)[3 - width :]}"
 
 
 def difference(scores: np.ndarray, reference: np.ndarray) -> str:

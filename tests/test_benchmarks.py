@@ -257,6 +257,21 @@ def test_weights_are_compared_on_the_same_mixtures(tmp_path, capsys):
     assert found == pytest.approx(np.subtract(means[1], means[0]), abs=0.011) and any(found)
 
 
+def test_core_1_is_scored_alone(tmp_path, capsys):
+    """With masks of one it leaves the mixtures as they are; what follows it does not count."""
+    import DTLN_model as dtln
+
+    network = random_network(dtln.DTLNConfig(units=8))
+    dense = network.dtln_layers.core_1.dense
+    dense.set_weights([0 * dense.get_weights()[0], 0 * dense.get_weights()[1] + 40.0])
+    network.save_weights(tmp_path / "open.h5")
+    sizes = ["--mixtures", "2", "--seconds", "0.5", "--snr-db", "3", "3", "--core-1", "--kinds"]
+    assert mixtures.main(["-m", str(tmp_path / "open.h5"), *write_unmixed(tmp_path), *sizes]) == 0
+    _, noisy, whole, alone, _ = capsys.readouterr().out.splitlines()
+    assert alone.startswith("core 1 ...") and alone.split()[-1] == noisy.split()[-1] == "3.00"
+    assert whole.split()[-1] != "3.00"
+
+
 def test_speakers_trained_on_have_a_column_for_each_set_of_recordings(tmp_path, capsys):
     folders = write_unmixed(tmp_path)
     for index, path in enumerate(sorted((tmp_path / "speech").iterdir())):
