@@ -180,19 +180,12 @@ class OverlapAdd(SignalLayer):
 
 
 @keras.saving.register_keras_serializable("DTLN")
-class OverlapMean(SignalLayer):
-    """(blocks (B, T, N), signal (B, L)) -> (B, L): of each sample the mean over the blocks that cover it.
-
-    Blocks of a signal that were not changed give it back.
-    """
+class OverlapMean(OverlapAdd):
+    """As `OverlapAdd`, but of each sample the mean over the blocks that cover it: unchanged blocks give the signal."""
 
     def call(self, inputs: Sequence[Any]) -> Any:
         blocks, signal = inputs
-        covering = overlap_add(ops.ones_like(blocks[:1]), self.block_shift)  # (1, L or more)
-        return (overlap_add(blocks, self.block_shift) / covering)[:, : ops.shape(signal)[1]]  # (B, L)
-
-    def compute_output_spec(self, inputs: Sequence[Any]) -> keras.KerasTensor:
-        return keras.KerasTensor(inputs[1].shape, dtype="float32")
+        return super().call(inputs) / super().call([ops.ones_like(blocks[:1]), signal])  # (B, L)
 
 
 @keras.saving.register_keras_serializable("DTLN")
@@ -690,8 +683,8 @@ def open_core_1_mask(network: DTLNNetwork, noisy: np.ndarray) -> np.ndarray:
     if config.activation != "sigmoid":
         raise ValueError(f"the masks of this network are made by {config.activation!r}: only a sigmoid can be opened")
     core_1 = keras.Model(network.input, parts.core_1.activation.output)
-    masks = [ops.convert_to_numpy(core_1(signal[None], training=False)) for signal in noisy]  # (1, T, F) each
-    highest = np.log(np.quantile(np.concatenate(masks, axis=1)[0].astype(np.float64), CEILING_QUANTILE, axis=0))
+    masks = core_1.predict(noisy, verbose=0).astype(np.float64)  # (B, T, F)
+    highest = np.log(np.quantile(masks, CEILING_QUANTILE, axis=(0, 1)))  # (F,)
     highest = np.pad(highest, CEILING_SMOOTHING // 2, mode="edge")
     ceilings = np.exp(np.convolve(highest, np.full(CEILING_SMOOTHING, 1.0 / CEILING_SMOOTHING), mode="valid"))  # (F,)
 
