@@ -350,6 +350,25 @@ def speech_speed(draw: Draw, rng: np.random.Generator) -> None:
     draw.speech = _resampled(draw.mixer.speech.crop(rng, round(length * speed)), length)
 
 
+@augmentation(0.5)
+def noise_speed(draw: Draw, rng: np.random.Generator) -> None:
+    """Plays the noise at half to twice its speed: other engines, crowds and dishes, where recordings are few."""
+    speed = SPEED_STEP * round(_log_uniform(rng, 0.5, 2.0) / SPEED_STEP)
+    length = len(draw.noise)
+    draw.noise = _resampled(draw.mixer.noise.crop(rng, round(length * speed)), length)
+
+
+@augmentation(0.3)
+def frequency_shift(draw: Draw, rng: np.random.Generator) -> None:
+    """Moves the noise's spectrum by -300 to 600 Hz: noises of other timbre and of the same course."""
+    length = len(draw.noise)
+    spectrum = _spectrum(draw.noise)
+    shift = round(rng.uniform(-300.0, 600.0) * length / SAMPLE_RATE)  # in bins; what leaves the band is gone
+    moved = np.zeros_like(spectrum)
+    moved[max(shift, 0) : len(moved) + min(shift, 0)] = spectrum[max(-shift, 0) : len(moved) - max(shift, 0)]
+    draw.noise = _from_spectrum(moved, length)
+
+
 @augmentation(0.3)
 def time_reversal(draw: Draw, rng: np.random.Generator) -> None:
     """Plays the noise backwards."""

@@ -24,7 +24,10 @@ from benchmarks.long_recordings import add_weights_and_corpus
 from dtln_audio import SAMPLE_RATE
 
 ON_TOP = ("altered_voices", "calls", "clicks", "hum", "impacts")  # what they add is heard alone here
-INSTEAD = ("babble", "bursts", "coloured_noise", "cross_synthesis", "fan", "gusts", "noise_pieces")
+INSTEAD = (
+    *("babble", "bursts", "coloured_noise", "cross_synthesis", "fan", "frequency_shift", "gusts", "noise_pieces"),
+    "noise_speed",
+)
 BATCH = 16  # mixtures denoised at once
 
 

@@ -481,7 +481,7 @@ def test_augmentations_do_what_they_say() -> None:
         assert level_db(draw.noise) == pytest.approx(level_db(noise), abs=0.01)
     speech_stays = (
         "noise_pieces cross_synthesis second_noise babble coloured_noise hum fan clicks impacts calls altered_voices "
-        "gusts bursts noise_pauses time_reversal"
+        "gusts bursts noise_pauses time_reversal frequency_shift noise_speed"
     )
     for name in speech_stays.split():
         assert all(np.array_equal(draw.speech, speech) for draw in results[name])
@@ -629,6 +629,36 @@ def test_speech_speed_moves_the_voice_alone() -> None:
         heard.append(float(np.argmax(np.abs(np.fft.rfft(draw.speech * np.hanning(8000)))) * 2))
     assert 800 - 3 <= min(heard) < 850 and 1200 < max(heard) <= 1250 + 3
     assert 25 <= sum(frequency == 1000.0 for frequency in heard) <= 60
+
+
+@pytest.mark.parametrize(("name", "lowest", "highest"), [("noise_speed", 500, 2000), ("frequency_shift", 700, 1600)])
+def test_noise_sounds_higher_or_lower(name: str, lowest: float, highest: float) -> None:
+    """Where a tone of 1 kHz comes out, its level kept; the speech is left alone."""
+    tone = (8000 * np.sin(2 * np.pi * 1000 / 16000 * np.arange(64000))).astype(np.int16)
+    source = Mixer(Recordings(["a_0.wav"], [tone]), Recordings(["b_0.wav"], [tone]), 8000)
+    original = tone[:8000] / np.float32(32768)
+    heard = []
+    for seed in range(60):
+        draw = dtln_mixing.Draw(original.copy(), original.copy(), snr_db=0.0, level_dbfs=-25.0, mixer=source)
+        dtln_mixing.AUGMENTATIONS[name].change(draw, np.random.default_rng(seed))
+        assert draw.noise.shape == (8000,) and draw.noise.dtype == np.float32
+        assert np.array_equal(draw.speech, original)
+        assert level_db(draw.noise[500:-500]) == pytest.approx(level_db(original), abs=0.2)
+        heard.append(float(np.argmax(np.abs(np.fft.rfft(draw.noise * np.hanning(8000)))) * 2))
+    assert lowest - 3 <= min(heard) < 1.1 * lowest and highest / 1.1 < max(heard) <= highest + 3
+
+
+def test_what_a_frequency_shift_moves_out_of_the_band_is_gone() -> None:
+    """It neither comes back from below 0 Hz nor from above 8 kHz."""
+    time = np.arange(8000) / 16000
+    for hertz in (100, 7700):
+        tone = np.sin(2 * np.pi * hertz * time).astype(np.float32)
+        levels = []
+        for seed in range(40):
+            draw = draw_of(tone.copy(), tone.copy())
+            dtln_mixing.AUGMENTATIONS["frequency_shift"].change(draw, np.random.default_rng(seed))
+            levels.append(level_db(draw.noise + 1e-5))
+        assert min(levels) < -80 and max(levels) == pytest.approx(level_db(tone), abs=0.2)
 
 
 def test_altered_voices_are_no_human_ones() -> None:
