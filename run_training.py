@@ -50,6 +50,8 @@ def stored_arguments(argv: Sequence[str] | None) -> dict[str, object]:
         return {}
     try:
         arguments = json.loads(path.read_text())["arguments"]
+        if isinstance(arguments.get("init_weights"), str):  # of a run before it could be several
+            arguments["init_weights"] = [arguments["init_weights"]]
         return {name: value for name, value in arguments.items() if name not in NOT_STORED}
     except (OSError, ValueError, KeyError, AttributeError) as error:
         raise ValueError(
@@ -141,8 +143,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     network.add_argument(
         "--init-weights",
         type=Path,
+        nargs="+",
+        default=[],
         metavar="H5",
-        help="start from these weights (of the other variant: all after core 1)",
+        help="start from these weights (of the other variant: all after core 1); of several files, the later ones "
+        "replace what the ones before gave",
     )
     network.add_argument(
         "--init",
@@ -272,7 +277,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
             "on several hosts each process needs --coordinator HOST:PORT and another --process, from 0 to "
             "--processes - 1"
         )
-    if args.resume and str(args.init_weights) != str(stored.get("init_weights")):
+    args.init_weights = [Path(path) for path in args.init_weights]
+    if args.resume and list(map(str, args.init_weights)) != stored.get("init_weights", []):
         parser.error("--resume goes on with the run's own weights; --init-weights starts another one")
     return args
 
@@ -376,8 +382,9 @@ def train(args: argparse.Namespace) -> int:
         steps = dtln.steps_per_epoch(training, settings.batch_size)
         network = dtln.build_network(dtln.DTLNConfig(norm_stft=args.norm_stft, dropout=args.dropout), seed=args.seed)
         dtln.INITIALISATIONS[args.init](network.dtln_layers)
-        if args.init_weights and not args.resume:
-            print(f"starting from {args.init_weights}: {dtln.warm_start(network, args.init_weights)}")
+        if not args.resume:
+            for path in args.init_weights:
+                print(f"starting from {path}: {dtln.warm_start(network, path)}")
             if args.open_core_1_mask:
                 shown = range(min(OPENING_SEGMENTS, len(training)))
                 dtln.open_core_1_mask(network, dtln.batch_of(training, shown, [args.seed])[0])
@@ -422,11 +429,7 @@ def write_config(run_dir: Path, args: argparse.Namespace) -> None:
 
     from dtln_audio import complete_file
 
-    arguments = {
-        name: str(value.resolve()) if isinstance(value, Path) else value
-        for name, value in vars(args).items()
-        if name not in NOT_STORED and value is not None
-    }
+    arguments = {name: value for name, value in vars(args).items() if name not in NOT_STORED and value is not None}
     versions = {
         "python": platform.python_version(),
         "keras": keras.__version__,
@@ -434,7 +437,8 @@ def write_config(run_dir: Path, args: argparse.Namespace) -> None:
         "numpy": np.__version__,
     }
     with complete_file(run_dir / "config.json") as partial:
-        partial.write_text(json.dumps({"arguments": arguments, "versions": versions}, indent=2) + "\n")
+        stored = {"arguments": arguments, "versions": versions}
+        partial.write_text(json.dumps(stored, indent=2, default=lambda path: str(path.resolve())) + "\n")
 
 
 def mixed_sources(args: argparse.Namespace, segment_length: int, dtln, mixing) -> tuple:

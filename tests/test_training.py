@@ -378,6 +378,34 @@ def test_init_weights(
     assert same_core_1 == (not norm_stft)
 
 
+def test_init_weights_of_two_variants(
+    uninterrupted: dict[str, Path], folders: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Core 1 of the first file, the rest of the second; and the same again from config.json and on --resume."""
+    plain, norm = uninterrupted["plateau"] / "run.h5", tmp_path / "norm.h5"
+    dtln.build_network(dtln.DTLNConfig(norm_stft=True), seed=7).save_weights(norm)
+    flags = ["--norm-stft", "--learning-rate", "1e-12", "--max-epochs", "1", "--init-weights", str(norm), str(plain)]
+    assert run_training.main(arguments(folders, tmp_path, *flags)) == 0
+    found, of_norm, of_plain = (dtln.load_network(p).dtln_layers for p in (tmp_path / "run_last.h5", norm, plain))
+    expected = [*of_norm.weighted[: -len(of_plain.after_core_1)], *of_plain.after_core_1]
+    for target, source in zip(found.weighted, expected, strict=True):
+        for a, b in zip(target.get_weights(), source.get_weights(), strict=True):
+            np.testing.assert_allclose(a, b, atol=1e-6)
+
+    monkeypatch.chdir(tmp_path)
+    stored = tmp_path / "config.json"
+    resumed = ["--run-name", "run", "--run-dir", str(tmp_path), "--resume"]
+    assert run_training.parse(resumed).init_weights == [norm, plain]
+    assert run_training.main([*resumed, "--max-epochs", "2"]) == 0
+    settings = json.loads(stored.read_text())
+    settings["arguments"]["init_weights"] = str(norm)  # of a run before several could be named
+    stored.write_text(json.dumps(settings))
+    assert run_training.parse(resumed).init_weights == [norm]
+    assert run_training.parse([*resumed, "--init-weights", str(norm)]).init_weights == [norm]
+    with pytest.raises(SystemExit):
+        run_training.parse([*resumed, "--init-weights", str(plain)])
+
+
 def test_mask_is_opened_at_the_start_alone(uninterrupted: dict[str, Path], folders: list[str], tmp_path: Path) -> None:
     start = uninterrupted["plateau"] / "run.h5"
     flags = ["--only-core-1", "--init-weights", str(start), "--open-core-1-mask", "--learning-rate", "1e-9"]
