@@ -338,24 +338,19 @@ def speed_perturbation(draw: Draw, rng: np.random.Generator) -> None:
     for part, slowest, fastest in (("speech", 36, 44), ("noise", 28, 56)):
         speed = int(rng.integers(slowest, fastest + 1)) * SPEED_STEP
         if rng.random() < 0.5:
-            crop = getattr(draw.mixer, part).crop(rng, round(length * speed))
-            setattr(draw, part, _resampled(crop, length))
+            setattr(draw, part, _crop_at_speed(rng, getattr(draw.mixer, part), length, speed))
 
 
 @augmentation(0.5)
 def speech_speed(draw: Draw, rng: np.random.Generator) -> None:
     """Plays speech at 0.8 to 1.25 times its speed: other voices, drawled and hurried ones."""
-    speed = SPEED_STEP * round(_log_uniform(rng, 0.8, 1.25) / SPEED_STEP)
-    length = len(draw.speech)
-    draw.speech = _resampled(draw.mixer.speech.crop(rng, round(length * speed)), length)
+    draw.speech = _crop_at_speed(rng, draw.mixer.speech, len(draw.speech), _log_uniform(rng, 0.8, 1.25))
 
 
 @augmentation(0.5)
 def noise_speed(draw: Draw, rng: np.random.Generator) -> None:
     """Plays the noise at half to twice its speed: other engines, crowds and dishes, where recordings are few."""
-    speed = SPEED_STEP * round(_log_uniform(rng, 0.5, 2.0) / SPEED_STEP)
-    length = len(draw.noise)
-    draw.noise = _resampled(draw.mixer.noise.crop(rng, round(length * speed)), length)
+    draw.noise = _crop_at_speed(rng, draw.mixer.noise, len(draw.noise), _log_uniform(rng, 0.5, 2.0))
 
 
 @augmentation(0.3)
@@ -373,6 +368,12 @@ def frequency_shift(draw: Draw, rng: np.random.Generator) -> None:
 def time_reversal(draw: Draw, rng: np.random.Generator) -> None:
     """Plays the noise backwards."""
     draw.noise = draw.noise[::-1].copy()
+
+
+def _crop_at_speed(rng: np.random.Generator, recordings: Recordings, length: int, speed: float) -> np.ndarray:
+    """A random crop that comes out as (length,) when played at about that speed, the nearest multiple of SPEED_STEP."""
+    speed = SPEED_STEP * round(speed / SPEED_STEP)
+    return _resampled(recordings.crop(rng, round(length * speed)), length)
 
 
 def _resampled(signal: np.ndarray, length: int, gain: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:

@@ -572,11 +572,16 @@ def test_proximity_boosts_low_frequencies_of_the_speech() -> None:
     assert 80 <= min(corners) < 100 and 240 < max(corners) <= 301
 
 
+def mixer_of_a_tone(samples: int, segment_length: int) -> Mixer:
+    """Speech and noise are one recording each, of the same 1 kHz."""
+    tone = (8000 * np.sin(2 * np.pi * 1000 / 16000 * np.arange(samples))).astype(np.int16)
+    return Mixer(Recordings(["a_0.wav"], [tone]), Recordings(["b_0.wav"], [tone]), segment_length)
+
+
 def test_speed_perturbation_moves_a_tone() -> None:
     """A tone of 1 kHz comes out 0.9 to 1.1 times as high from speech, 0.7 to 1.4 times from noise, its level kept."""
-    tone = (8000 * np.sin(2 * np.pi * 1000 / 16000 * np.arange(64000))).astype(np.int16)
-    source = Mixer(Recordings(["a_0.wav"], [tone]), Recordings(["b_0.wav"], [tone]), 8000)
-    original = tone[:8000] / np.float32(32768)
+    source = mixer_of_a_tone(64000, 8000)
+    original = source.speech.signals[0][:8000] / np.float32(32768)
     found: dict[str, set[float]] = {"speech": set(), "noise": set()}
     for seed in range(60):
         draw = dtln_mixing.Draw(original.copy(), original.copy(), snr_db=0.0, level_dbfs=-25.0, mixer=source)
@@ -593,8 +598,7 @@ def test_speed_perturbation_moves_a_tone() -> None:
 
 def test_noise_pieces_are_other_noises_at_other_speeds() -> None:
     """From a tone of 1 kHz: tones of 0.5 to 2 kHz, 0.2 to 2 s each, whose levels differ, and no gaps between them."""
-    tone = (8000 * np.sin(2 * np.pi * 1000 / 16000 * np.arange(160000))).astype(np.int16)
-    source = Mixer(Recordings(["a_0.wav"], [tone]), Recordings(["b_0.wav"], [tone]), 64000)
+    source = mixer_of_a_tone(160000, 64000)
     pitches, changed = [], 0
     for seed in range(30):
         draw = dtln_mixing.Draw(
@@ -617,9 +621,8 @@ def test_noise_pieces_are_other_noises_at_other_speeds() -> None:
 
 def test_speech_speed_moves_the_voice_alone() -> None:
     """A tone of 1 kHz comes out 0.8 to 1.25 times as high from speech; the noise is left alone."""
-    tone = (8000 * np.sin(2 * np.pi * 1000 / 16000 * np.arange(64000))).astype(np.int16)
-    source = Mixer(Recordings(["a_0.wav"], [tone]), Recordings(["b_0.wav"], [tone]), 8000)
-    original = tone[:8000] / np.float32(32768)
+    source = mixer_of_a_tone(64000, 8000)
+    original = source.speech.signals[0][:8000] / np.float32(32768)
     heard = []
     for seed in range(80):
         draw = dtln_mixing.Draw(original.copy(), original.copy(), snr_db=0.0, level_dbfs=-25.0, mixer=source)
@@ -634,9 +637,8 @@ def test_speech_speed_moves_the_voice_alone() -> None:
 @pytest.mark.parametrize(("name", "lowest", "highest"), [("noise_speed", 500, 2000), ("frequency_shift", 700, 1600)])
 def test_noise_sounds_higher_or_lower(name: str, lowest: float, highest: float) -> None:
     """Where a tone of 1 kHz comes out, its level kept; the speech is left alone."""
-    tone = (8000 * np.sin(2 * np.pi * 1000 / 16000 * np.arange(64000))).astype(np.int16)
-    source = Mixer(Recordings(["a_0.wav"], [tone]), Recordings(["b_0.wav"], [tone]), 8000)
-    original = tone[:8000] / np.float32(32768)
+    source = mixer_of_a_tone(64000, 8000)
+    original = source.speech.signals[0][:8000] / np.float32(32768)
     heard = []
     for seed in range(60):
         draw = dtln_mixing.Draw(original.copy(), original.copy(), snr_db=0.0, level_dbfs=-25.0, mixer=source)
@@ -663,8 +665,7 @@ def test_what_a_frequency_shift_moves_out_of_the_band_is_gone() -> None:
 
 def test_altered_voices_are_no_human_ones() -> None:
     """From a tone of 1 kHz as speech: bursts of 300 to 500 Hz or of 2 to 3.3 kHz, -10 to 10 dB, never both."""
-    tone = (8000 * np.sin(2 * np.pi * 1000 / 16000 * np.arange(160000))).astype(np.int16)
-    source = Mixer(Recordings(["a_0.wav"], [tone]), Recordings(["b_0.wav"], [tone]), 64000)
+    source = mixer_of_a_tone(160000, 64000)
     noise = (1e-2 * np.random.default_rng(0).standard_normal(64000)).astype(np.float32)
     pitches, made = [], 0
     for seed in range(200):
