@@ -634,6 +634,27 @@ def test_speech_speed_moves_the_voice_alone() -> None:
     assert 25 <= sum(frequency == 1000.0 for frequency in heard) <= 60
 
 
+def test_vocal_tract_length_moves_formants_and_keeps_pitch() -> None:
+    """A buzz of 125 Hz with one formant at 1.5 kHz: that comes out 0.85 to 1.18 times as high, the buzz as it was."""
+    buzz = np.zeros(16000)
+    buzz[::128] = 1.0
+    spectrum = np.fft.rfft(buzz)
+    frequencies = np.fft.rfftfreq(16000, 1 / 16000)
+    speech = np.fft.irfft(spectrum / (1 + np.square((frequencies - 1500) / 150)), 16000).astype(np.float32)
+    formants = []
+    for seed in range(60):
+        draw = draw_of(speech.copy(), buzz.copy())
+        dtln_mixing.AUGMENTATIONS["vocal_tract_length"].change(draw, np.random.default_rng(seed))
+        assert draw.speech.shape == (16000,) and draw.speech.dtype == np.float32
+        assert np.array_equal(draw.noise, buzz)
+        assert level_db(draw.speech) == pytest.approx(level_db(speech), abs=0.01)
+        power = np.square(np.abs(np.fft.rfft(draw.speech)))
+        assert power[::125].sum() > 0.99 * power.sum()  # harmonics, and nothing between them
+        near = slice(1000, 2001, 125)
+        formants.append(np.sum(frequencies[near] * power[near]) / np.sum(power[near]))
+    assert 1500 * 0.85 - 30 < min(formants) < 1500 * 0.91 and 1500 * 1.1 < max(formants) < 1500 * 1.18 + 30
+
+
 @pytest.mark.parametrize(("name", "lowest", "highest"), [("noise_speed", 500, 2000), ("frequency_shift", 700, 1600)])
 def test_noise_sounds_higher_or_lower(name: str, lowest: float, highest: float) -> None:
     """Where a tone of 1 kHz comes out, its level kept; the speech is left alone."""
