@@ -2,6 +2,7 @@
 
     collect_debian_noise.py --output NOISE/debian 0ad-data megaglest-data supertuxkart-data sonic-pi-samples
     collect_debian_noise.py --output NOISE/debian ./some-game-data_1.0-1_all.deb
+    collect_debian_noise.py --output SPEECH/debian --leave-out beep --pause 0.2 asterisk-core-sounds-it-g722   # speech
 
 Packages are fetched by `apt-get download` into a temporary folder, or given as files; nothing is installed. Of the
 audio files in them, and in zips within them, those are kept whose licence, by the package's machine-readable copyright
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     import numpy as np
     from debian.copyright import Copyright
 
-AUDIO = (".wav", ".ogg", ".oga", ".opus", ".flac", ".mp3", ".aif", ".aiff")
+AUDIO = (".wav", ".ogg", ".oga", ".opus", ".flac", ".mp3", ".aif", ".aiff", ".g722")
 ARCHIVES = (".zip", ".pk3", ".wz")  # zips, all of them
 LICENCES = r"cc0.*|cc-by(-sa)?(-\d.*)?|public-domain.*|pd|expat|mit.*|zlib.*|isc|bsd.*|apache.*"
 SPEECH = r"voice|vocal|speech|song|taunt|singer|narrat|dialog|briefing|/lang|_ack\d|_select\d|/[a-z]{2}/[^/]*$"
@@ -81,6 +82,13 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         default=SPEECH,
         metavar="REGEX",
         help="leave out paths in which this is found, in any case (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--pause",
+        type=float,
+        default=0.0,
+        metavar="SECONDS",
+        help="of silence after each sound, for sentences that should not run into each other (default: %(default)s)",
     )
     return parser.parse_args(argv)
 
@@ -185,10 +193,13 @@ def prepare(content: bytes, suffix: str) -> np.ndarray | None:
 
     from dtln_audio import SAMPLE_RATE, read_audio
 
-    with tempfile.NamedTemporaryFile(suffix=suffix) as file:
-        file.write(content)
-        file.flush()
-        samples, _ = read_audio(file.name, SAMPLE_RATE, mono=True)
+    if suffix == ".g722":
+        samples = _decode_g722(content)
+    else:
+        with tempfile.NamedTemporaryFile(suffix=suffix) as file:
+            file.write(content)
+            file.flush()
+            samples, _ = read_audio(file.name, SAMPLE_RATE, mono=True)
     if not samples.size:
         return None
     sounding = np.flatnonzero(np.abs(samples) > np.abs(samples).max() * 10 ** (SILENCE_DB / 20))
@@ -200,6 +211,24 @@ def prepare(content: bytes, suffix: str) -> np.ndarray | None:
         return None
     gain = min(10 ** (LEVEL_DBFS / 20) / np.sqrt(np.mean(np.square(samples))), PEAK / np.abs(samples).max())
     return (samples * gain).astype(np.float32)
+
+
+def _decode_g722(content: bytes) -> np.ndarray:
+    """The samples (L,), float32, of raw G.722 at 64 kbit/s, which is 16 kHz mono by definition and has no header.
+
+    libsndfile cannot read it. Raises AudioFileError where PyAV is not installed.
+    """
+    import numpy as np
+
+    from dtln_audio import AudioFileError
+
+    try:
+        import av
+    except ModuleNotFoundError as error:
+        raise AudioFileError("a file: G.722 needs the package av: pip install av") from error
+    with av.open(io.BytesIO(content), format="g722") as container:
+        frames = [frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]  # int16
+    return np.concatenate(frames or [np.zeros(0, np.int16)]).astype(np.float32) / np.float32(32768)
 
 
 def sounds_of(deb: Path, licences: re.Pattern[str], leave_out: re.Pattern[str]) -> tuple[list[Sound], str, list[str]]:
@@ -241,17 +270,21 @@ def sounds_of(deb: Path, licences: re.Pattern[str], leave_out: re.Pattern[str]) 
     return sounds, written, failures
 
 
-def write(sounds: Sequence[Sound], folder: Path, name: str) -> Iterator[tuple[Sound, Path, float]]:
-    """Joins sounds into files `folder`/NAME_NN.flac; yields each with its file and its start there in s."""
+def write(sounds: Sequence[Sound], folder: Path, name: str, pause: float = 0.0) -> Iterator[tuple[Sound, Path, float]]:
+    """Joins sounds, each with a pause in s after it, into files `folder`/NAME_NN.flac.
+
+    Yields each sound with its file and its start there in s.
+    """
     import numpy as np
 
     from dtln_audio import SAMPLE_RATE, SampleFormat, write_audio
 
     def finish() -> None:
         folder.mkdir(exist_ok=True)
-        samples = np.concatenate([sound.samples for sound in joined])
+        samples = np.concatenate([part for sound in joined for part in (sound.samples, silence)])
         write_audio(file, samples, SAMPLE_RATE, SampleFormat("FLAC", "PCM_16"))
 
+    silence = np.zeros(round(pause * SAMPLE_RATE), np.float32)
     joined, length, number = [], 0, 0
     for sound in sounds:
         if joined and length + len(sound.samples) > FILE_SECONDS * SAMPLE_RATE:
@@ -260,7 +293,7 @@ def write(sounds: Sequence[Sound], folder: Path, name: str) -> Iterator[tuple[So
         file = folder / f"{name}_{number:02d}.flac"
         yield sound, file, length / SAMPLE_RATE
         joined.append(sound)
-        length += len(sound.samples)
+        length += len(sound.samples) + len(silence)
     if joined:
         finish()
 
@@ -284,7 +317,7 @@ def collect(args: argparse.Namespace) -> int:
         long = [sound for sound in sounds if len(sound.samples) >= LONG * SAMPLE_RATE]
         short = [sound for sound in sounds if len(sound.samples) < LONG * SAMPLE_RATE]
         for part, chosen in (("short", short), ("long", long)):
-            for sound, file, start in write(chosen, args.output / part, name):
+            for sound, file, start in write(chosen, args.output / part, name, args.pause):
                 place = [file.relative_to(args.output).as_posix(), f"{start:.3f}"]
                 duration = f"{len(sound.samples) / SAMPLE_RATE:.3f}"
                 rows.append([*place, duration, name, version, sound.path, sound.licence])
@@ -309,6 +342,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     problem = None
     if args.output.exists() and (not args.output.is_dir() or any(args.output.iterdir())):
         problem = f"{args.output}: is no empty folder. Give a new one, or empty it"
+    elif not 0.0 <= args.pause <= 10.0:
+        problem = f"--pause {args.pause:g}: expected 0 to 10 s"
     elif not shutil.which("dpkg-deb"):
         problem = "dpkg-deb was not found. Run this on Debian or a system made of it"
     elif not importlib.util.find_spec("debian"):

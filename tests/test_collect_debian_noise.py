@@ -7,9 +7,11 @@ import io
 import re
 import shutil
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -46,6 +48,18 @@ def encoded(samples: np.ndarray, rate: int = 16000, container: str = "WAV") -> b
     """An audio file's content."""
     stream = io.BytesIO()
     soundfile.write(stream, samples, rate, format=container)
+    return stream.getvalue()
+
+
+def g722(samples: np.ndarray) -> bytes:
+    """The same in raw G.722."""
+    stream = io.BytesIO()
+    with av.open(stream, "w", format="g722") as container:
+        track = container.add_stream("g722", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.int16(32767 * samples)[None], format="s16", layout="mono")
+        frame.sample_rate = 16000
+        for packet in [*track.encode(frame), *track.encode()]:
+            container.mux(packet)
     return stream.getvalue()
 
 
@@ -128,6 +142,32 @@ def test_sounds_are_joined_to_files_of_two_minutes(tmp_path, noise):
     durations = [soundfile.info(tmp_path / f"out/short/nine_0{i}.flac").duration for i in range(2)]
     assert durations == pytest.approx([7 * 16, 2 * 16], abs=0.01)
     assert [row["file"][-7:] for row in manifest(tmp_path / "out")] == ["00.flac"] * 7 + ["01.flac"] * 2
+
+
+def test_prompts_in_g722_with_pauses(tmp_path, noise):
+    """Speech as telephone exchanges keep it, whose paths would tell of speech: decoded, silence after each."""
+    hum = 0.1 * np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)
+    deb = package(
+        tmp_path,
+        "prompts",
+        {"x/data/sounds/voices/a.g722": g722(hum), "x/data/sounds/voices/b.wav": encoded(noise(8000))},
+    )
+    out = tmp_path / "out"
+    assert collector.main(["--output", str(out), "--leave-out", "beep", "--pause", "0.5", str(deb)]) == 0
+    assert [float(row["start_s"]) for row in manifest(out)] == pytest.approx([0.0, 1.5], abs=0.01)
+    samples, _ = soundfile.read(out / "short/prompts_00.flac")
+    assert len(samples) == pytest.approx(2.5 * 16000, abs=200)
+    spectrum = np.abs(np.fft.rfft(samples[:16000]))
+    assert np.argmax(spectrum) == 440 and np.sum(spectrum[430:451] ** 2) > 0.99 * np.sum(spectrum**2)
+    assert not samples[16100:23900].any() and not samples[-7900:].any()
+
+
+def test_g722_without_its_decoder_is_told(tmp_path, noise, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "av", None)
+    files = {"x/data/sounds/a.g722": b"\0" * 8000, "x/data/sounds/b.wav": encoded(noise(8000))}
+    assert collector.main(["--output", str(tmp_path / "out"), str(package(tmp_path, "prompts", files))]) == 1
+    assert "x/data/sounds/a.g722: G.722 needs the package av: pip install av" in capsys.readouterr().err
+    assert [row["path"] for row in manifest(tmp_path / "out")] == ["x/data/sounds/b.wav"]
 
 
 def test_loud_crackle_stays_below_full_scale(tmp_path):
@@ -229,4 +269,6 @@ def test_refuses_before_it_starts(tmp_path, capsys, monkeypatch):
     with pytest.raises(SystemExit):
         collector.main(["--output", str(tmp_path / "new"), "--licences", "(", "x"])
     assert "(: is no regular expression" in capsys.readouterr().err
+    assert collector.main(["--output", str(tmp_path / "new"), "--pause", "-1", "x"]) == 2
+    assert "--pause -1: expected 0 to 10 s." in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
