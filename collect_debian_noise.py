@@ -193,7 +193,7 @@ def prepare(content: bytes, suffix: str) -> np.ndarray | None:
 
     from dtln_audio import SAMPLE_RATE, read_audio
 
-    if suffix == ".g722":
+    if _is_g722(suffix):
         samples = _decode_g722(content)
     else:
         with tempfile.NamedTemporaryFile(suffix=suffix) as file:
@@ -213,19 +213,18 @@ def prepare(content: bytes, suffix: str) -> np.ndarray | None:
     return (samples * gain).astype(np.float32)
 
 
+def _is_g722(path: str) -> bool:
+    return path.lower().endswith(".g722")
+
+
 def _decode_g722(content: bytes) -> np.ndarray:
     """The samples (L,), float32, of raw G.722 at 64 kbit/s, which is 16 kHz mono by definition and has no header.
 
-    libsndfile cannot read it. Raises AudioFileError where PyAV is not installed.
+    libsndfile cannot read it.
     """
+    import av
     import numpy as np
 
-    from dtln_audio import AudioFileError
-
-    try:
-        import av
-    except ModuleNotFoundError as error:
-        raise AudioFileError("a file: G.722 needs the package av: pip install av") from error
     with av.open(io.BytesIO(content), format="g722") as container:
         frames = [frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]  # int16
     return np.concatenate(frames or [np.zeros(0, np.int16)]).astype(np.float32) / np.float32(32768)
@@ -257,16 +256,20 @@ def sounds_of(deb: Path, licences: re.Pattern[str], leave_out: re.Pattern[str]) 
             "known. Leave it out."
         ) from error
     find_licence = licence_of(copyright_file)
+    audio = {path: content for path, content in audio.items() if is_allowed(find_licence(path), licences)}
+    if not importlib.util.find_spec("av") and (undecodable := [path for path in audio if _is_g722(path)]):
+        failures.append(
+            f"{deb.name}: {len(undecodable)} files in G.722 are left out, to decode them takes PyAV: pip install av"
+        )
+        audio = {path: content for path, content in audio.items() if not _is_g722(path)}
     for path, content in sorted(audio.items()):
-        licence = find_licence(path)
-        if is_allowed(licence, licences):
-            try:
-                samples = prepare(content, Path(path).suffix.lower())
-            except AudioFileError as error:
-                failures.append(f"{deb.name}: {path}: {str(error).partition(': ')[2]}")  # without the temporary name
-                continue
-            if samples is not None:
-                sounds.append(Sound(path, licence, samples))
+        try:
+            samples = prepare(content, Path(path).suffix.lower())
+        except AudioFileError as error:
+            failures.append(f"{deb.name}: {path}: {str(error).partition(': ')[2]}")  # without the temporary name
+            continue
+        if samples is not None:
+            sounds.append(Sound(path, find_licence(path), samples))
     return sounds, written, failures
 
 
