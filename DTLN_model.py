@@ -634,34 +634,82 @@ def build_split_networks(config: DTLNConfig) -> tuple[keras.Model, keras.Model, 
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def mdct_basis(block_length: int) -> np.ndarray:
+def mdct_basis(block_length: int, phase: float = 0.0) -> np.ndarray:
     """MDCT with sine window as a matrix (N, N // 2), scaled so that basis @ basis.T, overlap-added with a hop of N / 2,
     is the identity (Princen, Johnson & Bradley, "Subband/transform coding using filter bank designs based on time
-    domain aliasing cancellation", ICASSP 1987)."""
+    domain aliasing cancellation", ICASSP 1987). With a phase of pi / 2, its sines instead of its cosines (MDST)."""
     half = block_length // 2
     n = np.arange(block_length)[:, None]  # (N, 1)
     k = np.arange(half)[None]  # (1, N // 2)
     window = np.sin(np.pi * (n + 0.5) / block_length)
-    return window * np.sqrt(2.0 / half) * np.cos(np.pi / half * (n + 0.5 + half / 2) * (k + 0.5))
+    return window * np.sqrt(2.0 / half) * np.cos(np.pi / half * (n + 0.5 + half / 2) * (k + 0.5) - phase)
+
+
+def mclt_basis(block_length: int) -> np.ndarray:
+    """A basis (N, N // 2) that spends its filters where speech has its power; N is a multiple of 128.
+
+    In the lowest 9/64 of the band (to 2.25 kHz at 16 kHz) it has cosine and sine of each frequency of the MDCT, as the
+    MCLT has (Malvar, "A modulated complex lapped transform and its applications to audio processing", ICASSP 1999), so
+    that what a mask should be does not hang on the phase; from there to 7/16 (3.5 kHz) the MDCT; and above that the
+    MDCT of half a block, in its middle, of filters twice as wide. Sorted like this, in pairs first. Not in the paper.
+    """
+    quarter = block_length // 4
+    pairs, top = 9 * block_length // 64, 7 * block_length // 32
+    cosines, sines = mdct_basis(block_length), mdct_basis(block_length, np.pi / 2)
+    short = np.pad(mdct_basis(block_length // 2), ((quarter, quarter), (0, 0)))  # (N, N // 4)
+    paired = np.stack([cosines[:, :pairs], sines[:, :pairs]], axis=-1).reshape(block_length, 2 * pairs)
+    return np.concatenate([paired, cosines[:, pairs:top], short[:, top // 2 :]], axis=1)
+
+
+BASES: dict[str, Callable[[int], np.ndarray]] = {"mdct": mdct_basis, "mclt": mclt_basis}
+INVERSE_RIDGE = 1e-5  # of the mean eigenvalue
+
+
+def inverse_basis(basis: np.ndarray, block_shift: int) -> np.ndarray:
+    """The synthesis (E, N) of a basis (N, E), of least norm: blocks S apart, each times the basis and then times the
+    synthesis, give the signal back when they are overlap-added."""
+    block_length, size = basis.shape
+    copies = block_length // block_shift
+    # what the blocks that hold the last S of these samples make of them, side by side
+    blocks = np.zeros((block_length + (copies - 1) * block_shift, copies, size))
+    for i in range(copies):
+        blocks[i * block_shift : i * block_shift + block_length, i] = basis
+    blocks = blocks.reshape(len(blocks), -1)
+    wanted = np.zeros((len(blocks), block_shift))
+    wanted[(copies - 1) * block_shift :][:block_shift] = np.eye(block_shift)
+    gram = blocks @ blocks.T
+    gram += INVERSE_RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
+    parts = (blocks.T @ np.linalg.solve(gram, wanted)).reshape(copies, size, block_shift)
+    return np.concatenate(parts[::-1], axis=1)  # in the last block the samples come first
+
+
+def initialise_basis(dtln_layers: DTLNLayers, name: str) -> None:
+    """Starts encoder and decoder from a basis of BASES, so that the untrained network passes the signal through.
+
+    Both masks start near sigmoid(0) = 0.5, which makes 0.25: the decoder is four times the inverse of the encoder. Not
+    in the paper. Raises ValueError where encoder size or block shift do not allow it.
+    """
+    basis = _basis_for(dtln_layers.config, name)
+    synthesis = 4.0 * inverse_basis(basis, dtln_layers.config.block_shift)
+    dtln_layers.encoder.set_weights([basis[None].astype(np.float32)])  # (1, N, E)
+    dtln_layers.decoder.set_weights([synthesis[None].astype(np.float32)])  # (1, E, N)
 
 
 def initialise_mdct(dtln_layers: DTLNLayers) -> None:
-    """Starts encoder and decoder from the MDCT, so that the untrained network passes the signal through.
+    """Starts encoder and decoder from the MDCT; see `initialise_basis`."""
+    initialise_basis(dtln_layers, "mdct")
 
-    Both masks start near sigmoid(0) = 0.5, which makes 0.25; blocks are N / S shifts apart instead of the MDCT's two,
-    which adds N / (2 S) copies: the decoder is the transposed encoder times 4 / (N / (2 S)), 2 for 512/128.
-    Not in the paper. Raises ValueError where encoder size or block shift do not allow it.
-    """
-    config = dtln_layers.config
-    if config.encoder_size != config.block_length // 2 or config.block_length % (2 * config.block_shift):
+
+def _basis_for(config: DTLNConfig, name: str) -> np.ndarray:
+    size, length, shift = config.encoder_size, config.block_length, config.block_shift
+    fits = {"mdct": length % (2 * shift) == 0, "mclt": length == 4 * shift and length % 128 == 0}[name]
+    if size != length // 2 or not fits:
+        needs = {"mdct": "a shift that divides half a block", "mclt": "blocks of four shifts and n times 128 samples"}
         raise ValueError(
-            f"the MDCT basis needs an encoder of half a block and a shift that divides half a block; found encoder "
-            f"{config.encoder_size}, block {config.block_length}, shift {config.block_shift}. Choose the random start"
+            f"the {name.upper()} basis needs an encoder of half a block and {needs[name]}; found encoder "
+            f"{size}, block {length}, shift {shift}. Choose the random start"
         )
-    basis = mdct_basis(config.block_length)  # (N, E)
-    copies = config.block_length / (2 * config.block_shift)
-    dtln_layers.encoder.set_weights([basis[None].astype(np.float32)])  # (1, N, E)
-    dtln_layers.decoder.set_weights([(4.0 / copies * basis.T)[None].astype(np.float32)])  # (1, E, N)
+    return BASES[name](length)
 
 
 CEILING_QUANTILE = 0.95  # of core 1's mask in a bin, over many blocks: what lets speech through
@@ -699,7 +747,79 @@ def open_core_1_mask(network: DTLNNetwork, noisy: np.ndarray) -> np.ndarray:
     return ceilings
 
 
-INITIALISATIONS: dict[str, Callable[[DTLNLayers], None]] = {"random": lambda _: None, "mdct": initialise_mdct}
+HEADROOM = 1.15  # of the decoder over the inverse of the encoder, so that a mask below one passes the signal
+WHITENING = 0.35  # power of a filter's mean power by which it is turned down
+WHITENING_SMOOTHING = 17  # filters over which their powers are averaged, geometrically
+BASIS_RIDGE = 1e-3
+
+
+def change_basis(network: DTLNNetwork, name: str, noisy: np.ndarray, clean: np.ndarray) -> None:
+    """Gives core 2 of a trained network another encoder and decoder, from BASES, without making it start anew.
+
+    What its first LSTM used to see of signals `noisy` (B, L) is written, by least squares, as a linear map of what it
+    sees now, which its kernel takes in. Its mask is fitted on what the LSTMs then say: to bring the new coefficients of
+    what core 1 leaves over next to those of `clean` (B, L), each pair's error counted relative to what it was. The
+    filters are turned down where their signal is strong, as normalisation would let these drown the others.
+    Raises ValueError for another activation than a sigmoid, and as `initialise_basis`.
+    """
+    parts, config = network.dtln_layers, network.config
+    if config.activation != "sigmoid":
+        raise ValueError(f"the masks of this network are made by {config.activation!r}: only a sigmoid can be fitted")
+    basis = _basis_for(config, name)
+    left = keras.Model(network.input, network.get_layer("masked_blocks").output).predict(noisy, verbose=0)  # (B, T, N)
+    sounding = (energy := np.square(left).sum(axis=-1).ravel()) > 1e-7 * energy.max()
+
+    def seen() -> np.ndarray:
+        """What the first LSTM sees of blocks that are not silent."""
+        encoded = ops.convert_to_numpy(parts.norm_encoded(parts.encoder(left)))
+        return encoded.reshape(-1, config.encoder_size)[sounding].astype(np.float64)
+
+    before = seen()
+    powers = np.square(left @ basis).mean(axis=(0, 1))  # (E,)
+    order = np.argsort(np.abs(np.fft.rfft(basis, axis=0)).argmax(axis=0), kind="stable")  # by frequency
+    smoothed = np.pad(np.log(powers / powers.mean())[order], WHITENING_SMOOTHING // 2, mode="edge")
+    gains = np.empty_like(powers)
+    gains[order] = np.convolve(smoothed, np.ones(WHITENING_SMOOTHING) / WHITENING_SMOOTHING, mode="valid")
+    gains = np.exp(-WHITENING * gains)
+    synthesis = inverse_basis(basis, config.block_shift) / gains[:, None]
+    basis = basis * gains
+    parts.encoder.set_weights([basis[None].astype(np.float32)])
+    parts.decoder.set_weights([(HEADROOM * synthesis)[None].astype(np.float32)])
+    parts.norm_encoded.set_weights([np.ones(len(gains), np.float32), np.zeros(len(gains), np.float32)])
+
+    now = np.pad(seen(), ((0, 0), (0, 1)), constant_values=1.0)  # (blocks, E + 1)
+    gram = now.T @ now + BASIS_RIDGE * len(now) * np.eye(now.shape[1])
+    mapping = np.linalg.solve(gram, now.T @ before)  # (E + 1, E)
+    kernel, recurrent, bias = parts.core_2.lstms[0].get_weights()
+    parts.core_2.lstms[0].set_weights([mapping[:-1] @ kernel, recurrent, bias + mapping[-1] @ kernel])
+
+    heard = keras.Model(network.input, parts.core_2.dense.input).predict(noisy, verbose=0)  # (B, T, U)
+    wanted = ops.convert_to_numpy(Framing(config.block_length, config.block_shift)(clean)) @ basis  # (B, T, E)
+    encoded = left @ basis
+    share = np.linalg.norm(synthesis, axis=1)  # of a coefficient's error in the output
+    share = share / np.sqrt(np.mean(np.square((encoded - wanted) * share), axis=(1, 2), keepdims=True) + EPSILON)
+    mask = _fitted_mask(heard, HEADROOM * encoded * share, wanted * share)
+    parts.core_2.dense.set_weights(mask)
+
+
+def _fitted_mask(features: np.ndarray, encoded: np.ndarray, wanted: np.ndarray, epochs: int = 15) -> list[np.ndarray]:
+    """Kernel and bias of the layer whose mask for `encoded`, from `features`, comes nearest to `wanted` (B, T, E)."""
+    features, encoded, wanted = (part.reshape(-1, part.shape[-1]) for part in (features, encoded, wanted))
+    shapes = features.shape[1:], encoded.shape[1:]
+    inputs = [keras.Input(shape, dtype="float32") for shape in shapes]
+    dense = layers.Dense(encoded.shape[-1], "sigmoid", kernel_initializer="zeros", dtype="float32")
+    fitted = keras.Model(inputs, layers.Multiply(dtype="float32")([dense(inputs[0]), inputs[1]]))
+    batch = max(1, min(4096, len(features) // 8))
+    rate = keras.optimizers.schedules.CosineDecay(0.05, epochs * -(-len(features) // batch))
+    fitted.compile(keras.optimizers.Adam(rate), "mean_squared_error", jit_compile=False)
+    fitted.fit([features, encoded], wanted, batch_size=batch, epochs=epochs, verbose=0)
+    return dense.get_weights()
+
+
+INITIALISATIONS: dict[str, Callable[[DTLNLayers], None]] = {
+    "random": lambda _: None,
+    **{name: partial(initialise_basis, name=name) for name in BASES},
+}
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from pathlib import Path
 
 VALIDATION_SPEECH_SHARE = 0.06
 VALIDATION_NOISE_SHARE = 0.1
-OPENING_SEGMENTS = 64  # of training, on which --open-core-1-mask looks at the mask
+SHOWN_SEGMENTS = 64  # of training, on which --open-core-1-mask and --change-basis look at the network
 NOT_STORED = (
     "run_name",
     "run_dir",
@@ -152,9 +152,15 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     network.add_argument(
         "--init",
         "--init-basis",
-        choices=("random", "mdct"),
+        choices=("random", "mdct", "mclt"),
         default="random",
-        help="start of encoder and decoder (default: %(default)s)",
+        help="start of encoder and decoder: as in the paper, or a transform that passes the signal through, mclt with "
+        "more filters for low frequencies (default: %(default)s)",
+    )
+    network.add_argument(
+        "--change-basis",
+        choices=("mdct", "mclt"),
+        help="start encoder and decoder from this transform, but keep what core 2 has learned; with --init-weights",
     )
     network.add_argument(
         "--open-core-1-mask",
@@ -268,8 +274,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--segments-per-epoch, --validation-segments and the --examples flags must be at least 1")
     if args.core_1_loss < 0 or (args.core_1_loss and args.only_core_1):
         parser.error("--core-1-loss: expected a share of at least 0, and 0 with --only-core-1, whose loss it is alone")
-    if args.open_core_1_mask and not args.init_weights:
-        parser.error("--open-core-1-mask is for trained weights: name them with --init-weights")
+    for flag, given in (("--open-core-1-mask", args.open_core_1_mask), ("--change-basis", args.change_basis)):
+        if given and not args.init_weights:
+            parser.error(f"{flag} is for trained weights: name them with --init-weights")
     if not 0 <= args.dropout < 1:
         parser.error(f"--dropout {args.dropout:g}: expected a share from 0 to below 1")
     if not 0 <= args.process < args.processes or (args.process > 0 and not args.coordinator):
@@ -385,9 +392,11 @@ def train(args: argparse.Namespace) -> int:
         if not args.resume:
             for path in args.init_weights:
                 print(f"starting from {path}: {dtln.warm_start(network, path)}")
+            shown = range(min(SHOWN_SEGMENTS, len(training)))
             if args.open_core_1_mask:
-                shown = range(min(OPENING_SEGMENTS, len(training)))
                 dtln.open_core_1_mask(network, dtln.batch_of(training, shown, [args.seed])[0])
+            if args.change_basis:
+                dtln.change_basis(network, args.change_basis, *dtln.batch_of(training, shown, [args.seed]))
         if args.only_core_1:
             network = dtln.core_1_network(network)
         elif args.core_1_loss:

@@ -112,11 +112,12 @@ def test_instant_layer_normalisation_looks_at_one_block_only():
     np.testing.assert_allclose(layer(values[:, 2:3]), np.asarray(layer(values))[:, 2:3], atol=1e-6)
 
 
-def test_mdct_start_is_the_identity():
+@pytest.mark.parametrize("name", ["mdct", "mclt"])
+def test_start_from_a_transform_is_the_identity(name):
     network = dtln.build_network(dtln.DTLNConfig())
     signal = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
     assert snr_db(signal, batch_output(network, signal)) < 3
-    dtln.initialise_mdct(network.dtln_layers)
+    dtln.INITIALISATIONS[name](network.dtln_layers)
     output = batch_output(network, signal)
     assert abs(np.dot(signal, output) / np.dot(signal, signal) - 1) < 0.02
     assert snr_db(signal, output) > 20
@@ -164,10 +165,65 @@ def test_mdct_basis_reconstructs_perfectly():
     np.testing.assert_allclose(rebuilt[32:-32], signal[32:-32], atol=1e-12)
 
 
-def test_mdct_start_says_which_sizes_it_needs():
-    network = dtln.build_network(dtln.DTLNConfig(block_length=400, block_shift=160, units=8))
-    with pytest.raises(ValueError, match="needs an encoder of half a block.*found encoder 256, block 400, shift 160"):
-        dtln.initialise_mdct(network.dtln_layers)
+@pytest.mark.parametrize(("name", "length", "shift"), [("mclt", 128, 32), ("mclt", 512, 128), ("mdct", 64, 8)])
+def test_inverse_of_a_basis_gives_the_signal_back(name, length, shift):
+    basis = dtln.BASES[name](length)
+    assert basis.shape == (length, length // 2)
+    np.testing.assert_allclose(np.linalg.norm(basis, axis=0), 1.0, rtol=1e-9)
+    synthesis = dtln.inverse_basis(basis, shift)
+    signal = np.random.default_rng(0).standard_normal(10 * length)
+    rebuilt = np.zeros_like(signal)
+    for start in range(0, len(signal) - length + 1, shift):
+        rebuilt[start : start + length] += synthesis.T @ (basis.T @ signal[start : start + length])
+    assert snr_db(signal[length:-length], rebuilt[length:-length]) > 55
+
+
+def test_low_filters_of_the_mclt_basis_come_in_two_phases():
+    """The power of a pair stays as a tone goes on; that of the MDCT's coefficient comes and goes."""
+    blocks = np.stack([np.cos(2 * np.pi * 1015 / 16000 * (np.arange(512) + 128 * i)) for i in range(40)])
+    paired = np.square(blocks @ dtln.mclt_basis(512)[:, 64:66]).sum(axis=1)
+    single = np.square(blocks @ dtln.mdct_basis(512)[:, 32])
+    assert paired.min() > 0.9 * paired.max()
+    assert single.min() < 0.1 * single.max()
+
+
+@pytest.mark.parametrize(
+    ("name", "length", "shift", "message"),
+    [
+        ("mdct", 400, 160, "needs an encoder of half a block.*divides half a block; found encoder 256, block 400"),
+        ("mclt", 512, 256, "needs .*blocks of four shifts and n times 128 samples; found encoder 256"),
+    ],
+)
+def test_start_from_a_transform_says_which_sizes_it_needs(name, length, shift, message):
+    network = dtln.build_network(dtln.DTLNConfig(block_length=length, block_shift=shift, units=8))
+    with pytest.raises(ValueError, match=message):
+        dtln.INITIALISATIONS[name](network.dtln_layers)
+
+
+def test_a_changed_basis_keeps_what_the_lstms_have_learned():
+    """They say on other signals what they said, and the mask, fitted on what they say, brings the output nearer."""
+    network = random_network(dtln.DTLNConfig(units=32))
+    core_1 = network.dtln_layers.core_1.dense
+    core_1.set_weights([0 * core_1.get_weights()[0], 0 * core_1.get_weights()[1] + 3.0])  # lets nearly all through
+    clean = np.stack([speech_like(16000, seed) for seed in range(8)])
+    noisy = clean + np.random.default_rng(0).normal(0, 0.05, clean.shape).astype(np.float32)
+    said = keras.Model(network.input, network.dtln_layers.core_2.dense.input)
+    before = keras.ops.convert_to_numpy(said(noisy[6:]))
+    dtln.change_basis(network, "mclt", noisy[:6], clean[:6])
+    after = keras.ops.convert_to_numpy(said(noisy[6:]))
+
+    assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.8
+    for signal, target in zip(noisy[6:], clean[6:], strict=True):
+        assert snr_db(target, batch_output(network, signal)) > snr_db(target, signal) + 1
+    filters = network.dtln_layers.encoder.get_weights()[0][0]
+    directions = filters / np.linalg.norm(filters, axis=0)
+    np.testing.assert_allclose(directions, dtln.mclt_basis(512), atol=1e-6)
+
+
+def test_a_basis_is_changed_of_sigmoid_masks_only():
+    network = random_network(dtln.DTLNConfig(units=8, activation="tanh"))
+    with pytest.raises(ValueError, match="masks of this network are made by 'tanh': only a sigmoid can be fitted"):
+        dtln.change_basis(network, "mclt", *np.zeros((2, 1, 2000), np.float32))
 
 
 @pytest.mark.parametrize(("length", "shift"), [(512, 0), (128, 256), (401, 160)])

@@ -422,6 +422,22 @@ def test_mask_is_opened_at_the_start_alone(uninterrupted: dict[str, Path], folde
         np.testing.assert_allclose(a, b, atol=1e-4)
 
 
+def test_basis_is_changed_at_the_start_alone(
+    uninterrupted: dict[str, Path], folders: list[str], tmp_path: Path
+) -> None:
+    flags = ["--init-weights", str(uninterrupted["plateau"] / "run.h5"), "--change-basis", "mclt"]
+    flags += ["--learning-rate", "1e-9", "--max-epochs", "1"]
+    assert run_training.main(arguments(folders, tmp_path, *flags)) == 0
+    first = dtln.load_network(tmp_path / "run_last.h5").dtln_layers
+    assert run_training.main(["--run-name", "run", "--run-dir", str(tmp_path), "--resume", "--max-epochs", "2"]) == 0
+    last = dtln.load_network(tmp_path / "run_last.h5").dtln_layers
+    filters = first.encoder.get_weights()[0][0]
+    np.testing.assert_allclose(filters / np.linalg.norm(filters, axis=0), dtln.mclt_basis(512), atol=1e-5)
+    for a, b in zip(first.weighted, last.weighted, strict=True):
+        for of_a, of_b in zip(a.get_weights(), b.get_weights(), strict=True):
+            np.testing.assert_allclose(of_a, of_b, atol=1e-6)
+
+
 # ----------------------------------------------------------------------------------------------------------------------
 # The counters that end a run
 # ----------------------------------------------------------------------------------------------------------------------

@@ -926,6 +926,7 @@ MIXED = ["--run-name", "r", "--speech", "s", "--noise", "n"]
         ([*MIXED, "--core-1-loss", "-1"], "--core-1-loss: expected a share of at least 0"),
         ([*MIXED, "--core-1-loss", "0.2", "--only-core-1"], "and 0 with --only-core-1, whose loss it is alone"),
         ([*MIXED, "--open-core-1-mask"], "--open-core-1-mask is for trained weights: name them with --init-weights"),
+        ([*MIXED, "--change-basis", "mclt"], "--change-basis is for trained weights: name them with --init-weights"),
     ],
 )
 def test_arguments_that_do_not_fit(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
