@@ -750,7 +750,7 @@ def open_core_1_mask(network: DTLNNetwork, noisy: np.ndarray) -> np.ndarray:
 HEADROOM = 1.15  # of the decoder over the inverse of the encoder, so that a mask below one passes the signal
 WHITENING = 0.35  # power of a filter's mean power by which it is turned down
 WHITENING_SMOOTHING = 17  # filters over which their powers are averaged, geometrically
-BASIS_RIDGE = 1e-3
+BASIS_RIDGE = 1e-3  # of the variance of what the first LSTM sees
 
 
 def change_basis(network: DTLNNetwork, name: str, noisy: np.ndarray, clean: np.ndarray) -> None:
@@ -798,13 +798,13 @@ def change_basis(network: DTLNNetwork, name: str, noisy: np.ndarray, clean: np.n
     encoded = left @ basis
     share = np.linalg.norm(synthesis, axis=1)  # of a coefficient's error in the output
     share = share / np.sqrt(np.mean(np.square((encoded - wanted) * share), axis=(1, 2), keepdims=True) + EPSILON)
-    mask = _fitted_mask(heard, HEADROOM * encoded * share, wanted * share)
-    parts.core_2.dense.set_weights(mask)
+    parts.core_2.dense.set_weights(_fitted_mask(heard, HEADROOM * encoded * share, wanted * share))
 
 
 def _fitted_mask(features: np.ndarray, encoded: np.ndarray, wanted: np.ndarray, epochs: int = 15) -> list[np.ndarray]:
     """Kernel and bias of the layer whose mask for `encoded`, from `features`, comes nearest to `wanted` (B, T, E)."""
-    features, encoded, wanted = (part.reshape(-1, part.shape[-1]) for part in (features, encoded, wanted))
+    order = np.random.default_rng(0).permutation(features.shape[0] * features.shape[1])  # of every process the same
+    features, encoded, wanted = (part.reshape(-1, part.shape[-1])[order] for part in (features, encoded, wanted))
     shapes = features.shape[1:], encoded.shape[1:]
     inputs = [keras.Input(shape, dtype="float32") for shape in shapes]
     dense = layers.Dense(encoded.shape[-1], "sigmoid", kernel_initializer="zeros", dtype="float32")
@@ -812,7 +812,7 @@ def _fitted_mask(features: np.ndarray, encoded: np.ndarray, wanted: np.ndarray, 
     batch = max(1, min(4096, len(features) // 8))
     rate = keras.optimizers.schedules.CosineDecay(0.05, epochs * -(-len(features) // batch))
     fitted.compile(keras.optimizers.Adam(rate), "mean_squared_error", jit_compile=False)
-    fitted.fit([features, encoded], wanted, batch_size=batch, epochs=epochs, verbose=0)
+    fitted.fit([features, encoded], wanted, batch_size=batch, epochs=epochs, shuffle=False, verbose=0)
     return dense.get_weights()
 
 
