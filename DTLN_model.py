@@ -670,7 +670,7 @@ def inverse_basis(basis: np.ndarray, block_shift: int) -> np.ndarray:
     synthesis, give the signal back when they are overlap-added."""
     block_length, size = basis.shape
     copies = block_length // block_shift
-    # what the blocks that hold the last S of these samples make of them, side by side
+    # what the blocks that hold the S samples in the middle of these make of them, side by side
     blocks = np.zeros((block_length + (copies - 1) * block_shift, copies, size))
     for i in range(copies):
         blocks[i * block_shift : i * block_shift + block_length, i] = basis
@@ -713,7 +713,13 @@ def _basis_for(config: DTLNConfig, name: str) -> np.ndarray:
 
 
 CEILING_QUANTILE = 0.95  # of core 1's mask in a bin, over many blocks: what lets speech through
-CEILING_SMOOTHING = 17  # bins over which ceilings are averaged, geometrically
+SMOOTHING = 17  # bins or filters over which their ceilings or powers are averaged, geometrically
+
+
+def _moving_average(values: np.ndarray) -> np.ndarray:
+    """Values (n,) averaged over SMOOTHING neighbours, the ends repeated."""
+    padded = np.pad(values, SMOOTHING // 2, mode="edge")
+    return np.convolve(padded, np.full(SMOOTHING, 1.0 / SMOOTHING), mode="valid")
 
 
 def open_core_1_mask(network: DTLNNetwork, noisy: np.ndarray) -> np.ndarray:
@@ -733,8 +739,7 @@ def open_core_1_mask(network: DTLNNetwork, noisy: np.ndarray) -> np.ndarray:
     core_1 = keras.Model(network.input, parts.core_1.activation.output)
     masks = core_1.predict(noisy, verbose=0).astype(np.float64)  # (B, T, F)
     highest = np.log(np.quantile(masks, CEILING_QUANTILE, axis=(0, 1)))  # (F,)
-    highest = np.pad(highest, CEILING_SMOOTHING // 2, mode="edge")
-    ceilings = np.exp(np.convolve(highest, np.full(CEILING_SMOOTHING, 1.0 / CEILING_SMOOTHING), mode="valid"))  # (F,)
+    ceilings = np.exp(_moving_average(highest))  # (F,)
 
     response = np.fft.irfft(ceilings, config.block_length)  # (N,), even, so that C is symmetric
     filtering = np.stack([np.roll(response, shift) for shift in range(config.block_length)])  # (N, N)
@@ -749,7 +754,6 @@ def open_core_1_mask(network: DTLNNetwork, noisy: np.ndarray) -> np.ndarray:
 
 HEADROOM = 1.15  # of the decoder over the inverse of the encoder, so that a mask below one passes the signal
 WHITENING = 0.35  # power of a filter's mean power by which it is turned down
-WHITENING_SMOOTHING = 17  # filters over which their powers are averaged, geometrically
 BASIS_RIDGE = 1e-3  # of the variance of what the first LSTM sees
 
 
@@ -777,10 +781,8 @@ def change_basis(network: DTLNNetwork, name: str, noisy: np.ndarray, clean: np.n
     before = seen()
     powers = np.square(left @ basis).mean(axis=(0, 1))  # (E,)
     order = np.argsort(np.abs(np.fft.rfft(basis, axis=0)).argmax(axis=0), kind="stable")  # by frequency
-    smoothed = np.pad(np.log(powers / powers.mean())[order], WHITENING_SMOOTHING // 2, mode="edge")
     gains = np.empty_like(powers)
-    gains[order] = np.convolve(smoothed, np.ones(WHITENING_SMOOTHING) / WHITENING_SMOOTHING, mode="valid")
-    gains = np.exp(-WHITENING * gains)
+    gains[order] = np.exp(-WHITENING * _moving_average(np.log(powers / powers.mean())[order]))
     synthesis = inverse_basis(basis, config.block_shift) / gains[:, None]
     basis = basis * gains
     parts.encoder.set_weights([basis[None].astype(np.float32)])
