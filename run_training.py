@@ -392,11 +392,12 @@ def train(args: argparse.Namespace) -> int:
         if not args.resume:
             for path in args.init_weights:
                 print(f"starting from {path}: {dtln.warm_start(network, path)}")
-            shown = range(min(SHOWN_SEGMENTS, len(training)))
+            if args.open_core_1_mask or args.change_basis:
+                noisy, clean = dtln.batch_of(training, range(min(SHOWN_SEGMENTS, len(training))), [args.seed])
             if args.open_core_1_mask:
-                dtln.open_core_1_mask(network, dtln.batch_of(training, shown, [args.seed])[0])
+                dtln.open_core_1_mask(network, noisy)
             if args.change_basis:
-                dtln.change_basis(network, args.change_basis, *dtln.batch_of(training, shown, [args.seed]))
+                dtln.change_basis(network, args.change_basis, noisy, clean)
         if args.only_core_1:
             network = dtln.core_1_network(network)
         elif args.core_1_loss:
