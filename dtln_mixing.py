@@ -1045,6 +1045,15 @@ class Mixer:
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """One segment: (noisy, clean), each float32 (segment_length,), aligned; clean is contained in noisy, unless
         `clipping` clipped that or the target is `early`."""
+        draw = self.parts(rng)
+        noisy, clean, _ = mix_with_guard(draw.speech, draw.noise, draw.snr_db, draw.level_dbfs, draw.target)
+        if draw.clipped_share:
+            limit = np.quantile(np.abs(noisy), 1.0 - draw.clipped_share)
+            noisy = np.clip(noisy, -limit, limit)
+        return noisy, clean
+
+    def parts(self, rng: np.random.Generator) -> Draw:
+        """Speech and noise of one segment after all augmentations and its room, before they are added."""
         draw = Draw(
             speech=self.speech.crop(rng, self.segment_length),
             noise=self.noise.crop(rng, self.segment_length),
@@ -1054,11 +1063,7 @@ class Mixer:
         )
         for augment in self._changes:
             augment(draw, rng)
-        noisy, clean, _ = mix_with_guard(draw.speech, draw.noise, draw.snr_db, draw.level_dbfs, draw.target)
-        if draw.clipped_share:
-            limit = np.quantile(np.abs(noisy), 1.0 - draw.clipped_share)
-            noisy = np.clip(noisy, -limit, limit)
-        return noisy, clean
+        return draw
 
 
 def mix(speech: np.ndarray, noise: np.ndarray, snr_db: float, level_dbfs: float) -> tuple[np.ndarray, np.ndarray]:

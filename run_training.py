@@ -59,23 +59,8 @@ def stored_arguments(argv: Sequence[str] | None) -> dict[str, object]:
         ) from error
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run-name", required=True, help="names the folder models_RUN and the files in it")
-    parser.add_argument("--run-dir", type=Path, help="folder for weights, log and state (default: models_RUN)")
-    parser.add_argument(
-        "--config", type=Path, metavar="JSON", help="take the settings of another run's config.json; flags here win"
-    )
-
-    pairs = parser.add_argument_group("pairs on disk (wavs with equal names or the same fileid_N, 16 kHz mono)")
-    for name, text in (
-        ("--train-noisy", "noisy wavs to train on"),
-        ("--train-clean", "their clean partners"),
-        ("--val-noisy", "noisy wavs to validate on"),
-        ("--val-clean", "their clean partners"),
-    ):
-        pairs.add_argument(name, type=Path, metavar="DIR", help=text)
-
+def add_mixing_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags that say what segments are mixed from and how; `mixed_sources` takes them."""
     mixed = parser.add_argument_group("mixed on the fly (any audio format)")
     mixed.add_argument(
         "--speech", type=Path, metavar="DIR", help="clean speech; file names up to the last _ name speakers"
@@ -135,6 +120,33 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="share of segments in a room, where there are any (default: %(default)s)",
     )
     mixed.add_argument("--list-augmentations", action=ListAugmentations, help="print the augmentations and stop")
+
+
+def check_ranges(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Ends with an error where a range of `add_mixing_arguments` is empty."""
+    for flag, (low, high) in (("--snr-db", args.snr_db), ("--level-dbfs", args.level_dbfs)):
+        if low > high:
+            parser.error(f"{flag} {low:g} {high:g} is an empty range: give the lower end first")
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run-name", required=True, help="names the folder models_RUN and the files in it")
+    parser.add_argument("--run-dir", type=Path, help="folder for weights, log and state (default: models_RUN)")
+    parser.add_argument(
+        "--config", type=Path, metavar="JSON", help="take the settings of another run's config.json; flags here win"
+    )
+
+    pairs = parser.add_argument_group("pairs on disk (wavs with equal names or the same fileid_N, 16 kHz mono)")
+    for name, text in (
+        ("--train-noisy", "noisy wavs to train on"),
+        ("--train-clean", "their clean partners"),
+        ("--val-noisy", "noisy wavs to validate on"),
+        ("--val-clean", "their clean partners"),
+    ):
+        pairs.add_argument(name, type=Path, metavar="DIR", help=text)
+
+    add_mixing_arguments(parser)
 
     network = parser.add_argument_group("network and start")
     network.add_argument(
@@ -267,9 +279,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     unmixed = [args.speech, args.noise]
     if not (all(paired) and not any(unmixed)) and not (all(unmixed) and not any(paired)):
         parser.error("give either --train-noisy, --train-clean, --val-noisy and --val-clean, or --speech and --noise")
-    for flag, (low, high) in (("--snr-db", args.snr_db), ("--level-dbfs", args.level_dbfs)):
-        if low > high:
-            parser.error(f"{flag} {low:g} {high:g} is an empty range: give the lower end first")
+    check_ranges(parser, args)
     if min(args.segments_per_epoch, args.validation_segments, args.examples, args.examples_every) < 1:
         parser.error("--segments-per-epoch, --validation-segments and the --examples flags must be at least 1")
     if args.core_1_loss < 0 or (args.core_1_loss and args.only_core_1):

@@ -1,5 +1,5 @@
-"""Training where TensorFlow is not installed, in an environment with torch: the tests of `test_training.py`, and two
-processes that train together."""
+"""Training where TensorFlow is not installed, in an environment with torch: the tests of `test_training.py` and of
+`cuda_training.py`, and two processes that train together."""
 
 from __future__ import annotations
 
@@ -48,8 +48,19 @@ print(json.dumps([*history["loss"], *history["val_loss"]]))
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The interpreter of an environment with PyTorch and without TensorFlow."""
-    packages = ["keras", "torch", "h5py", "soundfile", "wavinfo", "numpy", "pytest", "tensorboardX", "tensorboard"]
+    """The interpreter of an environment with PyTorch and Triton and without TensorFlow."""
+    packages = [
+        "keras",
+        "torch",
+        "h5py",
+        "soundfile",
+        "wavinfo",
+        "numpy",
+        "pytest",
+        "tensorboardX",
+        "tensorboard",
+        "triton",
+    ]
     return str(make_environment(tmp_path_factory.mktemp("torch") / "environment", packages))
 
 
@@ -59,8 +70,9 @@ def environment() -> dict[str, str]:
     return {**os.environ, "KERAS_BACKEND": "torch", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-def test_training_under_torch_without_tensorflow(python: str, environment: dict[str, str]) -> None:
-    command = [python, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-W", "ignore", "tests/test_training.py"]
+@pytest.mark.parametrize("tests", ["test_training.py", "cuda_training.py"])
+def test_training_under_torch_without_tensorflow(tests: str, python: str, environment: dict[str, str]) -> None:
+    command = [python, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-W", "ignore", f"tests/{tests}"]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     summary = run.stdout.strip().splitlines()[-1]
