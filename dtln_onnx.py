@@ -24,7 +24,6 @@ from dtln_audio import SHIFT_KEY, complete_file, whole_blocks
 from dtln_weights import EPSILON, DTLNConfig, StoredLayer, read_network, spectral_encoder
 
 OPSET = 17  # the first with LayerNormalization
-ENCODED = "encoded"  # names the encoder's product, which stays float: 8 bits do not span a spectrum
 CHUNK_BLOCKS = 512  # blocks denoised at once: 4 s; longer ones only take more memory
 
 
@@ -151,7 +150,7 @@ def _network(graph: Graph, parts: Parts, config: DTLNConfig, spectrum: str, size
     masked = graph.node("Mul", spectrum, column)  # (T, B, F, 2)
     flat = graph.node("Reshape", masked, graph.constant(np.array([*sizes, 2 * config.bins])))
     kernel = graph.constant(spectral_encoder(parts.encoder))
-    encoded = graph.node("MatMul", flat, kernel, outputs=[ENCODED])  # (T, B, E)
+    encoded = graph.node("MatMul", flat, kernel)  # (T, B, E)
     mask = graph.mask(graph.normalise(encoded, parts.norm_encoded), parts.core_2, first=config.lstm_layers)
     graph.node("MatMul", graph.node("Mul", encoded, mask), graph.constant(parts.decoder), outputs=[result])
 
@@ -196,7 +195,7 @@ def streaming_model(config: DTLNConfig, stored: Sequence[StoredLayer]) -> bytes:
 def export_streaming(
     config: DTLNConfig, stored: Sequence[StoredLayer], path: str | Path, quantise: bool = False
 ) -> Path:
-    """Writes `streaming_model`; quantise: all but the encoder in 8 bits, one scale a column, by onnxruntime's tools.
+    """Writes `streaming_model`; quantise: the LSTMs in 8 bits, one scale a column, by onnxruntime's tools.
 
     Raises ModuleNotFoundError where onnx, or to quantise onnxruntime, is missing.
     """
@@ -209,10 +208,9 @@ def export_streaming(
             quantize_dynamic(
                 load_from_string(model),
                 partial,
-                op_types_to_quantize=["LSTM", "MatMul"],
+                op_types_to_quantize=["LSTM"],
                 weight_type=QuantType.QInt8,
                 per_channel=True,
-                nodes_to_exclude=[ENCODED],
                 extra_options={"DefaultTensorType": TensorProto.FLOAT},
             )
         else:
