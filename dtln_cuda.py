@@ -23,6 +23,7 @@ import itertools
 import math
 import mmap
 import multiprocessing
+import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -278,17 +279,16 @@ class SegmentPool:
         return self
 
     def open(self, device: torch.device, first: int) -> None:
-        """Waits for the first segments, at most as many as fit, and keeps uploading from then on."""
+        """Waits for the first segments, at most as many as fit. RuntimeError where a process ended before they came."""
         self.device = device
         self._pool = torch.zeros((2, self.size, self.mixer.segment_length), dtype=torch.int16, device=device)
         self._filled = torch.zeros((), device=device)
         while self.uploaded < min(first, self.size):
             self._upload()
-        self._thread = threading.Thread(target=self._keep_uploading, daemon=True)
 
     def start(self) -> None:
         """Begins to replace segments while batches are drawn; not before a CUDA graph has been recorded."""
-        self._thread.start()
+        threading.Thread(target=self._keep_uploading, daemon=True).start()
 
     def _keep_uploading(self) -> None:
         own: Any = contextlib.nullcontext()
@@ -299,7 +299,12 @@ class SegmentPool:
                 self._upload()
 
     def _upload(self) -> None:
-        block = self._ready.get()
+        while True:
+            with contextlib.suppress(queue.Empty):
+                block = self._ready.get(timeout=5.0)
+                break
+            if not all(process.is_alive() for process in self._processes):
+                raise RuntimeError("a process that draws segments has ended; what it printed says why")
         start = self.uploaded % self.size
         self._pool[:, start : start + BLOCK_SEGMENTS] = torch.from_numpy(self._blocks[block]).to(self.device)
         self._free.put(block)
@@ -376,7 +381,7 @@ class Steps:
         pool: SegmentPool,
         batch_size: int,
         dtype: torch.dtype,
-        graph: bool,
+        graph: bool = False,
         parts: Parts = PLAIN,
     ) -> None:
         self.networks, self.pool, self.batch_size, self.dtype, self.parts = networks, pool, batch_size, dtype, parts
@@ -389,15 +394,17 @@ class Steps:
             self._streams = [torch.cuda.Stream() for _ in networks]
             self._record()
 
-    def _eager(self) -> None:
+    def _mix(self) -> None:
         for kept, new in zip((self._noisy, self._clean), self.pool.batch(self.batch_size), strict=True):
             kept.copy_(new)
+
+    def _eager(self) -> None:
+        self._mix()
         for network in self.networks:
             network.step(self._noisy, self._clean, self.shape, self.dtype, self.parts)
 
     def _side_by_side(self) -> None:
-        for kept, new in zip((self._noisy, self._clean), self.pool.batch(self.batch_size), strict=True):
-            kept.copy_(new)
+        self._mix()
         main = torch.cuda.current_stream()
         for network, stream in zip(self.networks, self._streams, strict=True):
             stream.wait_stream(main)

@@ -18,12 +18,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-os.environ["KERAS_BACKEND"] = "torch"
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(name, "1")  # the processes that mix share the cores; matrices lie on the GPU
+from run_training import add_mixing_arguments, check_ranges, mixed_sources, write_config
 
-from run_training import add_mixing_arguments, check_ranges, mixed_sources, write_config  # noqa: E402
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+    import dtln_cuda
+    from DTLN_model import DTLNNetwork
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if not args.speech or not args.noise:
         parser.error("give --speech and --noise")
     check_ranges(parser, args)
+    if args.compile and not args.mixed_precision:
+        parser.error("--compile: expected --mixed-precision, too; recurrent weights in float32 do not fit on the chip")
     if min(args.batch_size, args.steps, args.check_every, args.pool_segments, args.mixing_processes) < 1:
         parser.error("--batch-size, --steps, --check-every, --pool-segments, --mixing-processes: expected at least 1")
     try:
@@ -119,6 +125,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(args: argparse.Namespace) -> None:
     """Trains as the arguments say. Raises what they do not fit."""
+    os.environ["KERAS_BACKEND"] = "torch"
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # the processes that mix share the cores; matrices lie on the GPU
     import keras
     import torch
 
@@ -162,7 +171,15 @@ def train(args: argparse.Namespace) -> None:
         loop(args, networks, sources, pool, steps, held, dtype)
 
 
-def loop(args: argparse.Namespace, networks: list, sources: list, pool, steps, held: tuple, dtype) -> None:
+def loop(
+    args: argparse.Namespace,
+    networks: Sequence[dtln_cuda.TrainedNetwork],
+    sources: Sequence[DTLNNetwork],
+    pool: dtln_cuda.SegmentPool,
+    steps: dtln_cuda.Steps,
+    held: tuple[np.ndarray, np.ndarray],
+    dtype: torch.dtype,
+) -> None:
     """Takes the steps; validates, logs and writes weights every --check-every of them."""
     import torch
 
@@ -171,7 +188,7 @@ def loop(args: argparse.Namespace, networks: list, sources: list, pool, steps, h
 
     noisy, clean = (torch.tensor(signals, device=pool.device) for signals in held)
     best = dict.fromkeys((network.name for network in networks), float("inf"))
-    lines = ["step,hours,uploaded,seconds,network,loss,val_loss"]
+    lines = ["step,hours,drawn_hours,seconds,network,loss,val_loss"]
     pool.start()
     start, taken = time.monotonic(), 0
 
@@ -180,10 +197,8 @@ def loop(args: argparse.Namespace, networks: list, sources: list, pool, steps, h
         return max(taken / args.steps, spent)
 
     while progress() < 1.0:
-        count = min(args.check_every, args.steps - taken)
-        for _ in range(count):
-            if progress() >= 1.0:
-                break
+        before = taken
+        while progress() < 1.0 and taken < before + args.check_every:
             steps.take(dtln_cuda.schedule(progress(), taken, args.warmup_steps))
             taken += 1
             if pool.device.type == "cuda" and taken % 20 == 0:
@@ -192,7 +207,7 @@ def loop(args: argparse.Namespace, networks: list, sources: list, pool, steps, h
         hours = taken * args.batch_size * pool.mixer.segment_length / SAMPLE_RATE / 3600
         drawn = pool.uploaded * pool.mixer.segment_length / SAMPLE_RATE / 3600
         for network, source in zip(networks, sources, strict=True):
-            loss = float(network.loss) / count
+            loss = float(network.loss) / (taken - before)
             network.loss.zero_()
             reached = network.validate(noisy, clean, args.batch_size, dtype)
             lines.append(f"{taken},{hours:.2f},{drawn:.2f},{seconds:.0f},{network.name},{loss:.4f},{reached:.4f}")

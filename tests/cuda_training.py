@@ -168,6 +168,14 @@ def test_pool_says_what_it_cannot_pair(settings: dict[str, object]) -> None:
         dtln_cuda.SegmentPool(mixer, size=64, processes=1, seed=1)
 
 
+def test_pool_says_that_a_process_has_ended() -> None:
+    mixer = dtln_mixing.Mixer(recordings(400.0), recordings(3000.0), 2048)
+    mixer.parts = lambda rng: 1 / 0
+    pool = dtln_cuda.SegmentPool(mixer, size=64, processes=1, seed=1)
+    with pool, pytest.raises(RuntimeError, match="a process that draws segments has ended"):
+        pool.open(torch.device("cpu"), first=64)
+
+
 def test_schedule_warms_up_and_falls_to_nothing() -> None:
     assert dtln_cuda.schedule(0.0, 0, 10) == pytest.approx(0.1)
     assert dtln_cuda.schedule(0.0, 9, 10) == 1.0
@@ -245,6 +253,7 @@ def test_script_trains_several_networks(folders: list[str], tmp_path: Path, caps
         (["--network", "a", "dropout=1"], "expected a rate above 0, a share below 1"),
         (["--network", "a", "--network", "a"], "two networks have the same name"),
         (["--network", "a", "--batch-size", "0"], "expected at least 1"),
+        (["--network", "a", "--compile"], "--compile: expected --mixed-precision, too"),
         (["--network", "a", "--snr-db", "5", "1"], "is an empty range"),
     ],
 )
