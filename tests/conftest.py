@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import environments
 import numpy as np
 import pytest
 
@@ -21,6 +22,17 @@ def pytest_runtest_makereport(item, call):
         if not reason.startswith(ALLOWED_SKIPS_IN_CI):
             report.outcome, report.longrepr = "failed", f"skipped in CI, which counts as a failure: {reason}"
     return report
+
+
+def pytest_collection_finish(session):
+    """Begins to make the environments that the collected tests want."""
+    if not session.config.option.collectonly:
+        environments.AHEAD.begin({item.path.name for item in session.items})
+
+
+def pytest_sessionfinish():
+    """Deletes them."""
+    environments.AHEAD.remove()
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,45 @@ import pytest
 # what pip prints where it reaches no index; any other failure of pip is a failure of the test
 NETWORK_FAILURES = ("NewConnectionError", "ConnectionError", "NameResolutionError", "Max retries", "ConnectTimeout",
                     "name resolution", "Network is unreachable", "ReadTimeoutError", "ProxyError")  # fmt: skip
+
+
+PACKAGES = {  # of environments that take long to make, by the file whose tests want them, in the order of the files
+    "test_distribution.py": ("keras", "jax", "h5py", "soundfile", "wavinfo", "numpy"),
+    "test_environments_training.py": (
+        *("keras", "torch", "triton", "h5py", "soundfile", "wavinfo", "numpy"),
+        *("pytest", "tensorboardX", "tensorboard"),
+    ),
+    "test_weights.py": ("tensorflow", "tf_keras"),
+}
+
+
+class EnvironmentsAhead:
+    """Makes the environments of PACKAGES, one after the other, while tests that need none run: pip waits a lot."""
+
+    def __init__(self) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="environments-"))
+        self._pool = ThreadPoolExecutor(1)
+        self._begun: dict[str, Future[Path]] = {}
+
+    def begin(self, files: Iterable[str]) -> None:
+        """Begins with those that tests of these files want."""
+        for file in PACKAGES:
+            if file in files:
+                self.python_for(file, wait=False)
+
+    def python_for(self, file: str, wait: bool = True) -> Path | None:
+        """The python of a file's environment, once it is made. Skips and raises as `make_environment`."""
+        if file not in self._begun:
+            self._begun[file] = self._pool.submit(make_environment, self._folder / Path(file).stem, PACKAGES[file])
+        return self._begun[file].result() if wait else None
+
+    def remove(self) -> None:
+        """Ends, and deletes what was made."""
+        self._pool.shutdown(cancel_futures=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+AHEAD = EnvironmentsAhead()
 
 
 def make_environment(folder: Path, packages: Sequence[str], python: str = sys.executable) -> Path:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from environments import make_environment
+from environments import AHEAD
 from training_pairs import write_pairs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,10 +19,9 @@ SEGMENT = 4096  # samples
 
 
 @pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> str:
+def python() -> str:
     """The interpreter of an environment with JAX and without TensorFlow."""
-    packages = ["keras", "jax", "h5py", "soundfile", "wavinfo", "numpy"]
-    return str(make_environment(tmp_path_factory.mktemp("jax") / "environment", packages))
+    return str(AHEAD.python_for("test_distribution.py"))
 
 
 @pytest.fixture(scope="module")

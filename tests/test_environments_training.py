@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from environments import make_environment
+from environments import AHEAD
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -47,21 +47,9 @@ print(json.dumps([*history["loss"], *history["val_loss"]]))
 
 
 @pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> str:
+def python() -> str:
     """The interpreter of an environment with PyTorch and Triton and without TensorFlow."""
-    packages = [
-        "keras",
-        "torch",
-        "h5py",
-        "soundfile",
-        "wavinfo",
-        "numpy",
-        "pytest",
-        "tensorboardX",
-        "tensorboard",
-        "triton",
-    ]
-    return str(make_environment(tmp_path_factory.mktemp("torch") / "environment", packages))
+    return str(AHEAD.python_for("test_environments_training.py"))
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from environments import make_environment
+from environments import AHEAD
 from training_pairs import noisy_pair
 
 import DTLN_model as dtln
@@ -257,7 +257,7 @@ def test_files_written_here_load_under_keras_2(tmp_path: Path) -> None:
         network.save_weights(tmp_path / f"{stem}.h5")
         expected[stem] = np.asarray(network.predict(signal, verbose=0))
 
-    python = make_environment(tmp_path / "environment", ["tensorflow", "tf_keras"])
+    python = AHEAD.python_for("test_weights.py")
     script = Path(__file__).with_name("keras2_graph.py")
     names = ("signal.npy", "result.npz", "plain.h5", "norm.h5")
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "KERAS_BACKEND")}
