@@ -12,6 +12,7 @@ step by step. Pairs on disk, other losses, exact resume and several devices: run
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 import time
@@ -125,6 +126,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(args: argparse.Namespace) -> None:
     """Trains as the arguments say. Raises what they do not fit."""
+    if importlib.util.find_spec("torch") is None:
+        raise ModuleNotFoundError("training on a GPU needs PyTorch: pip install torch")
     os.environ["KERAS_BACKEND"] = "torch"
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")  # the processes that mix share the cores; matrices lie on the GPU

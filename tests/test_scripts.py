@@ -247,3 +247,12 @@ def test_measuring_names_what_is_wrong(tmp_path, capsys):
     assert "unknown backend 'torch': expected all or one of tflite" in capsys.readouterr().err
     assert measure_execution_time.main(["-m", str(tmp_path)]) == 1
     assert "holds no saved_model.pb" in capsys.readouterr().err
+
+
+def test_training_on_a_gpu_says_that_it_needs_pytorch(tmp_path, capsys, monkeypatch):
+    import run_training_cuda
+
+    monkeypatch.setitem(sys.modules, "torch", None)
+    folders = ["--speech", str(tmp_path), "--noise", str(tmp_path), "--run-dir", str(tmp_path / "run")]
+    assert run_training_cuda.main([*folders, "--network", "a"]) == 1
+    assert "training on a GPU needs PyTorch: pip install torch" in capsys.readouterr().err
