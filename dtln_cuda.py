@@ -9,7 +9,7 @@ block. Here
   every step pairs some of them anew, at a new SNR and level. So the host need not keep up.
 
 The network (`denoise`), the loss and the optimizer are those of `DTLN_model.py` and Keras, written once more in plain
-PyTorch: Keras's own would not go into a CUDA graph. tests/test_cuda.py holds the two together. On a CPU everything
+PyTorch: Keras's own would not go into a CUDA graph. tests/cuda_training.py holds the two together. On a CPU everything
 runs, too, step by step, for tests.
 
 Shapes in comments: B signals, L samples, T blocks, N block length, S block shift, F = N // 2 + 1 frequency bins,
