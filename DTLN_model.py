@@ -24,13 +24,10 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow's start-up notices are not ours to print
 
-import atexit
-import contextlib
 import itertools
 import json
 import math
 import sys
-import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,33 +41,21 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from dtln_audio import (
-    BLOCK_LENGTH,
-    BLOCK_SHIFT,
-    SAMPLE_RATE,
-    SHIFT_KEY,
-    AudioFileError,
-    audio_info,
-    complete_file,
-    crop_overlap,
-    find_audio_files,
-    pad_for_overlap,
-    pair_files,
-    read_audio,
-    whole_blocks,
-)
-from dtln_weights import (
-    EPSILON,
+from dtln.audio.folders import find_audio_files, pair_files
+from dtln.audio.headers import audio_info
+from dtln.audio.reading import read_audio
+from dtln.blocks import crop_overlap, pad_for_overlap, whole_blocks
+from dtln.errors import AudioFileError, WeightsFileError
+from dtln.facts import BLOCK_LENGTH, BLOCK_SHIFT, EPSILON, SAMPLE_RATE
+from dtln.files import complete_file
+from dtln.weights import (
     DTLNConfig,
     StoredLayer,
-    WeightsFileError,
-    config_of,
     describe_layers,
     layer_kind,
     read_config,
     read_legacy_weights,
     read_network,
-    spectral_encoder,
 )
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -926,337 +911,6 @@ def warm_start(network: DTLNNetwork, path: str | Path) -> str:
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def split_networks_of(network: DTLNNetwork) -> tuple[keras.Model, keras.Model, DTLNLayers]:
-    """The split models and their layers (see `build_split_networks`) with the weights of a network."""
-    model_1, model_2, parts = build_split_networks(network.config)
-    for target, source in zip(parts.weighted, network.dtln_layers.weighted, strict=True):
-        target.set_weights(source.get_weights())
-    return model_1, model_2, parts
-
-
-@dataclass(frozen=True, eq=False)  # eq=False: tf.function hashes what its functions are bound to
-class _SplitExport:
-    """A split model with the TensorSpecs of its inputs and the names of its outputs, signal before states."""
-
-    model: keras.Model
-    specs: list[Any]
-    names_out: tuple[str, str]
-
-    def step(self, signal: Any, states: Any) -> tuple[Any, Any]:
-        return self.model([signal, states])
-
-
-def _split_exports(network: DTLNNetwork, states_name: str = "states") -> list[_SplitExport]:
-    import tensorflow as tf
-
-    config = network.config
-    sides = ((config.bins, "magnitude", "mask"), (config.block_length, "block", "denoised"))
-    return [
-        _SplitExport(
-            model,
-            [
-                tf.TensorSpec((1, 1, size), tf.float32, name=name_in),
-                tf.TensorSpec(config.states_shape, tf.float32, name=states_name),
-            ],
-            (name_out, "states_out"),
-        )
-        for model, (size, name_in, name_out) in zip(split_networks_of(network)[:2], sides, strict=True)
-    ]
-
-
-def export_tflite(network: DTLNNetwork, prefix: str | Path, quantise: bool = False) -> list[Path]:
-    """Writes PREFIX_1.tflite and PREFIX_2.tflite; returns their paths.
-
-    quantise: the LSTMs in 8 bits (see `_core_step` and `_with_8_bit_lstms`), the rest in float. The block shift is
-    noted in the name of the states' tensor, the only text in a TF-lite file that every runtime shows and that
-    converting from a function (which keeps positions) keeps.
-    """
-    import tensorflow as tf
-
-    paths = []
-    exports = _split_exports(network, f"states_{SHIFT_KEY}_{network.config.block_shift}")
-    steps: list[Callable[..., Any]] = [export.step for export in exports]
-    if quantise:
-        steps = _steps_of_cores(split_networks_of(network)[2])
-    for index, (export, step) in enumerate(zip(exports, steps, strict=True), 1):
-        concrete = tf.function(step).get_concrete_function(*export.specs)
-        core = (network.dtln_layers.core_1, network.dtln_layers.core_2)[index - 1]
-        paths.append(_write_tflite(concrete, Path(f"{prefix}_{index}.tflite"), [core] if quantise else []))
-    return paths
-
-
-def _steps_of_cores(parts: DTLNLayers) -> list[Callable[..., Any]]:
-    """What the two split models compute, by `_core_step`: functions of (signal, states), see `build_split_networks`."""
-
-    def stepped(core: SeparationCore, features: Any, states: Any) -> tuple[Any, Any]:
-        apart = [states[:, index, :, place] for index in range(len(core.lstms)) for place in (0, 1)]  # (1, U) each
-        mask, after = _core_step(core, features, apart)
-        pairs = [ops.stack(after[2 * index : 2 * index + 2], axis=-1) for index in range(len(core.lstms))]
-        return mask, ops.stack(pairs, axis=1)  # (1, K, U, 2)
-
-    def first(values: Any, states: Any) -> tuple[Any, Any]:
-        features = values
-        if parts.norm_magnitude is not None:
-            features = parts.norm_magnitude(ops.log(values + EPSILON))
-        return stepped(parts.core_1, features, states)
-
-    def second(block: Any, states: Any) -> tuple[Any, Any]:
-        encoded = ops.matmul(block, parts.encoder.kernel[0])  # (1, 1, E)
-        mask, states = stepped(parts.core_2, parts.norm_encoded(encoded), states)
-        return ops.matmul(parts.mask_encoded([encoded, mask]), parts.decoder.kernel[0]), states
-
-    return [first, second]
-
-
-def export_tflite_stream(network: DTLNNetwork, path: str | Path, quantise: bool = False) -> Path:
-    """Writes the whole network on one block as one TF-lite model, transforms inside; returns its path.
-
-    (block (1, 1, N), states (4 K, 1, U)) -> (denoised (1, 1, N), new states), the contract of
-    `dtln_onnx.streaming_model`: h and c of each LSTM, in the order of the network. The inverse transform is part of the
-    encoder's matrix. quantise: as in `export_tflite`.
-    """
-    import tensorflow as tf
-
-    config = network.config
-    parts = split_networks_of(network)[2]
-    places = 4 * config.lstm_layers
-    powers_of_two = config.block_length & (config.block_length - 1) == 0  # what TF-lite's transform takes
-    encoder = spectral_encoder(parts.encoder.get_weights()[0][0]).reshape(config.bins, 2, config.encoder_size)
-    encoder = np.concatenate([encoder[:, 0], encoder[:, 1]])  # (2 F, E): all real parts, then all imaginary ones
-
-    def transform(block: Any) -> tuple[Any, Any]:
-        if powers_of_two:
-            spectrum = tf.signal.rfft(block)  # (1, 1, F)
-            return tf.math.real(spectrum), tf.math.imag(spectrum)
-        matrix = np.fft.rfft(np.eye(config.block_length))  # (N, F)
-        return tf.matmul(block, matrix.real.astype(np.float32)), tf.matmul(block, matrix.imag.astype(np.float32))
-
-    def core(layers_of: SeparationCore, features: Any, states: Sequence[Any]) -> tuple[Any, list[Any]]:
-        if quantise:
-            return _core_step(layers_of, features, states)
-        after = []
-        for index, lstm in enumerate(layers_of.lstms):
-            features, hidden, cell = lstm(features, initial_state=list(states[2 * index : 2 * index + 2]))
-            after += [hidden, cell]
-        return layers_of.activation(layers_of.dense(features)), after
-
-    def step(block: Any, states: Any) -> tuple[Any, Any]:
-        states = [state[0] for state in tf.split(states, places)]  # (1, U) each
-        real, imag = transform(block)
-        mask, after_1 = core(parts.core_1, parts.features_1((real, imag)), states[: places // 2])
-        spectrum = tf.concat([real * mask, imag * mask], axis=-1)  # (1, 1, 2 F)
-        encoded = tf.matmul(spectrum, tf.constant(encoder))  # (1, 1, E)
-        mask, after_2 = core(parts.core_2, parts.norm_encoded(encoded), states[places // 2 :])
-        return parts.decoder(parts.mask_encoded([encoded, mask])), tf.stack(after_1 + after_2)
-
-    specs = [
-        tf.TensorSpec((1, 1, config.block_length), tf.float32, name="block"),
-        tf.TensorSpec((places, 1, config.units), tf.float32, name=f"states_{SHIFT_KEY}_{config.block_shift}"),
-    ]
-    cores = [parts.core_1, parts.core_2] if quantise else []
-    return _write_tflite(tf.function(step).get_concrete_function(*specs), Path(path), cores)
-
-
-def _core_step(core: SeparationCore, features: Any, states: Sequence[Any]) -> tuple[Any, list[Any]]:
-    """One block through a core: features (1, 1, C), h and c of each LSTM (1, U) -> mask (1, 1, mask_size), new states.
-
-    Written for 8 bits: a dense layer of TF-lite has one scale for all its weights (tflite_runtime 2.14 takes no more),
-    so the columns of an LSTM's two matrices are divided by their sizes here, and the sum of the products multiplied by
-    them.
-    """
-    after = []
-    features = features[0]  # (1, C)
-    for index, lstm in enumerate(core.lstms):
-        kernel, recurrent, bias = lstm.weights
-        sizes = _column_sizes(kernel, recurrent)  # (4 U,)
-        gates = (features @ (kernel / sizes) + states[2 * index] @ (recurrent / sizes)) * sizes + bias
-        i, f, candidate, o = ops.split(gates, 4, axis=-1)  # Keras's order
-        cell = ops.sigmoid(f) * states[2 * index + 1] + ops.sigmoid(i) * ops.tanh(candidate)
-        features = ops.sigmoid(o) * ops.tanh(cell)  # (1, U)
-        after += [features, cell]
-    kernel, bias = core.dense.weights
-    return core.activation(features @ kernel + bias)[None], after
-
-
-def _column_sizes(kernel: Any, recurrent: Any) -> Any:
-    """The Euclidean norm of each column of an LSTM's two matrices taken as one: (4 U,)."""
-    return ops.sqrt(ops.sum(ops.square(kernel), axis=0) + ops.sum(ops.square(recurrent), axis=0)) + EPSILON
-
-
-def _scale_of_8_bits(weights: np.ndarray) -> float:
-    """What one step of 8 bits stands for, with the least mean square error: fine, even where that clips a few."""
-    largest = float(np.abs(weights).max()) / 127
-    scales = [largest * share for share in np.linspace(0.5, 1.0, 11)]
-    return min(scales, key=lambda scale: float(np.mean(np.square(_in_8_bits(weights, scale) * scale - weights))))
-
-
-def _in_8_bits(weights: np.ndarray, scale: float) -> np.ndarray:
-    return np.rint(weights / scale).clip(-127, 127)
-
-
-def _write_tflite(concrete: Any, path: Path, quantised: Sequence[SeparationCore]) -> Path:
-    import tensorflow as tf
-
-    content = tf.lite.TFLiteConverter.from_concrete_functions([concrete]).convert()
-    if quantised:
-        content = _with_8_bit_lstms(content, quantised)
-    with complete_file(path) as partial:
-        partial.write_bytes(content)
-    return path
-
-
-def _with_8_bit_lstms(content: bytes, cores: Sequence[SeparationCore]) -> bytes:
-    """A float TF-lite model of `_core_step`s with the matrices of these cores' LSTMs in 8 bits, one scale each.
-
-    TF-lite then brings what they are multiplied with to 8 bits as it comes ("dynamic range"). The converter's own
-    option would do so to every layer: to encoder and decoder, whose errors are heard as they are, and to the dense
-    layers, of whose weights a few are large.
-    """
-    from tensorflow.lite.python import schema_py_generated as schema
-    from tensorflow.lite.tools import flatbuffer_utils
-
-    wanted = []
-    for core in cores:
-        for lstm in core.lstms:
-            kernel, recurrent, _ = lstm.weights
-            wanted += [matrix / _column_sizes(kernel, recurrent) for matrix in (kernel, recurrent)]
-    wanted = [ops.convert_to_numpy(matrix).T for matrix in wanted]
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
-    (graph,) = model.subgraphs
-    found = 0
-    for operator in graph.operators:
-        if model.operatorCodes[operator.opcodeIndex].builtinCode != schema.BuiltinOperator.FULLY_CONNECTED:
-            continue
-        tensor = graph.tensors[operator.inputs[1]]  # (outputs, inputs)
-        buffer = model.buffers[tensor.buffer]
-        weights = np.frombuffer(bytes(buffer.data), np.float32).reshape(tensor.shape)
-        if not any(weights.shape == matrix.shape and np.allclose(weights, matrix, atol=1e-6) for matrix in wanted):
-            continue
-        found += 1
-        scale = _scale_of_8_bits(weights)
-        buffer.data = np.frombuffer(_in_8_bits(weights, scale).astype(np.int8).tobytes(), np.uint8)
-        tensor.type = schema.TensorType.INT8
-        tensor.quantization = schema.QuantizationParametersT()
-        tensor.quantization.scale, tensor.quantization.zeroPoint = np.float32([scale]), np.int64([0])
-        operator.builtinOptions.asymmetricQuantizeInputs = True
-    assert found == len(wanted), f"{found} of {len(wanted)} matrices are dense layers of the TF-lite model"
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
-
-
-def export_onnx(network: DTLNNetwork, prefix: str | Path) -> list[Path]:
-    """Writes PREFIX_1.onnx and PREFIX_2.onnx with tf2onnx; returns their paths. A metadata entry notes the shift."""
-    import onnx
-    import tensorflow as tf
-    import tf2onnx
-
-    paths = []
-    for index, export in enumerate(_split_exports(network), 1):
-        model, _ = tf2onnx.convert.from_function(tf.function(export.step), input_signature=export.specs, opset=17)
-        for old, new in zip([value.name for value in model.graph.output], export.names_out, strict=True):
-            _rename_onnx_value(model.graph, old, new)
-        onnx.helper.set_model_props(model, {SHIFT_KEY: str(network.config.block_shift)})
-        onnx.checker.check_model(model)
-        path = Path(f"{prefix}_{index}.onnx")
-        with complete_file(path) as partial:
-            onnx.save(model, str(partial))
-        paths.append(path)
-    return paths
-
-
-def _rename_onnx_value(graph: Any, old: str, new: str) -> None:
-    for node in graph.node:
-        for names in (node.input, node.output):
-            for position, name in enumerate(names):
-                if name == old:
-                    names[position] = new
-    for value in graph.output:
-        if value.name == old:
-            value.name = new
-
-
-def export_onnx_stream(network: DTLNNetwork, path: str | Path, quantise: bool = False) -> Path:
-    """Writes one ONNX graph with the transforms inside (`dtln_onnx.streaming_model`); returns its path.
-
-    quantise: the LSTMs in 8 bits, one scale a column, the rest in float.
-    """
-    import dtln_onnx
-
-    stored = [(layer.name, layer.get_weights()) for layer in network.dtln_layers.weighted]
-    return dtln_onnx.export_streaming(network.config, stored, path, quantise)
-
-
-def export_saved_model(network: DTLNNetwork, folder: str | Path) -> Path:
-    """Writes a SavedModel; returns its folder. An older one of that name is replaced at the end, when ours is complete.
-
-    `serving_default` takes one block (1, N) as `input_1`, returns `conv1d_1` (1, 1, N) and keeps the states inside, as
-    published; `stream` takes (block (1, N), states_1, states_2) and returns (denoised, states_1, states_2), the states
-    of each core being (1, K, U, 2). `weights` lists the variables in file order, `block_shift` notes the shift.
-    """
-    import tensorflow as tf
-
-    config = network.config
-    model_1, model_2, _ = split_networks_of(network)
-    block_spec = tf.TensorSpec((1, config.block_length), tf.float32, name="block")
-    states_specs = [tf.TensorSpec(config.states_shape, tf.float32, name=f"states_{i}") for i in (1, 2)]
-    module = tf.Module()
-    module.block_shift = tf.Variable(config.block_shift, trainable=False)
-    module.states = [tf.Variable(tf.zeros(config.states_shape), trainable=False) for _ in (1, 2)]
-    # the models themselves stay outside: a checkpoint that also followed them would hold every weight twice
-    module.weights = [v.value for v in [*model_1.trainable_variables, *model_2.trainable_variables]]
-
-    @tf.function(input_signature=[block_spec, *states_specs])
-    def stream(block: Any, states_1: Any, states_2: Any) -> dict[str, Any]:
-        real, imag = ops.rfft(block[:, None], fft_length=config.block_length)  # (1, 1, F)
-        mask, states_1 = model_1([magnitude(real, imag), states_1])  # (1, 1, F)
-        masked = ops.irfft((real * mask, imag * mask), fft_length=config.block_length)  # (1, 1, N)
-        denoised, states_2 = model_2([masked, states_2])  # (1, 1, N)
-        return {"denoised": denoised, "states_1": states_1, "states_2": states_2}
-
-    @tf.function(input_signature=[tf.TensorSpec((1, config.block_length), tf.float32, name="input_1")])
-    def serve(input_1: Any) -> dict[str, Any]:
-        result = stream(input_1, *module.states)
-        for index in (1, 2):
-            module.states[index - 1].assign(result[f"states_{index}"])
-        return {"conv1d_1": result["denoised"]}
-
-    module.stream, module.serve = stream, serve
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as partial:
-        complete = Path(partial) / "complete"
-        tf.saved_model.save(module, str(complete), signatures={"serving_default": serve, "stream": stream})
-        if folder.exists():
-            os.replace(folder, Path(partial) / "old")
-        os.replace(complete, folder)
-    return folder
-
-
-def load_network_from_saved_model(folder: str | Path) -> DTLNNetwork:
-    """The batch network with the weights of a SavedModel that `export_saved_model` wrote.
-
-    Raises FileNotFoundError or WeightsFileError (a published SavedModel lists no weights: convert its `.h5` instead).
-    """
-    import tensorflow as tf
-
-    folder = Path(folder)
-    if not (folder / "saved_model.pb").is_file():
-        raise FileNotFoundError(f"{folder}: holds no saved_model.pb. Expected the folder of a SavedModel.")
-    loaded = tf.saved_model.load(str(folder))
-    if not hasattr(loaded, "weights") or not hasattr(loaded, SHIFT_KEY):
-        raise WeightsFileError(
-            f"{folder}: does not list its weights. Expected a SavedModel of ours; of another convert the `.h5`."
-        )
-    arrays = [variable.numpy() for variable in loaded.weights]
-    stored: list[StoredLayer] = []
-    while arrays:  # a layer ends where its kind is complete: LSTMs with three weights, dense and norm two, conv one
-        count = 1 if arrays[0].ndim == 3 else 3 if len(arrays) > 2 and arrays[1].ndim == 2 == arrays[0].ndim else 2
-        stored.append((f"layer_{len(stored)}", arrays[:count]))
-        arrays = arrays[count:]
-    network = build_network(config_of(stored, int(loaded.block_shift.numpy()), folder))
-    _set_stored_layers(network.dtln_layers.weighted, stored, folder)
-    return network
-
-
 # ----------------------------------------------------------------------------------------------------------------------
 # Training data: sources of (noisy, clean) segments
 # ----------------------------------------------------------------------------------------------------------------------
@@ -1378,7 +1032,7 @@ def wav_length(path: Path, sample_rate: int) -> int:
 
 @dataclass
 class MixedSegments:
-    """Segments mixed on the fly (`dtln_mixing.Mixer`); `count` of them make an epoch."""
+    """Segments mixed on the fly (`dtln.mixing.Mixer`); `count` of them make an epoch."""
 
     mixer: Any
     count: int
@@ -1541,111 +1195,6 @@ OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
 }
 
 
-def distribute(coordinator: str | None = None, process: int = 0, processes: int = 1) -> None:
-    """Spreads every batch from now on over all devices of this host, and of `processes` processes.
-
-    On JAX through `keras.distribution.DataParallel`, a process per host, each with all devices of its host. On PyTorch,
-    which `keras.distribution` does not serve, through `torch.distributed`, a process per device or group of CPU cores
-    (see `SharedSteps`). coordinator: host:port of the first process. To be called before anything else touches the
-    devices. Raises ValueError on TensorFlow, and on PyTorch for a single process.
-    """
-    backend = keras.backend.backend()
-    if backend == "torch" and processes > 1:
-        import torch.distributed
-
-        torch.distributed.init_process_group(
-            init_method=f"tcp://{coordinator}", rank=process, world_size=processes
-        )  # gloo between CPUs, NCCL between GPUs
-        # gloo's threads must end before the interpreter, or now and then the process aborts (PyTorch issue 190489)
-        atexit.register(torch.distributed.destroy_process_group)
-        if torch.cuda.is_available():
-            torch.cuda.set_device(process % torch.cuda.device_count())
-    elif backend == "torch":
-        raise ValueError(
-            "on PyTorch a process trains on one device: start one for each with --processes N, or set KERAS_BACKEND=jax"
-        )
-    elif backend == "jax":
-        if processes > 1:
-            keras.distribution.initialize(coordinator, num_processes=processes, process_id=process)
-        keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
-    else:
-        raise ValueError(f"several devices need JAX or PyTorch; this is {backend}. Set KERAS_BACKEND=jax or torch")
-
-
-def check_shares(settings: TrainingSettings, validation: SegmentSource) -> None:
-    """Raises ValueError where batches cannot be shared equally among all devices of all processes."""
-    distribution = keras.distribution.distribution()
-    devices = settings.processes if distribution is None else int(np.prod(distribution.device_mesh.shape))
-    for count, name in (
-        (settings.batch_size, "the batch size"),
-        (len(validation), "the number of validation segments"),
-    ):
-        if count % devices:
-            raise ValueError(
-                f"{name}, {count}, cannot be shared among {devices} devices. Choose a multiple of {devices}"
-            )
-
-
-class SharedSteps(keras.callbacks.Callback):
-    """Lets several PyTorch processes take every step together, each on its share of the batch.
-
-    Their gradients are averaged before the step, and their losses before any callback after this one sees them, so all
-    have the same weights, rate and end. They begin alike from the same seed or state; only dropout differs.
-    """
-
-    SEEDS_APART = 1_000_003  # more than there are steps: Keras counts up from the seed
-
-    def __init__(self, process: int, processes: int) -> None:
-        super().__init__()
-        self.process, self.processes = process, processes
-        self.parameters, self.hooks, self.ready = [], [], 0
-
-    def _average(self, tensor: Any) -> None:
-        import torch.distributed
-
-        torch.distributed.all_reduce(tensor)
-        tensor /= self.processes
-
-    def _gradient_ready(self, _: Any) -> None:
-        """Averages all gradients in one message when the last of them is there: messages wait for each other."""
-        import torch
-
-        self.ready = (self.ready + 1) % len(self.parameters)
-        if self.ready == 0:
-            gradients = [parameter.grad for parameter in self.parameters]
-            together = torch.cat([gradient.reshape(-1) for gradient in gradients])
-            self._average(together)
-            for gradient, average in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
-                gradient.copy_(average.view(gradient.shape))
-
-    def _average_logs(self, logs: dict[str, float] | None) -> None:
-        import torch
-
-        values = torch.tensor(list(logs.values()), dtype=torch.float64)
-        self._average(values)
-        logs.update(zip(logs, values.tolist(), strict=True))
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        if self.hooks:
-            return
-        self.parameters = [variable.value for variable in self.model.trainable_variables]
-        self.hooks = [p.register_post_accumulate_grad_hook(self._gradient_ready) for p in self.parameters]
-        # the first epoch begins after a state is restored: it is that of the first process
-        for variable in self.model.non_trainable_variables:
-            if variable.path.endswith("seed_generator_state"):
-                variable.assign(variable + ops.array([self.process * self.SEEDS_APART, 0], variable.dtype))
-
-    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
-        self._average_logs(logs)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._average_logs(logs)
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        for hook in self.hooks:
-            hook.remove()
-
-
 def segment_length(seconds: float, block_shift: int = BLOCK_SHIFT, sample_rate: int = SAMPLE_RATE) -> int:
     """Samples of a training segment: the given seconds, rounded down to whole shifts as published."""
     length = int(sample_rate * seconds / block_shift) * block_shift
@@ -1696,80 +1245,6 @@ class Checkpoints(keras.callbacks.Callback):
         block_shift = getattr(getattr(self.model, "config", None), "block_shift", None)
         for path in paths if self.writes else []:
             save_legacy_weights(weighted_layers(self.model), path, block_shift)
-
-
-class TensorBoardLog(keras.callbacks.Callback):
-    """Writes for TensorBoard: the epoch's figures, and every `every` epochs scores, sound and spectrograms of examples.
-
-    examples: (noisy, clean) segments, each (B, L), the same at every epoch, or None for figures alone. Scores are means
-    over them (PESQ and STOI where their packages are installed). Raises ModuleNotFoundError with the remedy where
-    tensorboardX is missing.
-    """
-
-    def __init__(self, folder: Path, examples: tuple[np.ndarray, np.ndarray] | None, every: int = 5) -> None:
-        super().__init__()
-        try:
-            from tensorboardX import SummaryWriter
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError("TensorBoard logs need tensorboardX: pip install tensorboardX") from error
-        self.writer = SummaryWriter(str(folder))
-        self.examples, self.every, self.epoch, self.input_written = examples, every, 0, False
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self.epoch = epoch
-
-    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
-        if self.examples is None or (self.epoch + 1) % self.every:
-            return
-        noisy, clean = self.examples
-        self._write("denoised", self.model.predict_on_batch(noisy), clean)
-        if not self.input_written:
-            self._write("noisy", noisy, clean)
-            self._write("clean", clean, None)
-            self.input_written = True
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        for name, value in (logs or {}).items():
-            self.writer.add_scalar(name, value, epoch)
-        self.writer.flush()
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        self.writer.close()
-
-    def _write(self, kind: str, signals: np.ndarray, clean: np.ndarray | None) -> None:
-        for index, signal in enumerate(signals):
-            self.writer.add_audio(f"{kind}/{index}", np.clip(signal, -1.0, 1.0), self.epoch, SAMPLE_RATE)
-            self.writer.add_image(f"{kind}/{index}", spectrogram_image(signal), self.epoch, dataformats="HW")
-        if clean is not None:
-            for name, value in mean_scores(clean, signals).items():
-                self.writer.add_scalar(f"{name}/{kind}", value, self.epoch)
-
-
-def spectrogram_image(signal: np.ndarray) -> np.ndarray:
-    """Spectrogram of a signal (L,) as a picture, uint8 (F, T): low frequencies below, black at -90 dBFS, white at 0."""
-    padded = np.pad(signal, (0, max(0, BLOCK_LENGTH - len(signal))))
-    window = np.hanning(BLOCK_LENGTH)
-    blocks = np.lib.stride_tricks.sliding_window_view(padded, BLOCK_LENGTH)[::BLOCK_SHIFT] * window  # (T, N)
-    level_db = 20.0 * np.log10(np.abs(np.fft.rfft(blocks)) / (np.sum(window) / 2) + 1e-9)  # (T, F)
-    return np.clip((level_db / 90.0 + 1.0) * 255.0, 0, 255).astype(np.uint8).T[::-1]
-
-
-def mean_scores(clean: np.ndarray, estimates: np.ndarray) -> dict[str, float]:
-    """Means of the metrics of `dtln_metrics` over the pairs (B, L) for which each is defined.
-
-    SI-SDR needs speech, the others longer speech than that, and the packages pesq and pystoi.
-    """
-    import dtln_metrics
-
-    found: dict[str, list[float]] = {}
-    for pair in zip(clean, estimates, strict=True):
-        scores: dict[str, float] = {}
-        with contextlib.suppress(ValueError, ModuleNotFoundError):
-            scores["si_sdr_db"] = dtln_metrics.si_sdr(*pair)
-            scores |= dtln_metrics.score(*pair)
-        for name, value in scores.items():
-            found.setdefault(name, []).append(value)
-    return {name: float(np.mean(values)) for name, values in found.items()}
 
 
 class LearningRateLog(keras.callbacks.Callback):
@@ -1854,6 +1329,8 @@ def train(
     validated weights in `on_test_end`. Raises ValueError for a batch larger than the data and FileNotFoundError where
     there is nothing to resume.
     """
+    from dtln.training.distribution import SharedSteps, check_shares
+
     steps = steps_per_epoch(training, settings.batch_size)
     check_shares(settings, validation)
     run_dir = Path(run_dir) if run_dir is not None else Path(f"models_{run_name}")
@@ -2047,10 +1524,14 @@ class DTLN_model:
 
     def create_saved_model(self, weights_file: str, target_name: str) -> None:
         """Writes the SavedModel `target_name` from an `.h5` file; whether it normalises is read from the file."""
+        from dtln.export.saved_model import export_saved_model
+
         export_saved_model(self._network_of(weights_file), target_name)
 
     def create_tf_lite_model(self, weights_file: str, target_name: str, use_dynamic_range_quant: bool = False) -> None:
         """Writes `target_name`_1.tflite and `target_name`_2.tflite from an `.h5` file."""
+        from dtln.export.tflite import export_tflite
+
         export_tflite(self._network_of(weights_file), target_name, use_dynamic_range_quant)
 
     def train_model(

@@ -8,7 +8,7 @@ the time per block and the real-time factor (time spent over time heard). The mo
 
 import sys
 
-from dtln_streaming import denoise_file_script
+from dtln.commands.denoise_file import denoise_file_script
 
 if __name__ == "__main__":
     sys.exit(denoise_file_script("savedmodel", __doc__))

@@ -9,7 +9,7 @@ DIR/model_2.onnx.
 
 import sys
 
-from dtln_streaming import denoise_file_script
+from dtln.commands.denoise_file import denoise_file_script
 
 if __name__ == "__main__":
     sys.exit(denoise_file_script("onnx", __doc__))

@@ -10,7 +10,7 @@ tflite_runtime, ai_edge_litert or tf.lite, whichever is installed, in this order
 
 import sys
 
-from dtln_streaming import denoise_file_script
+from dtln.commands.denoise_file import denoise_file_script
 
 if __name__ == "__main__":
     sys.exit(denoise_file_script("tflite", __doc__))

@@ -67,8 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     import numpy as np
 
-    from dtln_audio import SampleFormat, write_audio
-    from dtln_mixing import mix
+    from dtln.audio.headers import SampleFormat
+    from dtln.audio.writing import write_audio
+    from dtln.mixing.mixer import mix
 
     for sample in SAMPLES:
         speech = read_speech(args.unpacked, sample)  # (L,)
@@ -91,7 +92,9 @@ def read_speech(unpacked: Path, sample: Sample):
     """Clean speech (L,) at the sample's rate, without the offset that some of the recordings have."""
     import numpy as np
 
-    from dtln_audio import SAMPLE_RATE, read_audio, resample
+    from dtln.audio.reading import read_audio
+    from dtln.audio.resampling import resample
+    from dtln.facts import SAMPLE_RATE
 
     path = unpacked / SPEECH / sample.speech
     if path.suffix == ".raw":  # headerless 16-bit samples at 16 kHz
@@ -110,7 +113,8 @@ def read_noise(unpacked: Path, source: str | int, sample: Sample):
     import numpy as np
     import soundfile
 
-    from dtln_audio import read_audio, resample
+    from dtln.audio.reading import read_audio
+    from dtln.audio.resampling import resample
 
     if isinstance(source, str):
         noise, _ = read_audio(unpacked / FIELD / source, sample.sample_rate, mono=True)

@@ -15,12 +15,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dtln.mixing.mixer import mix
+from dtln.mixing.recordings import load_recordings, split_by_group
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from dtln_audio import SAMPLE_RATE
-from dtln_metrics import si_sdr
+from dtln.facts import SAMPLE_RATE
+from dtln.scoring.metrics import si_sdr
 
 SNRS_DB = (0.0, 5.0, 10.0, 15.0, 20.0)
 LEVEL_DBFS = -25.0
@@ -57,14 +60,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.mixtures < 1 or not 0 < args.end_seconds < 60 * args.minutes or args.silence_seconds < 0:
         parser.error("expected at least one mixture, an end that is shorter than it and no negative silence")
 
-    import dtln_mixing as mixing
     import DTLN_model as dtln
-    from run_training import VALIDATION_NOISE_SHARE, VALIDATION_SPEECH_SHARE
+    from dtln.commands.train import VALIDATION_NOISE_SHARE, VALIDATION_SPEECH_SHARE
 
-    speech = mixing.load_recordings(args.speech, args.cache_dir)
-    noise = mixing.load_recordings(args.noise, args.cache_dir)
-    _, speech = mixing.split_by_group(speech, VALIDATION_SPEECH_SHARE)
-    _, noise = mixing.split_by_group(noise, VALIDATION_NOISE_SHARE)
+    speech = load_recordings(args.speech, args.cache_dir)
+    noise = load_recordings(args.noise, args.cache_dir)
+    _, speech = split_by_group(speech, VALIDATION_SPEECH_SHARE)
+    _, noise = split_by_group(noise, VALIDATION_NOISE_SHARE)
     length, end = round(args.minutes * 60 * SAMPLE_RATE), round(args.end_seconds * SAMPLE_RATE)
     silence = np.zeros(round(args.silence_seconds * SAMPLE_RATE), np.float32)
     networks = [dtln.load_network(path) for path in args.weights]
@@ -74,9 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for index in range(args.mixtures):
         rng = np.random.default_rng(index)
         snr_db = SNRS_DB[index % len(SNRS_DB)]
-        noisy, clean = mixing.mix(
-            concatenated(speech, rng, length), concatenated(noise, rng, length), snr_db, LEVEL_DBFS
-        )
+        noisy, clean = mix(concatenated(speech, rng, length), concatenated(noise, rng, length), snr_db, LEVEL_DBFS)
         for which, network in enumerate(networks):
             heard = (noisy, noisy[-end:], np.concatenate([silence, noisy[-end:]]))
             ends = [network.denoise(signal[None])[0, -end:] for signal in heard]

@@ -16,12 +16,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dtln.mixing.augmentations import AUGMENTATIONS, Draw
+from dtln.mixing.mixer import Mixer, mix_with_guard
+from dtln.mixing.recordings import load_recordings, split_by_group
+from dtln.mixing.rooms import place_in_room, simulate_rooms
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
 from benchmarks.long_recordings import add_weights_and_corpus
-from dtln_audio import SAMPLE_RATE
+from dtln.facts import SAMPLE_RATE
 
 ON_TOP = ("altered_voices", "calls", "clicks", "hum", "impacts")  # what they add is heard alone here
 INSTEAD = ("babble", "bursts", "coloured_noise", "cross_synthesis", "fan", "gusts", "noise_pieces")
@@ -67,8 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def compare(args: argparse.Namespace) -> int:
     """Scores the weights and prints them; the status to exit with."""
-    from dtln_metrics import snr
-    from dtln_onnx import SequenceNetwork
+    from dtln.evaluation.sequences import SequenceNetwork
+    from dtln.scoring.metrics import snr
 
     networks = [(shortened(path), SequenceNetwork(path, threads=os.cpu_count() or 1)) for path in args.weights]
     if args.core_1:
@@ -92,49 +97,45 @@ def compare(args: argparse.Namespace) -> int:
 
 def settings_of(args: argparse.Namespace) -> dict[str, tuple]:
     """The columns: their names, and speech, noise, kind of noise and rooms of each, see `mixtures_of`."""
-    import dtln_mixing as mixing
-    from run_training import VALIDATION_SPEECH_SHARE
+    from dtln.commands.train import VALIDATION_SPEECH_SHARE
 
-    noise = mixing.load_recordings(args.noise, args.cache_dir)
-    trained, unheard = mixing.split_by_group(
-        mixing.load_recordings(args.speech, args.cache_dir), VALIDATION_SPEECH_SHARE
-    )
+    noise = load_recordings(args.noise, args.cache_dir)
+    trained, unheard = split_by_group(load_recordings(args.speech, args.cache_dir), VALIDATION_SPEECH_SHARE)
     columns: dict[str, tuple] = {"recorded": (unheard, noise, None, None)}
     if args.training_speakers:
         columns |= {name or "trained on": (part, noise, None, None) for name, part in trained.by_folder().items()}
     columns |= {kind: (unheard, noise, kind, None) for kind in args.kinds}
     if args.rooms:
-        columns["in rooms"] = (unheard, noise, None, mixing.simulate_rooms(args.rooms, args.seed, args.cache_dir))
+        columns["in rooms"] = (unheard, noise, None, simulate_rooms(args.rooms, args.seed, args.cache_dir))
     return columns
 
 
 def mixtures_of(args: argparse.Namespace, speech, noise, kind: str | None, rooms) -> tuple[np.ndarray, np.ndarray]:
     """(noisy, clean), each float32 (mixtures, L), the noise all of one kind; the same for the same seed."""
-    import dtln_mixing as mixing
 
     length = round(args.seconds * SAMPLE_RATE)
-    mixer = mixing.Mixer(speech, noise, length)
+    mixer = Mixer(speech, noise, length)
     pairs = []
     for index in range(args.mixtures):
         rng = np.random.default_rng([args.seed, index])
-        draw = mixing.Draw(
+        draw = Draw(
             speech.crop(rng, length), noise.crop(rng, length), rng.uniform(*args.snr_db), rng.uniform(-30, -20), mixer
         )
         recorded = draw.noise
         if kind:
-            mixing.AUGMENTATIONS[kind].change(draw, rng)
+            AUGMENTATIONS[kind].change(draw, rng)
         if kind in ON_TOP:
             draw.noise = draw.noise - recorded
         if rooms:
-            draw.speech, draw.noise, draw.target = mixing.place_in_room(draw.speech, draw.noise, rooms.draw(rng))
-        pairs.append(mixing.mix_with_guard(draw.speech, draw.noise, draw.snr_db, draw.level_dbfs, draw.target)[:2])
+            draw.speech, draw.noise, draw.target = place_in_room(draw.speech, draw.noise, rooms.draw(rng))
+        pairs.append(mix_with_guard(draw.speech, draw.noise, draw.snr_db, draw.level_dbfs, draw.target)[:2])
     noisy, clean = zip(*pairs, strict=True)
     return np.stack(noisy), np.stack(clean)
 
 
 def score(network, noisy: np.ndarray, clean: np.ndarray) -> np.ndarray:
     """The SNR in dB of each mixture that a network denoises: float64 (mixtures,)."""
-    from dtln_metrics import snr
+    from dtln.scoring.metrics import snr
 
     denoised = [network.denoise(noisy[start : start + BATCH]) for start in range(0, len(noisy), BATCH)]
     return np.array([snr(c, d) for c, d in zip(clean, np.concatenate(denoised), strict=True)])
@@ -147,7 +148,7 @@ def shortened(path: Path, width: int = 23) -> str:
 
 def difference(scores: np.ndarray, reference: np.ndarray) -> str:
     """The mean difference of the same mixtures' scores, with its interval."""
-    from dtln_metrics import mean_with_interval
+    from dtln.scoring.means import mean_with_interval
 
     mean = mean_with_interval(scores - reference)
     return f"{mean.mean:+.2f} +-{mean.half_width:.2f}"

@@ -222,7 +222,9 @@ def block_signal() -> np.ndarray:
 
 def our_engine(args: argparse.Namespace, kind: str) -> tuple[Turn, dict[str, object]]:
     """One kind of export through this toolkit's streaming engine."""
-    from dtln_streaming import ModelError, StreamingDenoiser, open_backend
+    from dtln.errors import ModelError
+    from dtln.streaming.backends import open_backend
+    from dtln.streaming.engine import StreamingDenoiser
 
     try:
         denoiser = StreamingDenoiser(open_backend(kind, args.model_dir, threads=1))
@@ -234,7 +236,8 @@ def our_engine(args: argparse.Namespace, kind: str) -> tuple[Turn, dict[str, obj
 def published_loop(args: argparse.Namespace, kind: str) -> tuple[Turn, dict[str, object]]:
     """One kind of published export through the published loop."""
     from benchmarks import published
-    from dtln_streaming import backend_paths, find_tflite_runtime
+    from dtln.formats import backend_paths
+    from dtln.streaming.backends import find_tflite_runtime
 
     if args.published is None:
         raise NotHere("--published DIR was not given")
@@ -533,7 +536,7 @@ def savedmodel_row(args: argparse.Namespace, argv: Sequence[str], report: Report
 
 def jitter_rows(args: argparse.Namespace, argv: Sequence[str], report: Report) -> None:
     """The slowest block in a thousand over the median one, and the memory after a minute and at the end."""
-    from dtln_streaming import fastest_backend
+    from dtln.formats import fastest_backend
 
     live = f"ours:{fastest_backend('tflite', args.model_dir)}"  # what the live script takes
     whole, rest = divmod(args.jitter_blocks, JITTER_TURN_BLOCKS)
@@ -609,7 +612,7 @@ def start_rows(args: argparse.Namespace, argv: Sequence[str], report: Report) ->
     code = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
         "import numpy as np\n"
-        "from dtln_streaming import StreamingDenoiser, open_backend\n"
+        "from dtln.streaming import StreamingDenoiser, open_backend\n"
         f"denoiser = StreamingDenoiser(open_backend('tflite', {str(args.model_dir)!r}))\n"
         "denoiser.process_block(np.zeros(128, np.float32))\n"
         "print(denoiser.backend.runtime)"
@@ -682,7 +685,7 @@ def write_recordings(args: argparse.Namespace, folder: Path) -> float:
     for index in range(args.files):
         length = int(rng.uniform(*args.seconds) * 16000)
         if speech and noise:
-            from dtln_mixing import mix
+            from dtln.mixing.mixer import mix
 
             parts = (take(source, length) for source in (speech, noise))
             signal, _ = mix(*parts, snr_db=rng.uniform(-5, 20), level_dbfs=-25.0)
@@ -695,7 +698,8 @@ def write_recordings(args: argparse.Namespace, folder: Path) -> float:
 
 def signals(folder: Path, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """Recordings of a folder, 16 kHz mono, in a random order, again and again."""
-    from dtln_audio import find_audio_files, read_audio
+    from dtln.audio.folders import find_audio_files
+    from dtln.audio.reading import read_audio
 
     files = find_audio_files(folder)
     while True:
@@ -724,7 +728,7 @@ def weight_tensors(paths: Sequence[Path]) -> list[tuple[tuple[int, ...], int]]:
     """
     import numpy as np
 
-    from dtln_streaming import find_tflite_runtime
+    from dtln.streaming.backends import find_tflite_runtime
 
     _, interpreter_class = find_tflite_runtime()
     found = []
@@ -973,7 +977,7 @@ class Report:
 
 def write_json(path: Path, value: object) -> None:
     """Writes it, complete or not at all."""
-    from dtln_audio import complete_file
+    from dtln.files import complete_file
 
     with complete_file(path) as partial:
         partial.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
@@ -986,7 +990,7 @@ def load() -> list[float] | None:
 
 def machine() -> dict[str, Any]:
     """Processor, cores, clock governor, load, system."""
-    from measure_execution_time import processor_name
+    from dtln.commands.benchmark import processor_name
 
     try:
         governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor").read_text().strip()

@@ -19,7 +19,7 @@ NETWORK_FAILURES = ("NewConnectionError", "ConnectionError", "NameResolutionErro
 
 PACKAGES = {  # of environments that take long to make, by the file whose tests want them, in the order of the files
     "test_distribution.py": ("keras", "jax", "h5py", "soundfile", "wavinfo", "numpy"),
-    "test_environments_training.py": (
+    "test_other_backends.py": (
         *("keras", "torch", "triton", "h5py", "soundfile", "wavinfo", "numpy"),
         *("pytest", "tensorboardX", "tensorboard"),
     ),

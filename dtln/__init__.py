@@ -1,0 +1,1 @@
+"""DTLN: real-time speech denoising."""

@@ -1,0 +1,26 @@
+"""Recordings: finding, reading, resampling and writing them. soundfile and soxr are imported where they are used."""
+
+from dtln.audio.folders import audio_extensions, find_audio_files, pair_files
+from dtln.audio.headers import AudioInfo, SampleFormat, audio_info
+from dtln.audio.reading import audio_blocks, read_audio, read_stretch
+from dtln.audio.resampling import Resampler, resample, resampled_length
+from dtln.audio.writing import audio_writer, can_write, writable_format, write_audio
+
+__all__ = [
+    "AudioInfo",
+    "Resampler",
+    "SampleFormat",
+    "audio_blocks",
+    "audio_extensions",
+    "audio_info",
+    "audio_writer",
+    "can_write",
+    "find_audio_files",
+    "pair_files",
+    "read_audio",
+    "read_stretch",
+    "resample",
+    "resampled_length",
+    "writable_format",
+    "write_audio",
+]

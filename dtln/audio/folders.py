@@ -1,0 +1,120 @@
+"""Folders of recordings, and pairs of noisy and clean ones."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePath
+
+from dtln.errors import AudioFileError
+
+
+def audio_extensions() -> set[str]:
+    """Lower-case file name extensions, with dot, that soundfile reads, the usual aliases among them."""
+    import soundfile
+
+    names = {f".{name.lower()}" for name in soundfile.available_formats()}
+    aliases = {".aif", ".aifc", ".iff", ".8svx", ".mat", ".mp1", ".mp2", ".oga", ".opus", ".sf", ".snd", ".sph"}
+    return (names | aliases) - {".raw"}  # raw samples say neither rate nor format
+
+
+def find_audio_files(folder: str | Path) -> list[Path]:
+    """All audio files below a folder, sorted by path; links are followed, and listed even where they dangle.
+
+    Raises AudioFileError if the folder is missing, holds none, or holds a folder that cannot be listed.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        found = "a file" if folder.exists() else "nothing"
+        raise AudioFileError(f"{folder}: expected a folder of audio files, found {found}. Check the path.")
+
+    def refuse(error: OSError) -> None:
+        raise AudioFileError(
+            f"{error.filename}: cannot be listed ({error.strerror}). Check its permissions."
+        ) from error
+
+    extensions = audio_extensions()
+    files, visited = [], set()
+    for root, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        real = os.path.realpath(root)
+        if real in visited:  # a link back up would be walked for ever
+            folders.clear()
+            continue
+        visited.add(real)
+        files += [Path(root, n) for n in names if Path(n).suffix.lower() in extensions and not n.startswith(".")]
+    if not files:
+        raise AudioFileError(
+            f"{folder}: holds no audio files. Expected files ending in .wav, .flac, .ogg or another extension that "
+            "soundfile reads, in it or in its sub-folders."
+        )
+    return sorted(files)
+
+
+def pair_files(
+    noisy_names: Sequence[str],
+    clean_names: Sequence[str],
+    noisy_dir: str | Path = "",
+    clean_dir: str | Path = "",
+    all_clean: bool = False,
+) -> list[tuple[str, str]]:
+    """The clean partner of each noisy file, in the order of the noisy names: [(noisy name, clean name), ...].
+
+    Names are paths below their folders, which serve the messages alone. Partners are files of equal name, extensions
+    aside; of those left over, files with the same `fileid_N`: the DNS-Challenge set calls its pairs
+    `..._snr5_tl-25_fileid_12.wav` and `clean_fileid_12.wav` (https://github.com/microsoft/DNS-Challenge).
+    all_clean: a clean file without a noisy one is an error, too. Raises AudioFileError, naming the file, where one has
+    no partner or several, or an id stands twice on one side.
+    """
+    clean_by_stem: dict[str, list[str]] = {}
+    for name in clean_names:
+        clean_by_stem.setdefault(_stem(name), []).append(name)
+    partners: dict[str, str] = {}
+    for name in noisy_names:
+        equal = clean_by_stem.get(_stem(name), [])
+        if len(equal) > 1:
+            raise AudioFileError(
+                f"{Path(noisy_dir, name)}: has {len(equal)} partners, {Path(clean_dir, equal[0])} and "
+                f"{Path(clean_dir, equal[1])} among them. Expected one; remove the others."
+            )
+        if equal:
+            partners[name] = equal[0]
+    taken = set(partners.values())
+    noisy_by_id = _names_by_fileid((n for n in noisy_names if n not in partners), Path(noisy_dir))
+    clean_by_id = _names_by_fileid((n for n in clean_names if n not in taken), Path(clean_dir), set(noisy_by_id))
+    partners |= {noisy: clean_by_id[fileid] for fileid, noisy in noisy_by_id.items() if fileid in clean_by_id}
+    alone = [(n, noisy_dir, clean_dir) for n in noisy_names if n not in partners]
+    if all_clean and not alone:
+        taken = set(partners.values())
+        alone = [(n, clean_dir, noisy_dir) for n in clean_names if n not in taken]
+    if alone:
+        name, here, there = min(alone)
+        raise AudioFileError(
+            f"{Path(here, name)}: has no partner in {there or 'the other folder'} ({len(alone)} such files). Expected "
+            "equally named noisy and clean files, or one noisy and one clean file for each fileid_N; add the partner "
+            "or remove the file."
+        )
+    return [(name, partners[name]) for name in noisy_names]
+
+
+def _stem(name: str) -> str:
+    return PurePath(name).with_suffix("").as_posix()
+
+
+def _names_by_fileid(names: Iterable[str], folder: Path, wanted: set[int] | None = None) -> dict[int, str]:
+    """The name that carries each `fileid_N`, the last one in the name; AudioFileError for an id that stands twice.
+
+    wanted: look at these ids alone.
+    """
+    found: dict[int, str] = {}
+    for name in names:
+        ids = re.findall(r"fileid_(\d+)", PurePath(name).stem)
+        if not ids or (wanted is not None and int(ids[-1]) not in wanted):
+            continue
+        other = found.setdefault(int(ids[-1]), name)
+        if other != name:
+            raise AudioFileError(
+                f"{folder / name}: has the same fileid as {folder / other}. Expected fileid_{ids[-1]} once in the "
+                "folder; remove or rename one, or give the sub-folders one by one."
+            )
+    return found

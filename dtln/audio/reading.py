@@ -1,0 +1,113 @@
+"""Reading of recordings, whole or piece by piece, at any rate."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from dtln.audio.headers import audio_info, libsndfile_reason, opened_audio
+from dtln.audio.resampling import Resampler
+from dtln.audio.truncation import mp3_length, require_complete
+from dtln.errors import AudioFileError
+
+READ_BLOCK = 1 << 18  # samples per channel that are decoded at once
+
+
+def read_audio(path: str | Path, sample_rate: int | None = None, mono: bool = False) -> tuple[np.ndarray, int]:
+    """Reads a recording: (samples, sample rate in Hz); samples are float32 in full scale 1.
+
+    sample_rate: resample to this rate; None keeps the file's own. mono: average the channels and return (L,), else
+    (L, channels). A recording of n samples becomes ceil(n * sample_rate / rate) samples.
+    Raises AudioFileError if the file cannot be opened or decoded, ends early, or holds NaN or Inf.
+    """
+    info = audio_info(path)
+    blocks = list(audio_blocks(path, sample_rate, mono))
+    samples = np.concatenate(blocks) if blocks else np.zeros((0, 1 if mono else info.channels), np.float32)
+    return (samples[:, 0] if mono else samples), sample_rate or info.sample_rate
+
+
+STRETCH_MARGIN = 0.02  # s on either side, for the resampler's filter
+EXACT_SEEKS = re.compile(r"PCM_|FLOAT|DOUBLE|ULAW|ALAW|OPUS")  # of libsndfile 1.2; MP3 and Vorbis land elsewhere
+
+
+def read_stretch(path: str | Path, start: int, length: int, sample_rate: int) -> np.ndarray:
+    """What `read_audio(path, sample_rate, mono=True)` has from sample `start` on: float32 (length,), less at the end.
+
+    Decodes little else, where the format can be entered anywhere: PCM, FLAC, Opus (there some 60 dB exact), but not MP3
+    or Vorbis. Raises as `read_audio` does, for what it meets.
+    """
+    rate = audio_info(path).sample_rate
+    common = math.gcd(rate, sample_rate)
+    period, own_period = sample_rate // common, rate // common  # both rates have a sample at each multiple of these
+    margin = 0 if rate == sample_rate else round(STRETCH_MARGIN * sample_rate)
+    first = max(0, start - margin) // period
+    end = -(-(start + length + margin) // period)
+    blocks = audio_blocks(path, sample_rate, mono=True, stretch=(first * own_period, end * own_period))
+    samples = np.concatenate([np.zeros((0, 1), np.float32), *blocks])[:, 0]
+    return samples[start - first * period :][:length]
+
+
+def audio_blocks(
+    path: str | Path, sample_rate: int | None = None, mono: bool = False, stretch: tuple[int, int] | None = None
+) -> Iterator[np.ndarray]:
+    """`read_audio` piece by piece, in constant memory: float32 (M, channels), (M, 1) if mono. Raises as it does.
+
+    stretch: (first, end) in the file's own samples, what to read of it; beyond its end is nothing.
+    """
+    import soundfile
+
+    path = Path(path)
+    with opened_audio(path) as file:
+        announced, container = file.frames, file.format
+        if announced >= UNKNOWN_LENGTH:
+            raise AudioFileError(
+                f"{path}: does not say how many samples it holds. Expected a file that was closed properly; convert it "
+                "again from its source."
+            )
+        require_complete(path, container, file.extra_info)
+        estimated = container == "MP3" and (length := mp3_length(path)) is not None
+        if estimated and length > announced:
+            raise AudioFileError(
+                f"{path}: does not say that it holds {length} samples per channel, of which only {announced} could be "
+                "read. Expected an MP3 with a header that tells (Xing, Info, VBRI); convert it, to FLAC say."
+            )
+        resampler = Resampler(file.samplerate, sample_rate or file.samplerate, 1 if mono else file.channels)
+        start, end = (min(sample, announced) for sample in stretch or (0, announced))
+        read = 0
+        while read < end:
+            try:
+                if read < start and EXACT_SEEKS.match(file.subtype):
+                    read = file.seek(start)
+                wanted = (start if read < start else end) - read
+                samples = file.read(min(READ_BLOCK, wanted), dtype="float32", always_2d=True)  # (M, channels)
+            except (soundfile.SoundFileError, RuntimeError) as error:
+                raise AudioFileError(
+                    f"{path}: is truncated or damaged: the header announces {announced} samples per channel, decoding "
+                    f"them failed ({libsndfile_reason(error)}). Copy or convert it again from its source."
+                ) from error
+            read += len(samples)
+            if not len(samples) and estimated:
+                yield resampler.process(np.zeros((0, resampler.channels), np.float32), last=True)
+                return
+            if not len(samples):
+                raise AudioFileError(
+                    f"{path}: is truncated: the header announces {announced} samples per channel, {read} are there. "
+                    "Copy or convert it again from its source."
+                )
+            unusable = samples.size - int(np.count_nonzero(np.isfinite(samples)))
+            if unusable:
+                raise AudioFileError(
+                    f"{path}: {unusable} samples are NaN or Inf. Expected finite samples; repair the file."
+                )
+            if read <= start:
+                continue
+            if mono:
+                samples = samples.mean(axis=1, keepdims=True)  # (M, 1)
+            yield resampler.process(samples, last=read == end)
+
+
+UNKNOWN_LENGTH = 1 << 62  # libsndfile announces its largest number where a FLAC stream leaves the length open

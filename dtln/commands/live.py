@@ -1,0 +1,94 @@
+"""Denoise the microphone in real time and play the result: microphone -> DTLN -> loudspeaker, until Ctrl+C.
+
+    real_time_dtln_audio.py --list-devices
+    real_time_dtln_audio.py -i "USB" -o 5 --latency 0.1
+    real_time_dtln_audio.py --backend onnx -m my_export --duration 60
+
+Wear headphones: a loudspeaker near the microphone feeds back. The network itself adds 32 ms; the rest of what you hear
+is the --latency of the devices. The report at the end counts overflows and underflows and gives the time per block.
+Needs numpy, sounddevice and the runtime of the chosen model, nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dtln.errors import AudioDeviceError, ModelError
+from dtln.formats import BACKEND_FILES, DEFAULT_MODEL_DIR, fastest_backend
+from dtln.live.callback import LiveDenoiser, PassThrough
+from dtln.live.devices import import_sounddevice, open_devices
+from dtln.live.session import noted_signals, play
+from dtln.streaming.backends import open_backend
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list-devices", action="store_true", help="show the sound devices and exit")
+    parser.add_argument("-i", "--input-device", metavar="DEVICE", help="microphone: index or part of its name")
+    parser.add_argument("-o", "--output-device", metavar="DEVICE", help="loudspeaker: index or part of its name")
+    parser.add_argument(
+        "--latency", type=positive(float), default=0.2, metavar="SECONDS",
+        help="buffer of each device; raise it if the report counts underflows (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "-m", "--model-dir", type=Path, default=DEFAULT_MODEL_DIR, metavar="DIR",
+        help="folder with the exported model (default: pretrained_model beside the script)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--backend", choices=tuple(BACKEND_FILES), help="kind of model (default: tflite-stream, or tflite without it)"
+    )
+    parser.add_argument(
+        "--threads", type=positive(int), default=1, help="threads of the runtime (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--duration", type=positive(float), metavar="SECONDS", help="end after this time (default: at Ctrl+C)"
+    )
+    parser.add_argument(
+        "--bypass", action="store_true", help="play the microphone itself with the model's delay, for comparison"
+    )
+    return parser.parse_args(argv)
+
+
+def positive(number: type) -> Callable[[str], float]:
+    """A converter for argparse that takes finite numbers above zero."""
+
+    def convert(text: str) -> float:
+        value = number(text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text}: expected a finite number above 0")
+        return value
+
+    convert.__name__ = number.__name__  # argparse names it where the text is no number at all
+    return convert
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse(argv)
+    try:
+        sounddevice = import_sounddevice()
+        if args.list_devices:
+            print(sounddevice.query_devices() or "no sound devices were found")
+            return 0
+        with noted_signals() as noted:
+            devices = open_devices(sounddevice, args.input_device, args.output_device)
+            kind = args.backend or fastest_backend("tflite", args.model_dir)
+            backend = open_backend(kind, args.model_dir, args.threads)
+            live = LiveDenoiser(PassThrough(backend) if args.bypass else backend)
+            print(f"{backend.runtime}, {kind}{', bypassed' if args.bypass else ''}")
+            try:
+                play(sounddevice, devices, live, args.latency, args.duration, noted)
+            finally:
+                print(live.report(), flush=True)
+    except (AudioDeviceError, ModelError, ImportError, OSError) as error:
+        print(f"real_time_dtln_audio.py: {error}", file=sys.stderr)
+        return 1
+    if live.error is not None:
+        traceback.print_exception(live.error)
+        print("real_time_dtln_audio.py: a block could not be denoised, see above", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,1 @@
+"""Denoising and scoring of folders."""

@@ -1,0 +1,1 @@
+"""Exports of the network, and the check that each has to pass."""

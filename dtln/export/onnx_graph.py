@@ -1,0 +1,233 @@
+"""DTLN as ONNX graphs with the LSTM operator, straight from `.h5` weights: no TensorFlow, no Keras, no export before.
+
+    network = SequenceNetwork("pretrained_model/model.h5")
+    clean = network.denoise(signals)          # (B, L) -> (B, L), aligned, any length in constant memory
+
+The operator takes whole sequences: inputs and kernels of all blocks are multiplied in one matrix product, and only the
+recurrent half is left to do block by block. The inverse Fourier transform is part of the encoder's matrix, the forward
+one is numpy's. Equations and constants are those of `DTLN_model.py`; a test equates the two.
+
+Shapes in comments: B signals, L samples, T blocks, N block length, S block shift, F = N // 2 + 1 frequency bins,
+E encoder size, U LSTM units, K LSTM layers of a core.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dtln.export import onnx_graph
+from dtln.facts import EPSILON
+from dtln.files import complete_file
+from dtln.formats import SHIFT_KEY
+from dtln.weights import DTLNConfig, StoredLayer, spectral_encoder
+
+if TYPE_CHECKING:
+    from DTLN_model import DTLNNetwork
+
+OPSET = 17  # the first with LayerNormalization
+
+
+@dataclass
+class Graph:
+    """An ONNX graph while it is built: every method appends nodes and returns the name of their result."""
+
+    nodes: list[Any] = field(default_factory=list)
+    constants: list[Any] = field(default_factory=list)
+
+    def constant(self, value: np.ndarray) -> str:
+        """A constant tensor."""
+        from onnx import numpy_helper
+
+        name = f"constant_{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
+        return name
+
+    def node(self, operator: str, *inputs: str, outputs: Sequence[str] | None = None, **attributes: Any) -> str:
+        """One operator; the first of its outputs."""
+        from onnx import helper
+
+        outputs = outputs or [f"{operator.lower()}_{len(self.nodes)}"]
+        self.nodes.append(helper.make_node(operator, list(inputs), list(outputs), name=outputs[0], **attributes))
+        return outputs[0]
+
+    def normalise(self, features: str, weights: Sequence[np.ndarray]) -> str:
+        """Instant layer normalisation over the last axis."""
+        gain, bias = (self.constant(weight) for weight in weights)
+        return self.node("LayerNormalization", features, gain, bias, axis=-1, epsilon=EPSILON)
+
+    def project(self, features: str, kernel: np.ndarray) -> str:
+        """Matrix product with a kernel (C, D) over the last axis."""
+        return self.node("MatMul", features, self.constant(kernel))
+
+    def lstm(self, features: str, weights: Sequence[np.ndarray], hidden: str, cell: str, suffix: str) -> str:
+        """LSTM of a sequence (T, B, C) from the states `hidden` and `cell` (1, B, U); `hidden_SUFFIX` and `cell_SUFFIX`
+        are the states after it. Keras keeps the gates in the order i, f, c, o; ONNX wants i, o, f, c, transposed, and a
+        second bias."""
+        kernel, recurrent, bias = (_reordered(weight) for weight in weights)
+        sequence = self.node(
+            "LSTM",
+            features,
+            self.constant(kernel.T[None]),  # (1, 4 U, C)
+            self.constant(recurrent.T[None]),  # (1, 4 U, U)
+            self.constant(np.concatenate([bias, np.zeros_like(bias)])[None]),  # (1, 8 U)
+            "",
+            hidden,
+            cell,
+            outputs=[f"sequence_{suffix}", f"hidden_{suffix}", f"cell_{suffix}"],
+            hidden_size=len(bias) // 4,
+        )  # (T, 1, B, U)
+        return self.node("Squeeze", sequence, self.constant(np.array([1])))  # (T, B, U)
+
+    def mask(self, features: str, core: Sequence[StoredLayer], first: int = 0) -> str:
+        """A core: features (T, B, C) -> mask (T, B, M). States: `h_k`, `c_k` before, `hidden_k`, `cell_k` after; k is
+        counted from `first`."""
+        for index, (_, weights) in enumerate(core[:-1], first):
+            features = self.lstm(features, weights, f"h_{index}", f"c_{index}", str(index))
+        kernel, bias = core[-1][1]
+        return self.node("Sigmoid", self.node("Add", self.project(features, kernel), self.constant(bias)))
+
+    def model(
+        self,
+        inputs: dict[str, Sequence[int | str]],
+        outputs: dict[str, Sequence[int | str]],
+        metadata: dict[str, str] | None = None,
+    ) -> bytes:
+        """The finished model, checked. Inputs and outputs: name -> shape; all are float32."""
+        import onnx
+        from onnx import TensorProto, helper
+
+        values = [
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in group.items()]
+            for group in (inputs, outputs)
+        ]
+        graph = helper.make_graph(self.nodes, "dtln", *values, self.constants)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+        helper.set_model_props(model, metadata or {})
+        onnx.checker.check_model(model)
+        return model.SerializeToString()
+
+
+def _reordered(weight: np.ndarray) -> np.ndarray:
+    """Gates i, f, c, o along the last axis -> i, o, f, c."""
+    i, f, c, o = np.split(weight, 4, axis=-1)
+    return np.concatenate([i, o, f, c], axis=-1)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The layers of an `.h5` file by their place in the network; see `DTLN_model.DTLNLayers`."""
+
+    norm_magnitude: list[np.ndarray] | None
+    core_1: list[StoredLayer]
+    encoder: np.ndarray  # (N, E)
+    norm_encoded: list[np.ndarray]
+    core_2: list[StoredLayer]
+    decoder: np.ndarray  # (E, N)
+
+    @classmethod
+    def of(cls, config: DTLNConfig, stored: Sequence[StoredLayer]) -> Parts:
+        first = int(config.norm_stft)
+        middle = first + config.lstm_layers + 1
+        return cls(
+            stored[0][1] if config.norm_stft else None,
+            list(stored[first:middle]),
+            stored[middle][1][0][0],
+            stored[middle + 1][1],
+            list(stored[middle + 2 : -1]),
+            stored[-1][1][0][0],
+        )
+
+
+def _network(graph: Graph, parts: Parts, config: DTLNConfig, spectrum: str, sizes: Sequence[int], result: str) -> None:
+    """Spectrum (T, B, F, 2) -> `result` (T, B, N); sizes: (T, B), 0 for a size to take over."""
+    squares = graph.node("ReduceSumSquare", spectrum, axes=[3], keepdims=0)
+    features = magnitude = graph.node("Sqrt", squares)  # (T, B, F)
+    if parts.norm_magnitude is not None:
+        positive = graph.node("Add", magnitude, graph.constant(np.array(EPSILON, np.float32)))
+        features = graph.normalise(graph.node("Log", positive), parts.norm_magnitude)
+    mask = graph.mask(features, parts.core_1)  # (T, B, F)
+    column = graph.node("Unsqueeze", mask, graph.constant(np.array([3])))
+    masked = graph.node("Mul", spectrum, column)  # (T, B, F, 2)
+    flat = graph.node("Reshape", masked, graph.constant(np.array([*sizes, 2 * config.bins])))
+    kernel = graph.constant(spectral_encoder(parts.encoder))
+    encoded = graph.node("MatMul", flat, kernel)  # (T, B, E)
+    mask = graph.mask(graph.normalise(encoded, parts.norm_encoded), parts.core_2, first=config.lstm_layers)
+    graph.node("MatMul", graph.node("Mul", encoded, mask), graph.constant(parts.decoder), outputs=[result])
+
+
+def sequence_model(config: DTLNConfig, stored: Sequence[StoredLayer]) -> bytes:
+    """The network on sequences, as a serialised ONNX model.
+
+    (spectrum (T, B, F, 2), h_k and c_k (1, B, U) for each of the 2 K LSTMs) -> (denoised (T, B, N), hidden_k, cell_k).
+    """
+    graph, kinds = Graph(), range(2 * config.lstm_layers)
+    _network(graph, Parts.of(config, stored), config, "spectrum", (0, 0), "denoised")
+    states_in = {f"{kind}_{k}": (1, "signals", config.units) for k in kinds for kind in ("h", "c")}
+    states_out = {f"{kind}_{k}": (1, "signals", config.units) for k in kinds for kind in ("hidden", "cell")}
+    sequence = ("blocks", "signals")
+    return graph.model(
+        {"spectrum": (*sequence, config.bins, 2), **states_in},
+        {"denoised": (*sequence, config.block_length), **states_out},
+    )
+
+
+def streaming_model(config: DTLNConfig, stored: Sequence[StoredLayer]) -> bytes:
+    """The whole network on one block as one serialised ONNX model, Fourier transforms inside, states outside.
+
+    (block (1, 1, N), states (4 K, 1, U)) -> (denoised (1, 1, N), new states). The states are h and c of each LSTM, in
+    the order of the network; overlap-add is the caller's. A metadata entry notes the block shift.
+    """
+    graph, count = Graph(), 2 * config.lstm_layers
+    graph.node("Split", "states", outputs=[f"{kind}_{k}" for k in range(count) for kind in ("h", "c")], axis=0)
+    column = graph.node("Unsqueeze", "block", graph.constant(np.array([3])))  # (1, 1, N, 1): real
+    spectrum = graph.node("DFT", column, axis=2, onesided=1)  # (1, 1, F, 2): real, imaginary
+    _network(graph, Parts.of(config, stored), config, spectrum, (1, 1), "denoised")
+    after = [f"{kind}_{k}" for k in range(count) for kind in ("hidden", "cell")]
+    graph.node("Concat", *after, outputs=["states_out"], axis=0)
+    shape, states = (1, 1, config.block_length), (2 * count, 1, config.units)
+    return graph.model(
+        {"block": shape, "states": states},
+        {"denoised": shape, "states_out": states},
+        {SHIFT_KEY: str(config.block_shift)},
+    )
+
+
+def export_streaming(
+    config: DTLNConfig, stored: Sequence[StoredLayer], path: str | Path, quantise: bool = False
+) -> Path:
+    """Writes `streaming_model`; quantise: the LSTMs in 8 bits, one scale a column, by onnxruntime's tools.
+
+    Raises ModuleNotFoundError where onnx, or to quantise onnxruntime, is missing.
+    """
+    model = streaming_model(config, stored)
+    with complete_file(path) as partial:
+        if quantise:
+            from onnx import TensorProto, load_from_string
+            from onnxruntime.quantization import QuantType, quantize_dynamic
+
+            quantize_dynamic(
+                load_from_string(model),
+                partial,
+                op_types_to_quantize=["LSTM"],
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+                extra_options={"DefaultTensorType": TensorProto.FLOAT},
+            )
+        else:
+            Path(partial).write_bytes(model)
+    return Path(path)
+
+
+def export_onnx_stream(network: DTLNNetwork, path: str | Path, quantise: bool = False) -> Path:
+    """Writes one ONNX graph with the transforms inside (`onnx_graph.streaming_model`); returns its path.
+
+    quantise: the LSTMs in 8 bits, one scale a column, the rest in float.
+    """
+
+    stored = [(layer.name, layer.get_weights()) for layer in network.dtln_layers.weighted]
+    return onnx_graph.export_streaming(network.config, stored, path, quantise)

@@ -1,0 +1,44 @@
+"""The ONNX pair, converted by tf2onnx."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dtln.export.split import _split_exports
+from dtln.files import complete_file
+from dtln.formats import SHIFT_KEY
+
+if TYPE_CHECKING:
+    from DTLN_model import DTLNNetwork
+
+
+def export_onnx(network: DTLNNetwork, prefix: str | Path) -> list[Path]:
+    """Writes PREFIX_1.onnx and PREFIX_2.onnx with tf2onnx; returns their paths. A metadata entry notes the shift."""
+    import onnx
+    import tensorflow as tf
+    import tf2onnx
+
+    paths = []
+    for index, export in enumerate(_split_exports(network), 1):
+        model, _ = tf2onnx.convert.from_function(tf.function(export.step), input_signature=export.specs, opset=17)
+        for old, new in zip([value.name for value in model.graph.output], export.names_out, strict=True):
+            _rename_onnx_value(model.graph, old, new)
+        onnx.helper.set_model_props(model, {SHIFT_KEY: str(network.config.block_shift)})
+        onnx.checker.check_model(model)
+        path = Path(f"{prefix}_{index}.onnx")
+        with complete_file(path) as partial:
+            onnx.save(model, str(partial))
+        paths.append(path)
+    return paths
+
+
+def _rename_onnx_value(graph: Any, old: str, new: str) -> None:
+    for node in graph.node:
+        for names in (node.input, node.output):
+            for position, name in enumerate(names):
+                if name == old:
+                    names[position] = new
+    for value in graph.output:
+        if value.name == old:
+            value.name = new

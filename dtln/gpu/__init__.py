@@ -1,0 +1,1 @@
+"""Training on one CUDA GPU without Keras."""

@@ -1,0 +1,136 @@
+"""Training of DTLN networks on one CUDA GPU, in a fraction of the time that Keras takes; needs PyTorch.
+
+A step through Keras spends most of its time in Python and in starting thousands of small kernels: the LSTMs go block by
+block. Here
+
+- mixing, network, loss, gradient and optimizer of a step are recorded once as a CUDA graph and replayed from then on;
+- several networks train side by side on the same batches: one alone fills a small part of the GPU;
+- processes of the host draw segments with `dtln.mixing.Mixer`; speech and noise lie apart in a pool on the GPU, where
+  every step pairs some of them anew, at a new SNR and level. So the host need not keep up.
+
+The network (`denoise`), the loss and the optimizer are those of `DTLN_model.py` and Keras, written once more in plain
+PyTorch: Keras's own would not go into a CUDA graph. tests/cuda_training.py holds the two together. On a CPU everything
+runs, too, step by step, for tests.
+
+Shapes in comments: B signals, L samples, T blocks, N block length, S block shift, F = N // 2 + 1 frequency bins,
+E encoder size, U LSTM units, P segments in the pool.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from dtln.facts import EPSILON
+from dtln.gpu import kernels
+from dtln.weights import DTLNConfig
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of the network that a GPU spends its time on: plain PyTorch, or what is faster on CUDA."""
+
+    lstm: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    magnitudes: Callable[[Tensor], Tensor]
+    normalised: Callable[[Tensor, Tensor, Tensor], Tensor]
+    masked: Callable[[Tensor, Tensor], Tensor]
+    negative_snr: Callable[[Tensor, Tensor], Tensor]
+    overlap_add: Callable[[Tensor, int], Tensor]
+
+
+def denoise(
+    weights: Sequence[Tensor],
+    config: DTLNConfig,
+    noisy: Tensor,
+    dropout: float = 0.0,
+    dtype: torch.dtype = torch.float32,
+    parts: Parts | None = None,
+) -> Tensor:
+    """The batch graph of `DTLN_model.build_network`: signals of whole shifts (B, L) -> (B, L).
+
+    weights: in the order of `.h5` files. dropout: of the outputs of every LSTM of a core but the last. dtype: of the
+    cores; the signal stays float32. parts: plain PyTorch unless given.
+    """
+    parts, rest = parts or PLAIN, iter(weights)
+    blocks = noisy.unfold(1, config.block_length, config.block_shift)  # (B, T, N)
+    spectrum = torch.view_as_real(torch.fft.rfft(blocks))  # (B, T, F, 2)
+    features = parts.magnitudes(spectrum)  # (B, T, F)
+    if config.norm_stft:
+        features = parts.normalised(torch.log(features + EPSILON), next(rest), next(rest))
+    logits = _logits(features.to(dtype), rest, config, dropout, parts)  # (B, T, F)
+    spectrum = torch.view_as_complex(parts.masked(spectrum, logits[..., None]))
+    blocks = torch.fft.irfft(spectrum, n=config.block_length)  # (B, T, N)
+    encoded = blocks @ next(rest)[0]  # (B, T, E)
+    features = parts.normalised(encoded, next(rest), next(rest)).to(dtype)
+    logits = _logits(features, rest, config, dropout, parts)  # (B, T, E)
+    return parts.overlap_add(parts.masked(encoded, logits) @ next(rest)[0], config.block_shift)  # (B, L)
+
+
+def _logits(features: Tensor, weights: Iterator[Tensor], config: DTLNConfig, dropout: float, parts: Parts) -> Tensor:
+    """`DTLN_model.SeparationCore` without its activation: (B, T, C) -> (B, T, mask size)."""
+    for layer in range(config.lstm_layers):
+        kernel, recurrent, bias = (next(weights).to(features.dtype) for _ in range(3))
+        excess = -features.shape[-1] % 8  # 257 features in half precision go slowly, 264 do not
+        if excess:
+            features, kernel = functional.pad(features, (0, excess)), functional.pad(kernel, (0, 0, 0, excess))
+        features = parts.lstm(features, kernel, recurrent, bias)  # (B, T, U)
+        if layer < config.lstm_layers - 1:
+            features = functional.dropout(features, dropout, training=dropout > 0)
+    return features @ next(weights).to(features.dtype) + next(weights).to(features.dtype)
+
+
+def _magnitudes(spectrum: Tensor) -> Tensor:
+    """(B, T, F, 2) -> (B, T, F)."""
+    return torch.sqrt(spectrum.square().sum(dim=-1))
+
+
+def _normalised(features: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+    """`DTLN_model.InstantLayerNormalization`: (B, T, C) -> (B, T, C)."""
+    centred = features - features.mean(dim=-1, keepdim=True)
+    variance = centred.square().mean(dim=-1, keepdim=True)  # (B, T, 1)
+    return centred * torch.rsqrt(variance + EPSILON) * gain + bias
+
+
+def _masked(signal: Tensor, logits: Tensor) -> Tensor:
+    """The signal, float32, times the sigmoid of the logits."""
+    return signal * torch.sigmoid(logits.float())
+
+
+def _lstm(features: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor) -> Tensor:
+    """A Keras LSTM from zero states: (B, T, C) -> (B, T, U) through PyTorch's operator (on CUDA cuDNN's)."""
+    # both keep the gates in the order i, f, c, o; PyTorch's matrices are transposed and its bias comes in two
+    weights = [kernel.T.contiguous(), recurrent.T.contiguous(), bias, torch.zeros_like(bias)]
+    state = features.new_zeros(1, features.shape[0], recurrent.shape[0])
+    return torch.lstm(features, (state, state), weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)[0]
+
+
+def _overlap_add(blocks: Tensor, block_shift: int) -> Tensor:
+    """`DTLN_model.overlap_add` for blocks of whole shifts: (B, T, N) -> (B, (T - 1) * S + N)."""
+    batch, count, block_length = blocks.shape
+    pieces = block_length // block_shift
+    blocks = blocks.reshape(batch, count, pieces, block_shift)
+    shifted = [functional.pad(blocks[:, :, i], (0, 0, i, pieces - 1 - i)) for i in range(pieces)]
+    return sum(shifted[1:], shifted[0]).reshape(batch, -1)
+
+
+def negative_snr(target: Tensor, estimate: Tensor) -> Tensor:
+    """`DTLN_model.negative_snr`, the paper's loss, in dB: (B, L), (B, L) -> (B,)."""
+    power = target.square().mean(dim=-1)
+    error = (target - estimate).square().mean(dim=-1)
+    power = torch.where(power > 0, power, EPSILON)
+    return -10.0 / math.log(10.0) * (torch.log(power) - torch.log(error + EPSILON))
+
+
+PLAIN = Parts(_lstm, _magnitudes, _normalised, _masked, negative_snr, _overlap_add)
+
+
+def compiled_parts() -> Parts:
+    """What Triton makes of them, for CUDA: the LSTMs of `kernels.py`, and each of the others one kernel or two."""
+
+    others = (_magnitudes, _normalised, _masked, negative_snr, _overlap_add)
+    return Parts(kernels.lstm, *(torch.compile(part, dynamic=False) for part in others))

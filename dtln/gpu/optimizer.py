@@ -1,0 +1,68 @@
+"""Muon and Adam in plain PyTorch, as Keras has them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+MOMENTUM = 0.95
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+NEWTON_SCHULZ_STEPS = 5
+UPDATE_RMS = 0.2
+ADAM_BETAS = (0.9, 0.999)
+ADAM_EPSILON = 1e-7
+
+
+class Muon:
+    """`keras.optimizers.Muon` as run_training.py sets it up: Muon for matrices, Adam for all other weights.
+
+    weights are changed in place. adam_share: Adam's learning rate over Muon's; clip_norm: of the gradient of each
+    weight. Everything it depends on lies in tensors, so that a step can be recorded.
+    """
+
+    def __init__(self, weights: Sequence[Tensor], adam_share: float = 1.0, clip_norm: float = 3.0) -> None:
+        self.weights, self.adam_share, self.clip_norm = list(weights), adam_share, clip_norm
+        self.momenta = [torch.zeros_like(w) for w in self.weights]
+        self.velocities = [torch.zeros_like(w) for w in self.weights if w.ndim != 2]
+        self.steps = torch.zeros((), device=self.weights[0].device)
+
+    @property
+    def state(self) -> list[Tensor]:
+        """All that a step changes, the weights first."""
+        return [*self.weights, *self.momenta, *self.velocities, self.steps]
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor], rate: Tensor) -> None:
+        """One step with a learning rate ()."""
+        self.steps += 1
+        beta_1, beta_2 = ADAM_BETAS
+        adam_rate = rate * self.adam_share * torch.sqrt(1 - beta_2**self.steps) / (1 - beta_1**self.steps)
+        velocities = iter(self.velocities)
+        for weight, gradient, momentum in zip(self.weights, gradients, self.momenta, strict=True):
+            norm = gradient.norm()
+            scale = torch.where(torch.isfinite(norm), self.clip_norm / norm.clamp(min=self.clip_norm), 0.0)
+            gradient = torch.nan_to_num(gradient) * scale  # what is not finite moves nothing, rather than everything
+            if weight.ndim == 2:
+                momentum.mul_(MOMENTUM).add_(gradient)
+                update = _orthogonalised(gradient + MOMENTUM * momentum)
+                weight.sub_(rate * (UPDATE_RMS * math.sqrt(max(weight.shape))) * update)
+            else:
+                velocity = next(velocities)
+                momentum.lerp_(gradient, 1 - beta_1)
+                velocity.lerp_(gradient.square(), 1 - beta_2)
+                weight.sub_(adam_rate * momentum / (velocity.sqrt() + ADAM_EPSILON))
+
+
+def _orthogonalised(matrix: Tensor) -> Tensor:
+    """The nearest orthogonal matrix, roughly, by Newton-Schulz steps: Jordan et al., "Muon", 2024."""
+    a, b, c = NEWTON_SCHULZ
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
+    x = x / (x.norm() + 1e-7)
+    for _ in range(NEWTON_SCHULZ_STEPS):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.T if tall else x

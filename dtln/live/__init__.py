@@ -1,0 +1,1 @@
+"""Live denoising: sound devices, the audio callback and the session around it."""

@@ -1,0 +1,1 @@
+"""Mixing of speech and noise into training segments."""

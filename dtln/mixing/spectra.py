@@ -1,0 +1,94 @@
+"""Filters, levels and block spectra that augmentations and rooms are made of."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from dtln.facts import SAMPLE_RATE
+
+
+def mean_power(signal: np.ndarray) -> float:
+    """Mean square of a signal (L,), full scale 1; 0.0 for an empty one."""
+    return float(np.mean(np.square(signal, dtype=np.float64))) if signal.size else 0.0
+
+
+def shape_spectrum(signal: np.ndarray, gain: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Filters a signal (L,) with a real, zero-phase gain given as a function of the frequencies in Hz."""
+    return from_spectrum(spectrum_of(signal) * gain(frequencies_of(len(signal))).astype(np.float32), len(signal))
+
+
+def spectrum_of(signal: np.ndarray, length: int | None = None) -> np.ndarray:
+    """The spectrum of a signal (L,), padded to `length`, or of each row of an array: complex64, of the same energy."""
+    return np.fft.rfft(signal, length, norm="ortho")  # by default NumPy takes float32 through float64
+
+
+def from_spectrum(spectrum: np.ndarray, length: int) -> np.ndarray:
+    """The signal, or the rows, of `spectrum_of`: float32 (length,)."""
+    return np.fft.irfft(spectrum, length, norm="ortho").astype(np.float32, copy=False)
+
+
+@functools.lru_cache(maxsize=64)
+def frequencies_of(length: int) -> np.ndarray:
+    """The frequencies of the spectrum of a signal of `length` samples in Hz."""
+    return np.fft.rfftfreq(length, 1 / SAMPLE_RATE).astype(np.float32)
+
+
+def scaled_to(signal: np.ndarray, power: float) -> np.ndarray:
+    """The signal scaled to a mean square; silence stays silence."""
+    own = mean_power(signal)
+    return signal * np.float32(np.sqrt(power / own)) if own > 0 else signal
+
+
+def resampled(signal: np.ndarray, length: int, gain: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
+    """The signal (L,) band-limited and resampled to (length,) by cutting or padding its spectrum.
+
+    gain: a filter for the result, as `shape_spectrum` takes it.
+    """
+    spectrum = spectrum_of(signal)[: length // 2 + 1] * np.float32(math.sqrt(length / len(signal)))
+    if gain is not None:
+        spectrum *= gain(frequencies_of(length)[: len(spectrum)]).astype(np.float32)
+    return from_spectrum(spectrum, length)
+
+
+BAND_BLOCK = 512  # samples of a block there; its shift is half of it
+
+
+def block_spectra(signal: np.ndarray) -> np.ndarray:
+    """Spectra (T, BAND_BLOCK / 2 + 1) of blocks that overlap by half, under the sine window."""
+    shift = BAND_BLOCK // 2
+    padded = np.pad(signal, (shift, shift + -len(signal) % shift))
+    blocks = np.lib.stride_tricks.sliding_window_view(padded, BAND_BLOCK)[::shift] * sine_window()  # (T, N)
+    return spectrum_of(blocks)
+
+
+def from_block_spectra(spectra: np.ndarray, length: int) -> np.ndarray:
+    """The signal (length,) of `block_spectra`, the same where they are unchanged."""
+    shift = BAND_BLOCK // 2
+    blocks = from_spectrum(spectra, BAND_BLOCK) * sine_window()  # (T, N)
+    return (blocks[1:, :shift] + blocks[:-1, shift:]).reshape(-1)[:length]
+
+
+@functools.cache
+def sine_window() -> np.ndarray:
+    """Its square adds up to one over blocks that overlap by half: float32 (BAND_BLOCK,)."""
+    return np.sin(np.pi * (np.arange(BAND_BLOCK) + 0.5) / BAND_BLOCK).astype(np.float32)
+
+
+def convolved(signal: np.ndarray, kernels: Sequence[np.ndarray], delay: int) -> list[np.ndarray]:
+    """The signal (L,) convolved with each kernel, `delay` samples earlier and cut to (L,), float32."""
+    length = _fast_length(len(signal) + max(len(kernel) for kernel in kernels) - 1)
+    spectrum = spectrum_of(signal, length) * np.float32(math.sqrt(length))  # for the kernel's scale
+    results = [from_spectrum(spectrum * spectrum_of(kernel, length), length) for kernel in kernels]
+    return [result[delay : delay + len(signal)] for result in results]
+
+
+@functools.cache
+def _fast_length(length: int) -> int:
+    """The smallest product of twos, threes and fives that is no smaller than `length`: what FFTs like."""
+    bound = 1 << (length - 1).bit_length()
+    odd = (3**a * 5**b for a in range(bound.bit_length()) for b in range(bound.bit_length()) if 3**a * 5**b <= bound)
+    return min(o << max(0, (-(-length // o) - 1).bit_length()) for o in odd)

@@ -1,0 +1,1 @@
+"""Scores of denoised signals, what spoils them, and their means."""

@@ -1,0 +1,185 @@
+"""Scores of a signal (L,): PESQ, STOI, ESTOI, SI-SDR and SNR against the clean one, and DNSMOS without it."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import platform
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+
+from dtln.errors import NotScorable
+from dtln.facts import SAMPLE_RATE
+
+METRICS = {  # key -> heading, in the order of tables
+    "pesq_raw_nb": "PESQ raw NB",
+    "pesq_lqo_nb": "PESQ LQO NB",
+    "pesq_wb": "PESQ WB",
+    "stoi_percent": "STOI %",
+    "estoi_percent": "ESTOI %",
+    "si_sdr_db": "SI-SDR dB",
+    "snr_db": "SNR dB",
+}
+DNSMOS_METRICS = {
+    "dnsmos_sig": "DNSMOS SIG",
+    "dnsmos_bak": "DNSMOS BAK",
+    "dnsmos_ovrl": "DNSMOS OVRL",
+    "dnsmos_p808": "DNSMOS P808",
+}
+SCORING_PACKAGES = ("pesq", "pystoi")
+DNSMOS_PACKAGES = ("speechmos", "librosa", "onnxruntime", "requests")  # speechmos does not name what it imports
+STOI_SHORTEST = (256 + 29 * 128) / 10000  # seconds: STOI correlates 30 frames of 256 samples, shift 128, at 10 kHz
+
+
+def require_packages(names: Sequence[str] = SCORING_PACKAGES) -> None:
+    """Raises ModuleNotFoundError with the remedy where one of the packages is missing."""
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing:
+        purpose = "DNSMOS" if "speechmos" in names else "scoring"
+        raise ModuleNotFoundError(f"{purpose} needs {' and '.join(missing)}: pip install {' '.join(missing)}")
+
+
+def si_sdr(clean: np.ndarray, estimate: np.ndarray) -> float:
+    """Scale-invariant signal-to-distortion ratio in dB of signals (L,), their means removed.
+
+    Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019, equation 4. An estimate that is the scaled clean
+    signal gives inf, silence -inf. Raises ValueError for unequal lengths, NotScorable for a constant clean signal.
+    """
+    _require_pair(clean, estimate)
+    clean = clean.astype(np.float64) - np.mean(clean, dtype=np.float64)
+    estimate = estimate.astype(np.float64) - np.mean(estimate, dtype=np.float64)
+    power = float(np.dot(clean, clean))
+    if power == 0.0:
+        raise NotScorable("SI-SDR of a silent clean signal is not defined. Expected speech")
+    target = np.dot(estimate, clean) / power * clean  # (L,)
+    distortion = float(np.sum(np.square(estimate - target)))
+    wanted = float(np.sum(np.square(target)))
+    if wanted == 0.0:
+        return -math.inf
+    return 10.0 * math.log10(wanted / distortion) if distortion else math.inf
+
+
+def snr(clean: np.ndarray, estimate: np.ndarray) -> float:
+    """Signal-to-noise ratio in dB of signals (L,): 10 log10(sum(s^2) / sum((s - estimate)^2)), level errors included.
+
+    That is the training loss of the DTLN paper without its sign; of a noisy signal it is the SNR of the
+    mixture. Equal signals give inf. Raises ValueError for unequal lengths, NotScorable for a silent clean signal.
+    """
+    _require_pair(clean, estimate)
+    clean, estimate = clean.astype(np.float64), estimate.astype(np.float64)
+    power, noise = float(np.dot(clean, clean)), float(np.sum(np.square(clean - estimate)))
+    if power == 0.0:
+        raise NotScorable("SNR of a silent clean signal is not defined. Expected speech")
+    return 10.0 * math.log10(power / noise) if noise else math.inf
+
+
+def stoi_percent(
+    clean: np.ndarray, estimate: np.ndarray, sample_rate: int = SAMPLE_RATE, extended: bool = False
+) -> float:
+    """Short-time objective intelligibility in percent of signals (L,) (Taal et al., IEEE TASLP 2011), by pystoi.
+
+    extended: ESTOI (Jensen & Taal, IEEE/ACM TASLP 2016). Raises ValueError for unequal lengths, NotScorable for less
+    speech than 30 of its frames, ModuleNotFoundError with the remedy where the package is missing.
+    """
+    _require_pair(clean, estimate)
+    require_packages()
+    from pystoi import stoi
+
+    too_short = f"STOI cannot be computed. Expected at least {STOI_SHORTEST:.1f} s of speech between the pauses"
+    if len(clean) < STOI_SHORTEST * sample_rate:
+        raise NotScorable(too_short)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "Not enough STFT frames", RuntimeWarning)  # pystoi returns 1e-5 then
+        try:
+            return 100.0 * float(stoi(clean, estimate, sample_rate, extended=extended))
+        except RuntimeWarning as warning:
+            raise NotScorable(too_short) from warning
+
+
+def pesq_lqo(clean: np.ndarray, estimate: np.ndarray, band: str, sample_rate: int = SAMPLE_RATE) -> float:
+    """PESQ of signals (L,) as listening quality (MOS-LQO), by the package pesq.
+
+    band "wb": P.862.2, 1.04 to 4.64; "nb": P.862 mapped by P.862.1, 1.02 to 4.55. Raises ValueError for unequal
+    lengths, NotScorable where one signal is silent or pesq finds no speech, ModuleNotFoundError with the remedy where
+    the package is missing.
+    """
+    _require_pair(clean, estimate)
+    for name, signal in (("clean signal", clean), ("estimate", estimate)):
+        if not np.any(signal):
+            raise NotScorable(f"PESQ of a silent {name} is not defined. Expected speech")
+    require_packages()
+    from pesq import PesqError, pesq
+
+    try:
+        return float(pesq(sample_rate, clean, estimate, band))
+    except PesqError as error:
+        text = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
+        raise NotScorable(
+            f"PESQ cannot be computed ({text}). Expected speech of at least a quarter of a second"
+        ) from error
+
+
+def raw_pesq(lqo: float) -> float:
+    """Raw P.862 score (-0.5 to 4.5) behind a narrow-band MOS-LQO: the inverse of `lqo_pesq`."""
+    return (4.6607 - math.log((4.999 - lqo) / (lqo - 0.999))) / 1.4945
+
+
+def lqo_pesq(raw: float) -> float:
+    """Narrow-band MOS-LQO (1.02 to 4.55) of a raw P.862 score: equation 1 of ITU-T P.862.1."""
+    return 0.999 + (4.999 - 0.999) / (1 + math.exp(-1.4945 * raw + 4.6607))
+
+
+def score(clean: np.ndarray, estimate: np.ndarray, sample_rate: int = SAMPLE_RATE) -> dict[str, float]:
+    """All metrics of an estimate (L,) against the clean signal (L,), by the keys of METRICS. Raises as they do."""
+    narrow = pesq_lqo(clean, estimate, "nb", sample_rate)
+    return {
+        "pesq_raw_nb": raw_pesq(narrow),
+        "pesq_lqo_nb": narrow,
+        "pesq_wb": pesq_lqo(clean, estimate, "wb", sample_rate),
+        "stoi_percent": stoi_percent(clean, estimate, sample_rate),
+        "estoi_percent": stoi_percent(clean, estimate, sample_rate, extended=True),
+        "si_sdr_db": si_sdr(clean, estimate),
+        "snr_db": snr(clean, estimate),
+    }
+
+
+def dnsmos(signal: np.ndarray) -> dict[str, float]:
+    """DNSMOS of a signal (L,) at 16 kHz, 1 to 5, by the keys of DNSMOS_METRICS, by the package speechmos.
+
+    Opinions of listeners as a network predicts them, without a clean signal: of the speech, the background and the
+    whole (P.835; Reddy et al., ICASSP 2022), and of the whole by an older network (P.808; Reddy et al., ICASSP 2021).
+    Samples beyond full scale are set to it, because speechmos refuses them; signals below 9 s are repeated there.
+    Raises NotScorable for a silent signal, ModuleNotFoundError with the remedy where a package is missing.
+    """
+    if not np.any(signal):
+        raise NotScorable("DNSMOS of a silent signal is not defined. Expected speech")
+    require_packages(DNSMOS_PACKAGES)
+    from speechmos import dnsmos
+
+    found = dnsmos.run(np.clip(signal, -1.0, 1.0), SAMPLE_RATE)
+    return {f"dnsmos_{key}": float(found[f"{key}_mos"]) for key in ("sig", "bak", "ovrl", "p808")}
+
+
+def _require_pair(clean: np.ndarray, estimate: np.ndarray) -> None:
+    if clean.shape != estimate.shape or clean.ndim != 1:
+        raise ValueError(
+            f"clean {clean.shape} and estimate {estimate.shape} cannot be compared. Expected two signals (L,) of equal "
+            "length"
+        )
+    if clean.size == 0:
+        raise NotScorable("signals without samples cannot be scored. Expected speech")
+
+
+def versions() -> dict[str, str | None]:
+    """Versions of Python and of the packages that the scores come from; None where one is not installed."""
+
+    def version(name: str) -> str | None:
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            return None
+
+    names = ("numpy", "scipy", "soxr", "pesq", "pystoi", "speechmos", "librosa", "onnxruntime")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}

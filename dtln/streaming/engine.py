@@ -1,0 +1,102 @@
+"""The engine: owns the buffers and the LSTM states, and makes a stream of blocks."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from dtln.streaming.backends import Backend
+
+LOUDEST_SAMPLE = 1e6  # 120 dB above full scale: beyond it float32 arithmetic inside the network may overflow
+
+
+class StreamingDenoiser:
+    """Denoises a stream of samples; the one owner of buffers and states.
+
+    Two ways to feed it, not to be mixed within one signal:
+
+    * `process_block`: exactly one shift in, one shift out, delayed by `delay` samples (block length - shift), for
+      sound cards;
+    * `process` and `flush`: any number of samples in, aligned samples out, as many in the end as went in.
+
+    A shift that holds NaN, Inf or samples beyond LOUDEST_SAMPLE is replaced by silence and counted in
+    `silenced_blocks`: it never reaches the states.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.block_length, self.block_shift = backend.block_length, backend.block_shift
+        self.delay = self.block_length - self.block_shift
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets the signal so far."""
+        self.silenced_blocks = 0
+        self._states = self.backend.initial_states()
+        self._input = np.zeros(self.block_length, np.float32)
+        self._overlap = np.zeros(self.delay, np.float32)  # what blocks so far add to the coming ones
+        self._pending = np.zeros(0, np.float32)  # less than a shift, waiting for more
+        self._taken = 0  # samples given to `process`
+        self._given = -self.delay  # aligned samples returned; negative while the delay passes
+
+    def process_block(self, samples: np.ndarray) -> np.ndarray:
+        """One shift (S,) in, one shift (S,) out, delayed by `delay` samples. The result is the caller's to keep.
+
+        Raises ValueError for another shape.
+        """
+        shift = self.block_shift
+        if samples.shape != (shift,):
+            raise ValueError(f"a block of shape {samples.shape} was given: expected one shift, ({shift},)")
+        usable = np.abs(samples).max() <= LOUDEST_SAMPLE  # False for NaN
+        self.silenced_blocks += not usable
+        self._input = np.concatenate((self._input[shift:], samples if usable else np.zeros(shift)), dtype=np.float32)
+        denoised, self._states = self.backend.run(self._input, self._states)
+        denoised[: self.delay] += self._overlap
+        self._overlap = denoised[shift:]
+        return denoised[:shift]
+
+    def process(self, samples: np.ndarray) -> np.ndarray:
+        """Any number of samples (L,) in; the aligned samples (M,) that are complete by now out, M from 0 on."""
+        samples = np.asarray(samples, np.float32)
+        if samples.ndim != 1:
+            raise ValueError(f"samples of shape {samples.shape} were given: expected one channel, (L,)")
+        self._taken += len(samples)
+        return self._push(samples)
+
+    def flush(self) -> np.ndarray:
+        """The rest of the signal, so that as many samples have come out as went in; then resets."""
+        missing = self._taken - max(self._given, 0)
+        end = -(-(self._taken + self.delay) // self.block_shift) * self.block_shift
+        rest = self._push(np.zeros(end - self._taken, np.float32))[:missing] if missing else np.zeros(0, np.float32)
+        self.reset()
+        return rest
+
+    def denoise(self, signal: np.ndarray) -> np.ndarray:
+        """A whole signal (L,) -> (L,), aligned, as a stream of its own: starts and ends with a reset."""
+        self.reset()
+        return np.concatenate([self.process(signal), self.flush()])
+
+    def _push(self, samples: np.ndarray) -> np.ndarray:
+        shift = self.block_shift
+        samples = np.concatenate([self._pending, samples])
+        count = len(samples) // shift
+        self._pending = samples[count * shift :]
+        blocks = [self.process_block(samples[i * shift : (i + 1) * shift]) for i in range(count)]
+        drop = min(max(0, -self._given), count * shift)  # what precedes the signal
+        self._given += count * shift
+        return np.concatenate(blocks)[drop:] if blocks else np.zeros(0, np.float32)
+
+
+class TimedDenoiser(StreamingDenoiser):
+    """A StreamingDenoiser that notes in `milliseconds` how long each block took, from samples to samples."""
+
+    def __init__(self, backend: Backend) -> None:
+        super().__init__(backend)
+        self.milliseconds: list[float] = []
+
+    def process_block(self, samples: np.ndarray) -> np.ndarray:
+        start = time.perf_counter()
+        result = super().process_block(samples)
+        self.milliseconds.append((time.perf_counter() - start) * 1e3)
+        return result

@@ -1,0 +1,162 @@
+"""The recordings of a synthesis, from their headers, and who is in which part."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dtln.errors import SettingsError
+from dtln.synthesis.settings import Settings
+
+SHORTEST_RECORDING = 1600  # samples (0.1 s); twice the cross-fade, so that a clip fades in before it fades out
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file below the speech or noise folder: its relative path, its length in samples at 16 kHz."""
+
+    name: str
+    length: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one part (training or validation) is made from.
+
+    speakers: the utterances of each; noise: recordings; responses: names of measured room responses by room.
+    """
+
+    speakers: Mapping[str, Sequence[Recording]]
+    noise: Sequence[Recording]
+    responses: Mapping[str, Sequence[str]]
+
+    @functools.cached_property
+    def speaker_ends(self) -> list[int]:
+        """Samples of all speakers up to and with each one."""
+        return list(itertools.accumulate(sum(r.length for r in members) for members in self.speakers.values()))
+
+    @functools.cached_property
+    def noise_ends(self) -> list[int]:
+        """Samples of all noise recordings up to and with each one."""
+        return list(itertools.accumulate(recording.length for recording in self.noise))
+
+
+def scan(folder: str) -> list[Recording]:
+    """All recordings below a folder, from their headers. Raises AudioFileError for one that cannot be used."""
+    from dtln.audio.folders import find_audio_files
+    from dtln.audio.headers import audio_info
+    from dtln.audio.resampling import resampled_length
+    from dtln.errors import AudioFileError
+    from dtln.facts import SAMPLE_RATE
+
+    found = []
+    for file in find_audio_files(folder):
+        info = audio_info(file)
+        length = resampled_length(info.length, info.sample_rate, SAMPLE_RATE)
+        if length < SHORTEST_RECORDING:
+            raise AudioFileError(
+                f"{file}: holds {length / SAMPLE_RATE:.3f} s. Expected at least {SHORTEST_RECORDING / SAMPLE_RATE:g} "
+                "s; remove the file."
+            )
+        found.append(Recording(file.relative_to(folder).as_posix(), length))
+    return found
+
+
+def by_group(recordings: Iterable[Recording], group_of: Callable[[str], str]) -> dict[str, list[Recording]]:
+    """Recordings by the group their name belongs to, in the order of the recordings."""
+    groups: dict[str, list[Recording]] = {}
+    for recording in recordings:
+        groups.setdefault(group_of(recording.name), []).append(recording)
+    return groups
+
+
+def speaker_finder(settings: Settings) -> Callable[[str], str]:
+    """The function that reads the speaker from a relative path; what it returns raises SettingsError."""
+    from dtln.mixing.recordings import speaker_of
+
+    if settings.speaker_pattern is None:
+        return speaker_of
+    pattern = re.compile(settings.speaker_pattern)
+
+    def find(name: str) -> str:
+        found = pattern.search(name)
+        if not found or not found[1]:
+            raise SettingsError(
+                f"{Path(settings.speech, name)}: --speaker-pattern {settings.speaker_pattern!r} finds no speaker in "
+                "its path. Mend the pattern or remove the file."
+            )
+        return found[1]
+
+    return find
+
+
+def validation_groups(durations: Mapping[str, float], share: float) -> set[str]:
+    """Groups (speakers, noise recordings, rooms) for validation: about a share of the duration, by hashes of names.
+
+    Unlike `split_by_group` this divides also a handful of groups: it takes them in the order of their
+    hashes, leaves out what would exceed the share by half, and takes the shortest one if none is left.
+    """
+    wanted = share * sum(durations.values())
+    chosen, taken = set(), 0.0
+    for group in sorted(durations, key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
+        if taken < wanted and taken + durations[group] <= 1.5 * wanted:
+            chosen.add(group)
+            taken += durations[group]
+    return chosen or {min(durations, key=lambda name: (durations[name], name))}
+
+
+def divide(settings: Settings) -> tuple[dict[str, Part], str]:
+    """The parts and a fingerprint of the recordings they are made from. Raises AudioFileError and SettingsError."""
+    from dtln.mixing.recordings import speaker_of
+    from dtln.mixing.rooms import room_of
+
+    speech, noise = scan(settings.speech), scan(settings.noise)
+    responses = scan_responses(settings.rir) if settings.rir else []
+    listing = [[[r.name, r.length] for r in recordings] for recordings in (speech, noise, responses)]
+    fingerprint = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+    speakers = by_group(speech, speaker_finder(settings))
+    kinds = by_group(noise, speaker_of)
+    if len(kinds) == 1:  # names that end in a number: each is a kind of its own
+        kinds = by_group(noise, str)
+    rooms = by_group(responses, room_of)
+    if settings.validation_share == 0:
+        return {"training": part_of(speakers, kinds, rooms)}, fingerprint
+    for groups, what in ((speakers, f"{settings.speech}: holds one speaker"), (kinds, f"{settings.noise}: holds one")):
+        if len(groups) == 1:
+            raise SettingsError(
+                f"{what} ({next(iter(groups))}). Expected two at least, one for training and one for validation: add "
+                "recordings, say with --speaker-pattern how speakers are named, or give --validation-share 0."
+            )
+    sides: list[list[dict[str, list[Recording]]]] = [[], []]
+    for groups in (speakers, kinds, rooms):
+        durations = {name: sum(r.length for r in members) for name, members in groups.items()}
+        chosen = validation_groups(durations, settings.validation_share) if len(groups) > 1 else set(groups)
+        sides[0].append({n: members for n, members in groups.items() if n not in chosen or len(groups) == 1})
+        sides[1].append({n: members for n, members in groups.items() if n in chosen})  # a single room serves both
+    return {"training": part_of(*sides[0]), "validation": part_of(*sides[1])}, fingerprint
+
+
+def scan_responses(folder: str) -> list[Recording]:
+    """The room responses below a folder; their lengths do not matter. Raises AudioFileError."""
+    from dtln.audio.folders import find_audio_files
+    from dtln.audio.headers import audio_info
+
+    return [
+        Recording(file.relative_to(folder).as_posix(), audio_info(file).length) for file in find_audio_files(folder)
+    ]
+
+
+def part_of(
+    speakers: Mapping[str, Sequence[Recording]],
+    kinds: Mapping[str, Sequence[Recording]],
+    rooms: Mapping[str, Sequence[Recording]],
+) -> Part:
+    """A part of these speakers, kinds of noise and rooms."""
+    noise = [recording for kind in kinds.values() for recording in kind]
+    return Part(speakers, noise, {room: [r.name for r in members] for room, members in rooms.items()})

@@ -1,0 +1,118 @@
+"""Training on several devices and in several processes."""
+
+from __future__ import annotations
+
+import atexit
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+from keras import ops
+
+if TYPE_CHECKING:
+    from DTLN_model import SegmentSource, TrainingSettings
+
+
+def distribute(coordinator: str | None = None, process: int = 0, processes: int = 1) -> None:
+    """Spreads every batch from now on over all devices of this host, and of `processes` processes.
+
+    On JAX through `keras.distribution.DataParallel`, a process per host, each with all devices of its host. On PyTorch,
+    which `keras.distribution` does not serve, through `torch.distributed`, a process per device or group of CPU cores
+    (see `SharedSteps`). coordinator: host:port of the first process. To be called before anything else touches the
+    devices. Raises ValueError on TensorFlow, and on PyTorch for a single process.
+    """
+    backend = keras.backend.backend()
+    if backend == "torch" and processes > 1:
+        import torch.distributed
+
+        torch.distributed.init_process_group(
+            init_method=f"tcp://{coordinator}", rank=process, world_size=processes
+        )  # gloo between CPUs, NCCL between GPUs
+        # gloo's threads must end before the interpreter, or now and then the process aborts (PyTorch issue 190489)
+        atexit.register(torch.distributed.destroy_process_group)
+        if torch.cuda.is_available():
+            torch.cuda.set_device(process % torch.cuda.device_count())
+    elif backend == "torch":
+        raise ValueError(
+            "on PyTorch a process trains on one device: start one for each with --processes N, or set KERAS_BACKEND=jax"
+        )
+    elif backend == "jax":
+        if processes > 1:
+            keras.distribution.initialize(coordinator, num_processes=processes, process_id=process)
+        keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    else:
+        raise ValueError(f"several devices need JAX or PyTorch; this is {backend}. Set KERAS_BACKEND=jax or torch")
+
+
+def check_shares(settings: TrainingSettings, validation: SegmentSource) -> None:
+    """Raises ValueError where batches cannot be shared equally among all devices of all processes."""
+    distribution = keras.distribution.distribution()
+    devices = settings.processes if distribution is None else int(np.prod(distribution.device_mesh.shape))
+    for count, name in (
+        (settings.batch_size, "the batch size"),
+        (len(validation), "the number of validation segments"),
+    ):
+        if count % devices:
+            raise ValueError(
+                f"{name}, {count}, cannot be shared among {devices} devices. Choose a multiple of {devices}"
+            )
+
+
+class SharedSteps(keras.callbacks.Callback):
+    """Lets several PyTorch processes take every step together, each on its share of the batch.
+
+    Their gradients are averaged before the step, and their losses before any callback after this one sees them, so all
+    have the same weights, rate and end. They begin alike from the same seed or state; only dropout differs.
+    """
+
+    SEEDS_APART = 1_000_003  # more than there are steps: Keras counts up from the seed
+
+    def __init__(self, process: int, processes: int) -> None:
+        super().__init__()
+        self.process, self.processes = process, processes
+        self.parameters, self.hooks, self.ready = [], [], 0
+
+    def _average(self, tensor: Any) -> None:
+        import torch.distributed
+
+        torch.distributed.all_reduce(tensor)
+        tensor /= self.processes
+
+    def _gradient_ready(self, _: Any) -> None:
+        """Averages all gradients in one message when the last of them is there: messages wait for each other."""
+        import torch
+
+        self.ready = (self.ready + 1) % len(self.parameters)
+        if self.ready == 0:
+            gradients = [parameter.grad for parameter in self.parameters]
+            together = torch.cat([gradient.reshape(-1) for gradient in gradients])
+            self._average(together)
+            for gradient, average in zip(gradients, together.split([g.numel() for g in gradients]), strict=True):
+                gradient.copy_(average.view(gradient.shape))
+
+    def _average_logs(self, logs: dict[str, float] | None) -> None:
+        import torch
+
+        values = torch.tensor(list(logs.values()), dtype=torch.float64)
+        self._average(values)
+        logs.update(zip(logs, values.tolist(), strict=True))
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        if self.hooks:
+            return
+        self.parameters = [variable.value for variable in self.model.trainable_variables]
+        self.hooks = [p.register_post_accumulate_grad_hook(self._gradient_ready) for p in self.parameters]
+        # the first epoch begins after a state is restored: it is that of the first process
+        for variable in self.model.non_trainable_variables:
+            if variable.path.endswith("seed_generator_state"):
+                variable.assign(variable + ops.array([self.process * self.SEEDS_APART, 0], variable.dtype))
+
+    def on_test_end(self, logs: dict[str, float] | None = None) -> None:
+        self._average_logs(logs)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        self._average_logs(logs)
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
+        for hook in self.hooks:
+            hook.remove()

@@ -1,0 +1,301 @@
+"""benchmarks/: that the restated published processing does the same work as ours, and that the comparison runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from signals import random_network, speech_like
+from training_pairs import write_unmixed
+
+from benchmarks import long_recordings, mixtures, published, speed
+from dtln.commands import enhance
+from dtln.formats import DEFAULT_MODEL_DIR, backend_paths
+from dtln.streaming.backends import find_tflite_runtime, open_backend
+from dtln.streaming.engine import StreamingDenoiser
+
+ROOT = Path(__file__).resolve().parents[2]
+SHIFTS = 150
+
+
+@pytest.fixture(scope="module")
+def keras():
+    import keras
+
+    return keras
+
+
+# --- published.py -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("norm_stft", [False, True])
+def test_restated_graph_is_our_network(keras, tmp_path, norm_stft):
+    import DTLN_model as dtln
+
+    network = random_network(dtln.DTLNConfig(norm_stft=norm_stft))
+    network.save_weights(tmp_path / "network.h5")
+    graph = published.build_graph(keras, normalise=norm_stft)
+    graph.load_weights(str(tmp_path / "network.h5"))
+    signals = np.stack([speech_like(128 * SHIFTS, seed) for seed in range(2)])
+    expected = network.predict(signals, verbose=0)
+    assert np.std(expected) > 0.01
+    np.testing.assert_allclose(graph.predict(signals, verbose=0), expected, rtol=0, atol=1e-4)
+
+
+def test_restated_training_minimises_our_loss(keras):
+    import DTLN_model as dtln
+
+    graph = published.build_graph(keras)
+    published.compile_graph(keras, graph)
+    target = np.stack([speech_like(128 * SHIFTS, seed) for seed in range(2)])
+    estimate = graph.predict(target, verbose=0)
+    expected = np.mean(dtln.negative_snr(target, estimate))
+    np.testing.assert_allclose(graph.evaluate(target, target, verbose=0), expected, rtol=1e-4)
+
+
+def restated_loop(kind: str, folder: Path) -> published.Loop:
+    paths = backend_paths(kind, folder)
+    if kind == "savedmodel":
+        return published.SavedModelLoop(paths[0])
+    return published.ONNXLoop(paths) if kind == "onnx" else published.TFLiteLoop(paths, find_tflite_runtime()[1])
+
+
+def assert_same_stream(kind: str, folder: Path) -> None:
+    loop, engine = restated_loop(kind, folder), StreamingDenoiser(open_backend(kind, folder))
+    shifts = speech_like(128 * SHIFTS).reshape(-1, 128)
+    expected = np.concatenate([engine.process_block(samples) for samples in shifts])
+    assert np.std(expected) > 0.01
+    stream = np.concatenate([loop.process_block(samples) for samples in shifts])
+    np.testing.assert_allclose(stream, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["tflite", "onnx", "savedmodel"])
+def test_restated_loops_give_our_stream(kind):
+    assert_same_stream(kind, DEFAULT_MODEL_DIR)
+
+
+@pytest.mark.parametrize("kind", ["tflite", "onnx", "savedmodel"])
+def test_restated_loops_give_our_stream_with_the_published_exports(shared, kind):
+    assert_same_stream(kind, shared / "reference")
+
+
+def test_restated_folder_evaluation_gives_what_ours_gives(tmp_path):
+
+    (tmp_path / "noisy" / "below").mkdir(parents=True)
+    for name, length in (("a.wav", 128 * 70), ("below/b.wav", 128 * 95)):
+        soundfile.write(tmp_path / "noisy" / name, speech_like(length), 16000)
+    command = ["-i", str(tmp_path / "noisy"), "-m", str(DEFAULT_MODEL_DIR / "model.h5"), "-o"]
+    assert enhance.main([*command, str(tmp_path / "ours")]) == 0
+    assert published.main([*command, str(tmp_path / "restated")]) == 0
+    for name in ("a.wav", "below/b.wav"):
+        ours, restated = (soundfile.read(tmp_path / folder / name)[0] for folder in ("ours", "restated"))
+        np.testing.assert_allclose(restated, ours, rtol=0, atol=2 / 32768)
+
+
+# --- speed.py ---------------------------------------------------------------------------------------------------------
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, str(ROOT / "benchmarks" / "speed.py"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("script", ["speed.py", "published.py"])
+def test_help_is_the_docstring(script):
+    command = [sys.executable, str(ROOT / "benchmarks" / script), "--help"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    module = speed if script == "speed.py" else published
+    assert module.__doc__.splitlines()[0] in text
+
+
+def test_block_row_runs_without_the_published_exports(tmp_path):
+    target = tmp_path / "speed.json"
+    result = run("--quick", "--only", "block", "jitter", "--turn-blocks", "20", "--jitter-blocks", "60",
+                 "--json", str(target))  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "block, 8 bit" in result.stdout and "no comparison: --published DIR was not given" in result.stdout
+    report = json.loads(target.read_text())
+    assert set(report) >= {"machine", "versions", "settings", "rows", "contenders", "missing", "limit"}
+    assert {row["name"] for row in report["rows"]} == {"block", "jitter"}
+    for row in report["rows"]:
+        assert set(row) >= {"title", "ours", "baseline", "unit", "ratio", "ratio_range", "needed", "aimed", "why"}
+        assert row["baseline"] is None and row["ratio"] is None
+    ours = report["contenders"]["ours:tflite"]
+    assert ours["count"] == 5 * 20 and len(ours["turn_medians_ms"]) == 5
+    assert ours["median_ms"] <= ours["p99_ms"] <= ours["p99_9_ms"] <= ours["max_ms"]
+    assert report["missing"].keys() == {"published:tflite", "published:onnx"}
+    assert report["limit"]["weight_bytes"] == 4 * sum(network_products())
+
+
+def test_rows_stand_beside_the_published_ones(shared, tmp_path):
+    target = tmp_path / "speed.json"
+    result = run("--quick", "--only", "block", "--turn-blocks", "20", "--json", str(target),
+                 "--published", str(shared / "reference"))  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    report = json.loads(target.read_text())
+    for row in report["rows"]:
+        low, high = row["ratio_range"]
+        assert row["ratio"] == pytest.approx(row["ours"] / row["baseline"]) and 0 < low <= high
+    assert not report["missing"]
+
+
+def test_folder_row_stands_beside_its_limit(shared, tmp_path):
+    target = tmp_path / "speed.json"
+    result = run("--quick", "--only", "folder", "--json", str(target), "--published", str(shared / "reference"))
+    assert result.returncode == 0, result.stderr
+    report = json.loads(target.read_text())
+    (row,) = report["rows"]
+    assert row["ratio"] == pytest.approx(row["ours"] / row["baseline"])
+    # 3 files of at most 2 s are 750 blocks, a few multiplications of 2 MFLOP each on one core or more
+    assert 0 < report["limit"]["folder_products_s"] < 1 and report["limit"]["folder_start_s"] > 0
+    assert "limit of the folder" in result.stdout
+
+
+def network_products() -> tuple[int, int]:
+    """Multiplications with weights in one block of the paper's network: those of its LSTMs, and the others."""
+    lstms = 4 * 128 * (257 + 3 * 128 + 256 + 3 * 128)
+    return lstms, 128 * 257 + 128 * 256 + 2 * 512 * 256
+
+
+def test_counts_are_those_of_the_network(tmp_path):
+    target = tmp_path / "count.json"
+    result = run("--count", "--quick", "--json", str(target))
+    assert result.returncode == 0, result.stderr
+    assert "not measured" in result.stdout
+    count = json.loads(target.read_text())["count"]
+    lstms, others = network_products()
+    for kind, size in (("tflite", 4), ("tflite-quant", 1)):
+        assert count[kind]["multiply_adds"] == lstms + others
+        assert count[kind]["weight_bytes"] == size * lstms + 4 * others
+
+
+def test_row_says_what_was_reached():
+    for ours, verdict in ((0.5, "aimed at"), (0.7, "reached"), (0.8, "NOT REACHED")):
+        row = speed.Row("block", "a row", ours, 1.0, "ms")
+        row.finish((0.75, 0.6))
+        assert row.verdict == verdict and row.line().endswith(verdict)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--turns", "0"], "expected at least one of everything"),
+        (["--speech", "speech"], "--speech and --noise go together"),
+        (["--published", "nowhere"], "--published nowhere: is no folder"),
+        (["--json", "nowhere/speed.json"], "its folder does not exist"),
+        (["--only", "blocks"], "invalid choice: 'blocks'"),
+    ],
+)
+def test_wrong_arguments_are_named(capsys, arguments, message):
+    with pytest.raises(SystemExit):
+        speed.parse(arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_a_contender_that_fails_is_named(tmp_path, capsys):
+    for name in ("model_1.tflite", "model_2.tflite"):
+        (tmp_path / name).write_bytes((DEFAULT_MODEL_DIR / name).read_bytes())
+    (tmp_path / "model_2.tflite").write_text("no model")
+    assert speed.main(["--count", "-m", str(tmp_path / "nowhere")]) == 1
+    assert "model_1.tflite does not exist" in capsys.readouterr().err
+    assert speed.main(["--quick", "--only", "jitter", "-m", str(tmp_path)]) == 0
+    assert "model_2.tflite: cannot be loaded by" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is not installed")
+def test_plot_is_drawn(tmp_path):
+    result = run("--quick", "--only", "block", "--turn-blocks", "20", "--plot", str(tmp_path / "speed.png"))
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "speed.png").stat().st_size > 10000
+
+
+# --- long_recordings.py -----------------------------------------------------------------------------------------------
+
+
+def test_end_of_long_recordings_is_scored(tmp_path, capsys):
+    import DTLN_model as dtln
+
+    random_network(dtln.DTLNConfig()).save_weights(tmp_path / "random.h5")
+    sizes = ["--mixtures", "2", "--minutes", "0.05", "--end-seconds", "0.5", "--silence-seconds", "1"]
+    assert long_recordings.main(["-m", str(tmp_path / "random.h5"), *write_unmixed(tmp_path), *sizes]) == 0
+    heading, *rows, summary = capsys.readouterr().out.splitlines()
+    assert heading.endswith("SI-SDR in dB of the last 0.5 s")
+    scores = np.array([[float(cell) for cell in row.split()] for row in rows])
+    assert scores[:, :2].tolist() == [[0, 0], [1, 5]]  # mixture, SNR
+    carried, from_zero, silent = scores[:, 2:].mean(axis=0)
+    found = [float(number) for number in re.findall(r"([-+]?\d+\.\d+) dB", summary)]
+    expected = [carried, from_zero, carried - from_zero, silent, silent - from_zero]
+    assert found == pytest.approx(expected, abs=0.02)
+    assert len({carried, from_zero, silent}) == 3  # a network of random weights never forgets its start entirely
+
+
+# --- mixtures.py ------------------------------------------------------------------------------------------------------
+
+
+def test_weights_are_compared_on_the_same_mixtures(tmp_path, capsys):
+    """Noisy columns have the SNR asked for; weights twice differ by nothing, other weights by what their means say."""
+    import DTLN_model as dtln
+
+    paths = [str(tmp_path / name) for name in ("a.h5", "b.h5")]
+    for seed, path in enumerate(paths):
+        random_network(dtln.DTLNConfig(), seed).save_weights(path)
+    sizes = ["--mixtures", "4", "--seconds", "0.5", "--snr-db", "3", "3", "--rooms", "2", "--training-speakers"]
+    command = ["-m", paths[0], *paths, *write_unmixed(tmp_path), *sizes, "--kinds", "calls", "gusts"]
+    assert mixtures.main(command) == 0
+    heading, noisy, first, again, nothing, other, gained = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["SNR", "in", "dB", "recorded", "trained", "on", "calls", "gusts", "in", "rooms"]
+    assert [float(cell) for cell in noisy.split()[1:]] == pytest.approx([3.0] * 5, abs=0.01)
+    assert first.split()[1:] == again.split()[1:] and nothing.split() == ["+0.00", "+-0.00"] * 5
+    means = [[float(cell) for cell in row.split()[1:]] for row in (first, other)]
+    found = [float(cell) for cell in gained.split()[::2]]
+    assert found == pytest.approx(np.subtract(means[1], means[0]), abs=0.011) and any(found)
+
+
+def test_core_1_is_scored_alone(tmp_path, capsys):
+    """With masks of one it leaves the mixtures as they are; what follows it does not count."""
+    import DTLN_model as dtln
+
+    network = random_network(dtln.DTLNConfig(units=8))
+    dense = network.dtln_layers.core_1.dense
+    dense.set_weights([0 * dense.get_weights()[0], 0 * dense.get_weights()[1] + 40.0])
+    network.save_weights(tmp_path / "open.h5")
+    sizes = ["--mixtures", "2", "--seconds", "0.5", "--snr-db", "3", "3", "--core-1", "--kinds"]
+    assert mixtures.main(["-m", str(tmp_path / "open.h5"), *write_unmixed(tmp_path), *sizes]) == 0
+    _, noisy, whole, alone, _ = capsys.readouterr().out.splitlines()
+    assert alone.startswith("core 1 ...") and alone.split()[-1] == noisy.split()[-1] == "3.00"
+    assert whole.split()[-1] != "3.00"
+
+
+def test_speakers_trained_on_have_a_column_for_each_set_of_recordings(tmp_path, capsys):
+    folders = write_unmixed(tmp_path)
+    for index, path in enumerate(sorted((tmp_path / "speech").iterdir())):
+        path.parent.joinpath("ab"[index % 2]).mkdir(exist_ok=True)
+        path.rename(path.parent / "ab"[index % 2] / path.name)
+    weights = str(DEFAULT_MODEL_DIR / "model.h5")
+    sizes = ["--mixtures", "2", "--seconds", "0.5", "--training-speakers", "--kinds"]
+    assert mixtures.main(["-m", weights, *folders, *sizes]) == 0
+    heading, _, scores = capsys.readouterr().out.splitlines()
+    assert heading.split() == ["SNR", "in", "dB", "recorded", "a", "b"]
+    assert len(set(scores.split()[1:])) == 3
+
+
+def test_weights_and_folders_that_are_missing_are_named(tmp_path, capsys):
+    folders = ["--speech", str(tmp_path / "nowhere"), "--noise", str(tmp_path / "nowhere")]
+    assert mixtures.main(["-m", str(tmp_path / "a.h5"), *folders]) == 1
+    assert "a.h5: no such weights file" in capsys.readouterr().err
+    assert mixtures.main(["-m", str(DEFAULT_MODEL_DIR / "model.h5"), *folders]) == 1
+    assert "expected a folder of audio files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--mixtures", "1"], ["--seconds", "0"], ["--snr-db", "5", "0"]])
+def test_mixtures_that_cannot_be_made(capsys, arguments):
+    with pytest.raises(SystemExit):
+        mixtures.main(["-m", "a.h5", "--speech", "speech", "--noise", "noise", *arguments])
+    assert "expected at least two mixtures" in capsys.readouterr().err
