@@ -8,6 +8,9 @@ from pathlib import Path
 import environments
 import numpy as np
 import pytest
+from synthesised import write_corpus
+
+from dtln.commands import convert, enhance
 
 # With CI set, a test that is skipped has failed, but for a reason that begins with one of these.
 ALLOWED_SKIPS_IN_CI = ("tflite-runtime has no wheel for this Python",)
@@ -70,3 +73,47 @@ def coloured_noise(length: int, channels: int | None = None, seed: int = 0) -> n
 def noise():
     """The function `coloured_noise`."""
     return coloured_noise
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `speech` and `noise` as `synthesised.write_corpus` makes them."""
+    return write_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture
+def folders(tmp_path) -> tuple[Path, Path]:
+    """An empty input folder and the name of an output folder that does not exist yet."""
+    (tmp_path / "in").mkdir()
+    return tmp_path / "in", tmp_path / "out"
+
+
+@pytest.fixture
+def evaluate(folders, identity_weights):
+    """Runs the script on the two folders with the network that passes signals through; returns the exit status."""
+
+    def run(*options: str | Path, weights: Path = identity_weights) -> int:
+        source, target = folders
+        return enhance.main(["-i", str(source), "-o", str(target), "-m", str(weights), *map(str, options)])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An `.h5` file of a network with random masks, of the variant that normalises magnitudes."""
+    from signals import random_network
+
+    import DTLN_model as dtln
+
+    path = tmp_path_factory.mktemp("weights") / "plain_name.h5"
+    random_network(dtln.DTLNConfig(norm_stft=True)).save_weights(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def model_dir(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with every export of `weights`, made by the converter."""
+    folder = tmp_path_factory.mktemp("exports")
+    assert convert.main(["-m", str(weights), "-t", str(folder)]) == 0
+    return folder

@@ -1,4 +1,4 @@
-"""dtln.audio: padding, reading of good and bad files, resampling, writing."""
+"""dtln.audio.reading: good and bad files, stretches of files."""
 
 from __future__ import annotations
 
@@ -12,14 +12,11 @@ import numpy as np
 import pytest
 import soundfile
 
-from dtln.audio.folders import find_audio_files, pair_files
 from dtln.audio.headers import AudioInfo, SampleFormat, audio_info
 from dtln.audio.reading import read_audio, read_stretch
-from dtln.audio.resampling import resample, resampled_length
-from dtln.audio.writing import writable_format, write_audio
-from dtln.blocks import crop_overlap, pad_for_overlap, whole_blocks
+from dtln.audio.resampling import resampled_length
+from dtln.audio.writing import write_audio
 from dtln.errors import AudioFileError
-from dtln.files import complete_file
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -33,29 +30,10 @@ def cut(path: Path, share: float) -> None:
     path.write_bytes(content[: int(share * len(content))])
 
 
-# ----------------------------------------------------------------------------------------------------- lengths, padding
-
-
-@pytest.mark.parametrize(("length", "padded"), [(0, 512), (1, 512), (512, 512), (513, 640), (640, 640), (641, 768)])
-def test_whole_blocks(length, padded):
-    assert whole_blocks(length) == padded
-
-
-def test_crop_takes_off_what_pad_put_on(noise):
-    signal = noise(1000, 2).T
-    padded = pad_for_overlap(signal)
-    assert padded.shape == (2, 384 + 1000 + 384)
-    assert not padded[:, :384].any() and not padded[:, -384:].any()
-    np.testing.assert_array_equal(crop_overlap(padded, 1000), signal)
-
-
 def test_module_needs_numpy_only():
     code = "import sys, dtln.audio; print({'soundfile', 'soxr', 'tensorflow', 'keras'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
     assert result.stdout.strip() == "set()"
-
-
-# -------------------------------------------------------------------------------------------------------- reading: good
 
 
 @pytest.mark.parametrize(
@@ -154,9 +132,6 @@ def test_read_stretch(tmp_path, noise, monkeypatch, name, subtype, rate, from_th
         assert np.max(np.abs(stretch - whole[start : start + length])) < (2e-3 if subtype == "OPUS" else 1e-5)
         before = start * rate / 16000 if from_the_start else 0
         assert sum(map(len, decoded)) < before + length * rate / 16000 + 0.1 * rate
-
-
-# --------------------------------------------------------------------------------------------------------- reading: bad
 
 
 def bad_link(path: Path) -> None:
@@ -263,155 +238,3 @@ def test_flac_of_unknown_length(tmp_path, noise):
     path.write_bytes(content)
     with pytest.raises(AudioFileError, match="does not say how many samples"):
         read_audio(path)
-
-
-# -------------------------------------------------------------------------------------------------------------- folders
-
-
-def test_find_audio_files(tmp_path):
-    (tmp_path / "sub.wav").mkdir()
-    for name in ("b.WAV", "a.Flac", "sub.wav/c.ogg", "notes.txt", ".hidden.wav", "d.raw"):
-        (tmp_path / name).touch()
-    (tmp_path / "dangling.wav").symlink_to("nowhere")
-    (tmp_path / "sub.wav" / "up").symlink_to(tmp_path, target_is_directory=True)
-    found = [path.relative_to(tmp_path).as_posix() for path in find_audio_files(tmp_path)]
-    assert found == ["a.Flac", "b.WAV", "dangling.wav", "sub.wav/c.ogg"]
-
-
-def test_find_audio_files_refuses(tmp_path, monkeypatch):
-    with pytest.raises(AudioFileError, match="missing: expected a folder of audio files, found nothing"):
-        find_audio_files(tmp_path / "missing")
-    (tmp_path / "notes.txt").touch()
-    with pytest.raises(AudioFileError, match="found a file"):
-        find_audio_files(tmp_path / "notes.txt")
-    with pytest.raises(AudioFileError, match="holds no audio files"):
-        find_audio_files(tmp_path)
-
-    def locked(path):
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(os, "scandir", locked)
-    with pytest.raises(AudioFileError, match="cannot be listed .Permission denied"):
-        find_audio_files(tmp_path)
-
-
-# ----------------------------------------------------------------------------------------------------------- resampling
-
-
-@pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000])
-@pytest.mark.parametrize("length", [0, 1, 7, 10000, 10001])
-def test_resampled_length(noise, rate, length):
-    expected = -(-length * 16000 // rate)
-    assert resampled_length(length, rate, 16000) == expected
-    assert resample(noise(length), rate, 16000).shape == (expected,)
-    assert resample(noise(length, 3), rate, 16000).shape == (expected, 3)
-
-
-@pytest.mark.parametrize("rate", [8000, 44100, 48000])
-def test_resampling_does_not_delay(rate):
-    def tone(sample_rate: int) -> np.ndarray:
-        return np.sin(2 * np.pi * 440.0 * np.arange(sample_rate) / sample_rate).astype(np.float32)
-
-    resampled = resample(tone(rate), rate, 16000)
-    np.testing.assert_allclose(resampled[400:-400], tone(16000)[400:-400], atol=1e-3)
-
-
-def test_resampling_without_soxr(monkeypatch):
-    monkeypatch.setitem(sys.modules, "soxr", None)
-    with pytest.raises(ModuleNotFoundError, match="from 8000 Hz to 16000 Hz needs the package soxr: pip install soxr"):
-        resample(np.zeros(8), 8000, 16000)
-
-
-# -------------------------------------------------------------------------------------------------------------- writing
-
-
-@pytest.mark.parametrize(("subtype", "clipped", "peak"), [("PCM_16", 2, 32767 / 32768), ("FLOAT", 0, 1.5)])
-def test_clipping_is_counted(tmp_path, subtype, clipped, peak):
-    signal = np.array([1.5, 0.0, -2.0, 1.0, -1.0], np.float32)
-    assert write_audio(tmp_path / "a.wav", signal, 16000, SampleFormat("WAV", subtype)) == clipped
-    assert read_audio(tmp_path / "a.wav", mono=True)[0][0] == pytest.approx(peak)
-
-
-@pytest.mark.parametrize(
-    ("container", "subtype", "bits"), [("WAV", "PCM_U8", 8), ("WAV", "PCM_16", 16), ("FLAC", "PCM_24", 24)]
-)
-def test_samples_take_the_nearest_step(tmp_path, container, subtype, bits):
-    steps = np.array([0.4, -0.4, 0.6, -0.6, 10.9, -10.9], np.float32)
-    write_audio(tmp_path / "a.x", steps / 2 ** (bits - 1), 16000, SampleFormat(container, subtype))
-    np.testing.assert_array_equal(read_audio(tmp_path / "a.x", mono=True)[0] * 2 ** (bits - 1), np.round(steps))
-
-
-@pytest.mark.parametrize(
-    ("sample_format", "rate", "channels", "expected"),
-    [
-        (("FLAC", "PCM_24"), 16000, 1, ("FLAC", "PCM_24")),
-        (("OGG", "OPUS"), 44100, 1, ("WAV", "PCM_16")),
-        (("MP3", "MPEG_LAYER_III"), 11000, 1, ("WAV", "PCM_16")),
-        (("FLAC", "PCM_24"), 16000, 9, ("WAV", "PCM_24")),
-        (("WAV", "GSM610"), 16000, 1, ("WAV", "PCM_16")),  # gives back whole blocks only
-        (("AIFF", "PCM_S8"), 16000, 1, ("WAV", "PCM_U8")),  # gives back even lengths only
-        (("WVE", "ALAW"), 16000, 1, ("WAV", "ALAW")),  # 8 kHz only
-        (("CAF", "ALAC_20"), 655350, 9, ("WAV", "PCM_24")),
-    ],
-)
-def test_writable_format(sample_format, rate, channels, expected):
-    assert writable_format(SampleFormat(*sample_format), rate, channels) == SampleFormat(*expected)
-
-
-def test_failed_write_leaves_nothing(tmp_path, monkeypatch):
-    def full(self, data):
-        raise soundfile.LibsndfileError(2)
-
-    monkeypatch.setattr(soundfile.SoundFile, "write", full)
-    with pytest.raises(AudioFileError, match="a.wav: cannot be written as WAV PCM_16 at 16000 Hz with 1 channels"):
-        write_audio(tmp_path / "a.wav", np.zeros(10), 16000, SampleFormat("WAV", "PCM_16"))
-    assert os.listdir(tmp_path) == []
-
-
-def test_complete_file_keeps_the_old_one_on_error(tmp_path):
-    path = tmp_path / ("long name " * 20 + ".txt")
-    path.write_text("old")
-    with pytest.raises(RuntimeError, match="half way"), complete_file(path) as partial:
-        partial.write_text("new")
-        assert partial.suffix == ".txt" and path.read_text() == "old"
-        raise RuntimeError("half way")
-    assert path.read_text() == "old" and len(os.listdir(tmp_path)) == 1
-    with complete_file(path) as partial:
-        partial.write_text("new")
-    assert path.read_text() == "new" and len(os.listdir(tmp_path)) == 1
-    assert path.stat().st_mode & 0o777 == 0o666 & ~current_umask()
-
-
-def current_umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
-
-
-# --------------------------------------------------------------------------------------------------- noisy and clean
-
-
-def test_pairs_by_name_and_by_fileid():
-    noisy = ["deep/a.wav", "book_snr-5_tl-20_fileid_12.wav", "mix_fileid_7.flac", "x_fileid_007_denoised.wav"]
-    with_ids = ["clean_fileid_12.wav", "deep/a.flac", "mix_fileid_7.flac", "clean_fileid_120.wav", "left_over.wav"]
-    assert pair_files(noisy[:3], with_ids) == [
-        ("deep/a.wav", "deep/a.flac"),
-        ("book_snr-5_tl-20_fileid_12.wav", "clean_fileid_12.wav"),
-        ("mix_fileid_7.flac", "mix_fileid_7.flac"),
-    ]
-    assert pair_files(noisy[3:], with_ids) == [(noisy[3], "mix_fileid_7.flac")]
-    both = ["mix_fileid_7.wav", "clean_fileid_7.wav"]
-    assert pair_files(["mix_fileid_7.wav"], both) == [("mix_fileid_7.wav", "mix_fileid_7.wav")]
-
-
-@pytest.mark.parametrize(
-    ("noisy", "clean", "message"),
-    [
-        (["a.wav", "b.wav"], ["a.wav"], r"^b.wav: has no partner in the other folder \(1 such files\)"),
-        (["a.wav"], ["a.wav", "a.flac"], "^a.wav: has 2 partners, a.wav and a.flac among them"),
-        (["a_fileid_1.wav"], ["b_fileid_1.wav", "c_fileid_01.wav"], "^c_fileid_01.wav: has the same fileid as b_"),
-    ],
-)
-def test_pairs_that_cannot_be_made(noisy, clean, message):
-    with pytest.raises(AudioFileError, match=message):
-        pair_files(noisy, clean)

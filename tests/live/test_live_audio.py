@@ -1,0 +1,141 @@
+"""real_time_dtln_audio.py on a real audio server: two virtual devices of a PulseAudio of its own, no sound card."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from live_audio import (
+    ROOT,
+    Live,
+    Server,
+    audio_server,
+    live_snr,
+    record_live,
+)
+
+from dtln.facts import SAMPLE_RATE
+from dtln.live.callback import FLAGS, PassThrough
+from dtln.streaming.backends import open_backend
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with audio_server(tmp_path_factory.mktemp("sound")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def speech() -> np.ndarray:
+    """12 s of noisy speech (or noise that comes and goes like it), peak 0.5, float32 (L,)."""
+    length = 12 * SAMPLE_RATE
+    samples = sorted((ROOT / "audio_samples" / "noisy").glob("*.wav"))
+    if samples:
+        from dtln.audio.reading import read_audio
+
+        signal_ = np.concatenate([read_audio(path, SAMPLE_RATE, mono=True)[0] for path in samples])
+        signal_ = np.tile(signal_, -(-length // len(signal_)))[:length]
+    else:
+        generator = np.random.default_rng(2)
+        seconds = np.arange(length) / SAMPLE_RATE
+        syllables = np.interp(seconds, np.arange(0, 13, 0.15), generator.uniform(0, 1, 87) ** 2)
+        signal_ = syllables * np.convolve(generator.standard_normal(length + 63), np.hanning(64), "valid")
+    return (0.5 * signal_ / np.abs(signal_).max()).astype(np.float32)
+
+
+def test_live_output_equals_offline_processing(server, model_dir, speech, tmp_path):
+    recording = record_live(server, tmp_path, speech, "-m", str(model_dir))
+    snr, seconds = live_snr(recording, open_backend("tflite", model_dir))
+    print(f"SNR of live against offline processing: {snr:.1f} dB over {seconds:.1f} s\n{recording.report}")
+    for flag in FLAGS:
+        assert f"{flag.replace('_', ' ')}s: 0" in recording.report
+    assert seconds >= 10
+    assert snr >= 30
+
+
+def test_comparison_fails_without_the_network(server, model_dir, speech, tmp_path):
+    recording = record_live(server, tmp_path, speech, "-m", str(model_dir), "--bypass")
+    backend = open_backend("tflite", model_dir)
+    snr, seconds = live_snr(recording, backend)
+    itself, _ = live_snr(recording, PassThrough(backend))
+    print(f"bypassed, against the network: {snr:.1f} dB, against itself: {itself:.1f} dB, over {seconds:.1f} s")
+    assert snr < 20
+    assert itself >= 90  # so it was the network, not the way through the devices
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_with_report(server, model_dir, number):
+    with Live(server, "-m", str(model_dir)) as live:
+        time.sleep(2.0)
+        live.process.send_signal(number)
+        assert live.process.wait(10) == 0, live.stderr
+        assert "output underflows: " in live.stdout
+        assert "ms per block: mean" in live.stdout
+        assert "Traceback" not in live.stderr
+
+
+def test_duration_ends_on_time(server, model_dir):
+    with Live(server, "-m", str(model_dir), "--duration", "3") as live:
+        assert live.process.wait(10) == 0, live.stderr
+        assert 2.9 < time.monotonic() - live.started < 5
+        blocks = int(live.stdout.split(" blocks, ")[0].split()[-1])
+        assert 125 < blocks <= 3.5 * 125
+
+
+def test_server_that_dies_is_an_error(model_dir, tmp_path):
+    with audio_server(tmp_path) as server, Live(server, "-m", str(model_dir)) as live:
+        time.sleep(1.5)
+        server.process.kill()
+        assert live.process.wait(20) == 1
+        assert "stopped delivering sound" in live.stderr
+        assert "ms per block" in live.stdout or "no blocks" in live.stdout
+
+
+def test_runs_with_numpy_sounddevice_and_tflite_only(server, model_dir):
+    pytest.importorskip("ai_edge_litert.interpreter", reason="the only TF-lite runtime here is TensorFlow's")
+    absent = ("soundfile", "soxr", "scipy", "librosa", "tensorflow", "keras", "onnxruntime", "h5py", "pandas")
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({absent})); import real_time_dtln_audio; "
+        f"sys.exit(real_time_dtln_audio.main(['-m', {str(model_dir)!r}, '--duration', '0.5']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=server.environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_list_devices_needs_no_model(server):
+    done = server.run("--list-devices", "-m", str(server.folder / "nowhere"))
+    assert done.returncode == 0, done.stderr
+    assert "pulse, ALSA" in done.stdout and "default, ALSA" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("-i", "kazoo"), "no input device matches 'kazoo'. There are: 0 (pulse, ALSA)"),
+        (("-o", "99"), "no output device matches '99'. There are: 0 (pulse, ALSA)"),
+        (("-i", "ALSA"), "2 input devices match 'ALSA': 0 (pulse, ALSA)"),
+        (("-m", "nowhere"), "no such model file"),
+    ],
+)
+def test_what_cannot_be_chosen_is_named(server, arguments, message):
+    done = server.run(*arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_device_that_refuses_16_khz(server):
+    if "only_48k" not in server.run("--list-devices").stdout:
+        pytest.skip("ALSA has no a52 plugin here, the device with a fixed rate")
+    done = server.run("-o", "only_48k")
+    assert done.returncode == 1
+    assert "(only_48k) refuses 16000 Hz mono: Invalid sample rate" in done.stderr
+    assert "'pulse' or 'default'" in done.stderr and "--list-devices" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,135 @@
+"""dtln.mixing.recordings: loading, caching, drawing and dividing recordings of speech and noise."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from mixtures import recordings
+from training_pairs import speech_like
+
+from dtln.errors import AudioFileError
+from dtln.mixing import recordings as recordings_module
+from dtln.mixing.recordings import Recordings, load_recordings, speaker_of, split_by_group
+
+
+def test_short_recordings_are_repeated_and_pauses_avoided() -> None:
+    ramp = Recordings(["a_0.wav"], [np.arange(1, 101, dtype=np.int16)])
+    crop = ramp.crop(np.random.default_rng(0), 250)
+    np.testing.assert_array_equal(crop * 32768, np.tile(np.arange(1, 101), 3)[:250])
+    half_silent = np.zeros(40000, np.int16)
+    half_silent[20000:] = 3000
+    crops = [Recordings(["a_0.wav"], [half_silent]).crop(np.random.default_rng(seed), 1000) for seed in range(50)]
+    assert all(crop.any() for crop in crops)
+    assert not Recordings(["a_0.wav"], [np.zeros(5000, np.int16)]).crop(np.random.default_rng(0), 1000).any()
+
+
+def test_weights_say_how_often_a_folder_is_drawn() -> None:
+    """Three recordings of 1000, 2000 and 1000 samples; all samples of one are alike."""
+    names, lengths = ["a/x_0.wav", "a/b/y_0.wav", "c/z_0.wav"], [1000, 2000, 1000]
+    source = Recordings(names, [np.full(n, k + 1, np.int16) for k, n in enumerate(lengths)])
+
+    def shares(drawn: Recordings) -> list[float]:
+        rng = np.random.default_rng(0)
+        values = [round(float(drawn.crop(rng, 10)[0]) * 32768) for _ in range(4000)]
+        return [values.count(k + 1) / len(values) for k in range(3)]
+
+    assert shares(source) == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
+    assert shares(source.weighted({})) == shares(source)  # draws for a seed stay what they were
+    assert shares(source.weighted({"c": 5})) == pytest.approx([0.125, 0.25, 0.625], abs=0.03)
+    assert shares(source.weighted({"a/b/": 0, "a": 3})) == pytest.approx([0.75, 0, 0.25], abs=0.03)
+    assert shares(source.weighted({"a": 3, "c": 0}).select(set(names[1:]))) == [0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        ({"lib": 2.0}, "lib: no recording to weight lies in a folder of this name. There are: librispeech"),
+        ({"librispeech": -1.0}, "librispeech=-1: expected a weight of at least 0"),
+        ({"librispeech": math.nan}, "librispeech=nan: expected a weight of at least 0"),
+        ({"librispeech": 0.0}, "every recording has the weight 0"),
+    ],
+)
+def test_weights_that_cannot_be_used(folders: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Recordings(["librispeech/19_0.wav"], [np.ones(10, np.int16)]).weighted(folders)
+
+
+def test_split_keeps_speakers_apart() -> None:
+    names = [f"corpus/speaker{s:03d}_{u:02d}.wav" for s in range(200) for u in range(3)]
+    whole = Recordings([*names, *(f"corpus/big_{u}.wav" for u in range(100))], [np.ones(10, np.int16)] * 700)
+    training, validation = split_by_group(whole, 0.1)
+    assert set(training.names) | set(validation.names) == set(whole.names)
+    groups = [{speaker_of(name) for name in part.names} for part in (training, validation)]
+    assert not groups[0] & groups[1]
+    assert 0.05 < len(groups[1]) / 201 < 0.15
+    assert "corpus/big" in groups[0]  # a seventh of everything: never in validation
+
+    fewer = whole.select(set(names[:300]))
+    _, validation_of_fewer = split_by_group(fewer, 0.1)
+    assert set(validation_of_fewer.names) == set(validation.names) & set(fewer.names)  # adding changes nothing
+    with pytest.raises(ValueError, match="2 recordings of 1 speakers or kinds cannot be split"):
+        split_by_group(recordings(["a_0.wav", "a_1.wav"]), 0.1)
+
+
+def test_speaker_is_read_from_the_path() -> None:
+    assert speaker_of("corpus/spk0001_00.opus") == "corpus/spk0001"
+    assert speaker_of("a_b_c.wav") == "a_b"
+    assert speaker_of("hum.wav") == "hum"
+    assert speaker_of("with_underscore/hum.wav") == "with_underscore/hum"
+
+
+@pytest.mark.parametrize(("suffix", "container", "subtype"), [(".opus", "OGG", "OPUS"), (".flac", "FLAC", "PCM_16")])
+def test_recordings_of_other_formats(suffix: str, container: str, subtype: str, tmp_path: Path) -> None:
+    signal = speech_like(32000)
+    soundfile.write(tmp_path / f"a_0{suffix}", signal, 16000, format=container, subtype=subtype)
+    loaded = load_recordings(tmp_path)
+    assert loaded.names == [f"a_0{suffix}"]
+    assert loaded.signals[0].dtype == np.int16 and len(loaded.signals[0]) == 32000
+    assert np.corrcoef(loaded.signals[0], signal)[0, 1] > 0.95
+    assert loaded.hours == pytest.approx(2 / 3600)
+
+
+def test_stereo_of_another_rate(tmp_path: Path) -> None:
+    pytest.importorskip("soxr")
+    soundfile.write(tmp_path / "a_0.wav", np.stack([speech_like(44100)] * 2, axis=1), 44100)
+    assert len(load_recordings(tmp_path).signals[0]) == 16000
+
+
+def test_cache_is_used_again_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, cache = tmp_path / "speech", tmp_path / "cache"
+    folder.mkdir()
+    for index in range(3):
+        soundfile.write(folder / f"a_{index}.wav", speech_like(5000 + index, index), 16000)
+    decoded: list[Path] = []
+    read_audio = recordings_module.read_audio
+
+    def counting_read_audio(path: Path, *args: object, **kwargs: object) -> object:
+        decoded.append(path)
+        return read_audio(path, *args, **kwargs)
+
+    monkeypatch.setattr(recordings_module, "read_audio", counting_read_audio)
+    first = load_recordings(folder, cache)
+    assert len(decoded) == 3
+    second = load_recordings(folder, cache)
+    assert len(decoded) == 3
+    assert second.names == first.names
+    assert all(np.array_equal(a, b) for a, b in zip(first.signals, second.signals, strict=True))
+
+    soundfile.write(folder / "a_1.wav", speech_like(6000, 8), 16000)
+    third = load_recordings(folder, cache)
+    assert len(decoded) == 6
+    assert len(third.signals[1]) == 6000
+
+
+def test_recordings_that_cannot_be_used(tmp_path: Path) -> None:
+    with pytest.raises(AudioFileError, match="expected a folder of audio files, found nothing"):
+        load_recordings(tmp_path / "missing")
+    with pytest.raises(AudioFileError, match="holds no audio files"):
+        load_recordings(tmp_path)
+    soundfile.write(tmp_path / "a_0.wav", np.zeros(0), 16000)
+    with pytest.raises(AudioFileError, match=r"a_0\.wav: holds no samples; expected a recording"):
+        load_recordings(tmp_path)
