@@ -1530,9 +1530,10 @@ class DTLN_model:
 
     def create_tf_lite_model(self, weights_file: str, target_name: str, use_dynamic_range_quant: bool = False) -> None:
         """Writes `target_name`_1.tflite and `target_name`_2.tflite from an `.h5` file."""
-        from dtln.export.tflite import export_tflite
+        from dtln.export.tflite import export_pair
 
-        export_tflite(self._network_of(weights_file), target_name, use_dynamic_range_quant)
+        paths = (f"{target_name}_1.tflite", f"{target_name}_2.tflite")
+        export_pair(self._network_of(weights_file), *paths, quantise=use_dynamic_range_quant)
 
     def train_model(
         self,

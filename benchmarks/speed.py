@@ -236,12 +236,12 @@ def our_engine(args: argparse.Namespace, kind: str) -> tuple[Turn, dict[str, obj
 def published_loop(args: argparse.Namespace, kind: str) -> tuple[Turn, dict[str, object]]:
     """One kind of published export through the published loop."""
     from benchmarks import published
-    from dtln.formats import backend_paths
+    from dtln.formats import kind_paths
     from dtln.streaming.backends import find_tflite_runtime
 
     if args.published is None:
         raise NotHere("--published DIR was not given")
-    paths = backend_paths(kind, args.published)
+    paths = kind_paths(kind, args.published)
     if missing := [path for path in paths if not path.exists()]:
         raise NotHere(f"{missing[0]} does not exist")
     if kind == "tflite":
@@ -536,9 +536,9 @@ def savedmodel_row(args: argparse.Namespace, argv: Sequence[str], report: Report
 
 def jitter_rows(args: argparse.Namespace, argv: Sequence[str], report: Report) -> None:
     """The slowest block in a thousand over the median one, and the memory after a minute and at the end."""
-    from dtln.formats import fastest_backend
+    from dtln.formats import fastest_kind
 
-    live = f"ours:{fastest_backend('tflite', args.model_dir)}"  # what the live script takes
+    live = f"ours:{fastest_kind('tflite', args.model_dir)}"  # what the live script takes
     whole, rest = divmod(args.jitter_blocks, JITTER_TURN_BLOCKS)
     counts = [JITTER_TURN_BLOCKS] * whole + [rest] * (rest > 0)
     tried = take_turns([live], argv, [500], report, label="before jitter, ")

@@ -1,10 +1,29 @@
-"""What goes wrong because of what a user gave: every message names the file, what was found and what to do."""
+"""What goes wrong because of what a user gave, or because a package is missing.
+
+Every message names the file, what was found, what was expected and what to do.
+"""
 
 from __future__ import annotations
 
+import importlib
+from types import ModuleType
+
+__all__ = [
+    "AudioDeviceError",
+    "AudioFileError",
+    "MissingPackageError",
+    "MissingRuntimeError",
+    "ModelError",
+    "NotScorable",
+    "SettingsError",
+    "WeightsFileError",
+    "install_line",
+    "require",
+]
+
 
 class AudioFileError(ValueError):
-    """A recording that cannot be used; the message names the file, what was found and what to do."""
+    """A recording that cannot be used."""
 
 
 class WeightsFileError(ValueError):
@@ -12,20 +31,67 @@ class WeightsFileError(ValueError):
 
 
 class ModelError(ValueError):
-    """An exported model that cannot be used; the message names the file, what was found and what to do."""
+    """An exported model that cannot be used."""
 
 
-class MissingRuntimeError(ImportError):
-    """No runtime for a kind of model is installed; the message says what to install."""
-
-
-class AudioDeviceError(RuntimeError):
-    """A sound device that cannot be used; the message says which, why and what to do."""
+class SettingsError(ValueError):
+    """Settings that do not fit; the message names them."""
 
 
 class NotScorable(ValueError):
     """A signal for which a metric is not defined: silent, or too short."""
 
 
-class SettingsError(ValueError):
-    """Settings that do not fit; the message names them."""
+class AudioDeviceError(RuntimeError):
+    """A sound device that cannot be used; the message says which, why and what to do."""
+
+
+class MissingPackageError(ModuleNotFoundError):
+    """A package that is not installed; the message gives the pip line that installs it."""
+
+
+class MissingRuntimeError(MissingPackageError):
+    """No runtime for a kind of model is installed; the message says what to install."""
+
+
+EXTRAS = {  # the extra of this toolkit that brings a package, by the name under which it is imported
+    "ai_edge_litert": "live",
+    "debian": "collect",
+    "h5py": "eval",
+    "keras": "train",
+    "matplotlib": "bench",
+    "onnx": "eval",
+    "onnxruntime": "eval",
+    "pesq": "score",
+    "pyroomacoustics": "synthesis",
+    "pystoi": "score",
+    "scipy": "score",
+    "sounddevice": "live",
+    "soundfile": "eval",
+    "soxr": "eval",
+    "speechmos": "dnsmos",
+    "librosa": "dnsmos",
+    "requests": "dnsmos",
+    "tensorboardX": "tensorboard",
+    "tensorflow": "train",
+    "tf2onnx": "convert",
+    "tqdm": "eval",
+    "wavinfo": "train",
+}
+
+
+def install_line(package: str) -> str:
+    """The pip command that installs a package: `pip install "dtln[eval]"`, or the package alone if no extra has it."""
+    extra = EXTRAS.get(package)
+    return f'pip install "dtln[{extra}]"' if extra else f"pip install {package}"
+
+
+def require(package: str, purpose: str) -> ModuleType:
+    """Imports a package. Raises MissingPackageError where it is not installed: PURPOSE needs the package X: pip ..."""
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        top = package.partition(".")[0]
+        if error.name is None or error.name.partition(".")[0] != top:
+            raise  # the package is there; what it imports itself is missing
+        raise MissingPackageError(f"{purpose} needs the package {top}: {install_line(top)}", name=top) from error

@@ -1,51 +1,159 @@
-"""The kinds of exports, and the folder of the included models."""
+"""The kinds of exports: THE table that converter, engines, scripts, tests and benchmarks take theirs from.
+
+A new kind is one entry here, its exporter in `dtln/export/` and, if no class there reads it yet, a back end in
+`dtln/streaming/backends.py`.
+"""
 
 from __future__ import annotations
 
+import importlib
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "DEFAULT_WEIGHTS",
+    "EXPORT_KINDS",
+    "ExportKind",
+    "MODEL_DIR",
+    "SHIFT_KEY",
+    "available_kinds",
+    "export_kind",
+    "fastest_kind",
+    "kind_paths",
+]
 
 SHIFT_KEY = "block_shift"  # where exports note their shift: ONNX metadata, SavedModel attribute, TF-lite tensor name
-DEFAULT_MODEL_DIR = Path(__file__).resolve().parents[1] / "pretrained_model"
-BACKEND_FILES = {  # published names
-    "tflite": ("model_1.tflite", "model_2.tflite"),
-    "tflite-quant": ("model_quant_1.tflite", "model_quant_2.tflite"),
-    "onnx": ("model_1.onnx", "model_2.onnx"),
-    "tflite-stream": ("model_stream.tflite",),  # ours alone, as all with stream: one graph, transforms inside
-    "tflite-stream-quant": ("model_stream_quant.tflite",),
-    "onnx-stream": ("model_stream.onnx",),
-    "onnx-stream-quant": ("model_stream_quant.onnx",),
-    "savedmodel": ("dtln_saved_model",),
+
+
+def _included_models() -> Path:
+    """`pretrained_model` inside the installed package, or beside it in a clone."""
+    package = Path(__file__).resolve().parent
+    installed = package / "pretrained_model"
+    return installed if installed.is_dir() else package.parent / "pretrained_model"
+
+
+MODEL_DIR = _included_models()
+DEFAULT_WEIGHTS = MODEL_DIR / "model.h5"
+
+
+@dataclass(frozen=True)
+class ExportKind:
+    """One kind of export.
+
+    files: their names in a folder of exports, as published where the kind is published.
+    backend: "module:class" that runs them, called with their paths and the number of threads.
+    exporter: "module:function" that writes them, called with the network, their paths and, for 8 bits, quantise=True.
+    quantised: the LSTMs are in 8 bits, so the output is close to that of the float kinds, not equal to it.
+    faster: the kind that gives the same samples in less time, where there is one.
+    """
+
+    name: str
+    files: tuple[str, ...]
+    backend: str
+    exporter: str
+    quantised: bool = False
+    faster: str | None = None
+
+    def open(self, folder: str | Path, threads: int = 1) -> Any:
+        """The back end on the files in a folder. Raises FileNotFoundError, ModelError or MissingRuntimeError."""
+        return _attribute(self.backend)(*self.paths(folder), threads=threads)
+
+    def export(self, network: Any, folder: str | Path) -> None:
+        """Writes the files of a network (`DTLN_model.DTLNNetwork`) into a folder."""
+        options = {"quantise": True} if self.quantised else {}
+        _attribute(self.exporter)(network, *self.paths(folder), **options)
+
+    def paths(self, folder: str | Path) -> list[Path]:
+        """The files in a folder, whether they are there or not."""
+        return [Path(folder) / name for name in self.files]
+
+
+def _attribute(reference: str) -> Any:
+    module, _, name = reference.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+_BACKENDS, _EXPORT = "dtln.streaming.backends", "dtln.export"
+EXPORT_KINDS: dict[str, ExportKind] = {
+    kind.name: kind
+    for kind in (
+        ExportKind(
+            "tflite",
+            ("model_1.tflite", "model_2.tflite"),
+            f"{_BACKENDS}:TFLiteBackend",
+            f"{_EXPORT}.tflite:export_pair",
+            faster="tflite-stream",
+        ),
+        ExportKind(
+            "tflite-quant",
+            ("model_quant_1.tflite", "model_quant_2.tflite"),
+            f"{_BACKENDS}:TFLiteBackend",
+            f"{_EXPORT}.tflite:export_pair",
+            quantised=True,
+            faster="tflite-stream-quant",
+        ),
+        ExportKind(
+            "tflite-stream",
+            ("model_stream.tflite",),
+            f"{_BACKENDS}:TFLiteStreamBackend",
+            f"{_EXPORT}.tflite:export_graph",
+        ),
+        ExportKind(
+            "tflite-stream-quant",
+            ("model_stream_quant.tflite",),
+            f"{_BACKENDS}:TFLiteStreamBackend",
+            f"{_EXPORT}.tflite:export_graph",
+            quantised=True,
+        ),
+        ExportKind(
+            "onnx",
+            ("model_1.onnx", "model_2.onnx"),
+            f"{_BACKENDS}:ONNXBackend",
+            f"{_EXPORT}.onnx_pair:export_pair",
+            faster="onnx-stream",
+        ),
+        ExportKind(
+            "onnx-stream",
+            ("model_stream.onnx",),
+            f"{_BACKENDS}:ONNXStreamBackend",
+            f"{_EXPORT}.onnx_graph:export_graph",
+        ),
+        ExportKind(
+            "onnx-stream-quant",
+            ("model_stream_quant.onnx",),
+            f"{_BACKENDS}:ONNXStreamBackend",
+            f"{_EXPORT}.onnx_graph:export_graph",
+            quantised=True,
+        ),
+        ExportKind(
+            "savedmodel",
+            ("dtln_saved_model",),
+            f"{_BACKENDS}:SavedModelBackend",
+            f"{_EXPORT}.saved_model:export_saved_model",
+        ),
+    )
 }
 
 
-def backend_paths(kind: str, model_dir: str | Path) -> list[Path]:
+def export_kind(name: str) -> ExportKind:
+    """The kind of export called `name`. Raises ValueError, naming the kinds, for an unknown name."""
+    if name not in EXPORT_KINDS:
+        raise ValueError(f"unknown kind of model {name!r}: expected one of {', '.join(EXPORT_KINDS)}")
+    return EXPORT_KINDS[name]
+
+
+def kind_paths(name: str, folder: str | Path) -> list[Path]:
     """The files of one kind of export in a folder. Raises ValueError for an unknown kind."""
-    if kind not in BACKEND_FILES:
-        raise ValueError(f"unknown kind of model {kind!r}: expected one of {', '.join(BACKEND_FILES)}")
-    return [Path(model_dir) / name for name in BACKEND_FILES[kind]]
+    return export_kind(name).paths(folder)
 
 
-def available_backends(model_dir: str | Path) -> list[str]:
-    """Kinds of exports that a folder holds, in the order of BACKEND_FILES."""
-    return [kind for kind in BACKEND_FILES if all(path.exists() for path in backend_paths(kind, model_dir))]
+def available_kinds(folder: str | Path) -> list[str]:
+    """The kinds of exports that a folder holds whole, in the order of the table."""
+    return [name for name, kind in EXPORT_KINDS.items() if all(path.exists() for path in kind.paths(folder))]
 
 
-STREAM_KINDS = {"tflite": "tflite-stream", "tflite-quant": "tflite-stream-quant", "onnx": "onnx-stream"}
-
-
-def fastest_backend(kind: str, model_dir: str | Path) -> str:
-    """The kind that gives the same samples as `kind` in less time, if the folder holds it: one graph for a pair."""
-    faster = STREAM_KINDS.get(kind, kind)
-    return faster if faster in available_backends(model_dir) else kind
-
-
-FORMATS = (
-    "savedmodel",
-    "tflite",
-    "tflite-quant",
-    "tflite-stream",
-    "tflite-stream-quant",
-    "onnx",
-    "onnx-stream",
-    "onnx-stream-quant",
-)
+def fastest_kind(name: str, folder: str | Path) -> str:
+    """The kind that gives the same samples as `name` in less time if the folder holds it, else `name`."""
+    faster = export_kind(name).faster
+    return faster if faster in available_kinds(folder) else name

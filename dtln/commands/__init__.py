@@ -1,1 +1,17 @@
-"""The command lines, one module each."""
+"""The command lines, one module each: `main(argv=None, prog=...)` returns the exit status."""
+
+from __future__ import annotations
+
+__all__ = ["COMMANDS"]
+
+COMMANDS = {  # name: (module, what it does)
+    "enhance": ("dtln.commands.enhance", "denoise recordings or folders of them, and score the result"),
+    "live": ("dtln.commands.live", "denoise the microphone in real time"),
+    "score": ("dtln.commands.score", "score recordings that were denoised already"),
+    "train": ("dtln.commands.train", "train the network"),
+    "synthesize": ("dtln.commands.synthesize", "make noisy and clean wavs to train on"),
+    "convert": ("dtln.commands.convert", "convert weights to SavedModel, TF-lite and ONNX"),
+    "benchmark": ("dtln.commands.benchmark", "measure the time of one block"),
+    "models": ("dtln.commands.models", "list the installed models"),
+    "doctor": ("dtln.commands.doctor", "print versions, runtimes and devices, for bug reports"),
+}

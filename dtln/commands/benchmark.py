@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(argv: Sequence[str] | None, prog: str = "measure_execution_time.py") -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backend", default="savedmodel", help="kind of export, or all (default: %(default)s)")
     parser.add_argument("-m", "--model-dir", type=Path, metavar="DIR", help="exports (default: pretrained_model)")
     parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default: %(default)s)")
@@ -71,21 +71,21 @@ def measure(kind: str, model_dir: Path, threads: int, blocks: int) -> dict:
     }
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
+def main(argv: Sequence[str] | None = None, prog: str = "measure_execution_time.py") -> int:
+    args = parse(argv, prog)
     from dtln.errors import ModelError
-    from dtln.formats import BACKEND_FILES, DEFAULT_MODEL_DIR, available_backends
+    from dtln.formats import EXPORT_KINDS, MODEL_DIR, available_kinds
     from dtln.streaming.times import describe_times
 
-    model_dir = args.model_dir or DEFAULT_MODEL_DIR
-    kinds = available_backends(model_dir) if args.backend == "all" else [args.backend]
+    model_dir = args.model_dir or MODEL_DIR
+    kinds = available_kinds(model_dir) if args.backend == "all" else [args.backend]
     if not kinds:
         print(f"{model_dir}: holds no exports. Make them with convert_weights_and_savedmodel.py.", file=sys.stderr)
         return 1
     if "savedmodel" in kinds:  # first, because TensorFlow's threads can be set only before it has run
         kinds = ["savedmodel", *(kind for kind in kinds if kind != "savedmodel")]
-    elif args.backend != "all" and args.backend not in BACKEND_FILES:
-        print(f"unknown backend {args.backend!r}: expected all or one of {', '.join(BACKEND_FILES)}", file=sys.stderr)
+    elif args.backend != "all" and args.backend not in EXPORT_KINDS:
+        print(f"unknown backend {args.backend!r}: expected all or one of {', '.join(EXPORT_KINDS)}", file=sys.stderr)
         return 2
     machine = {"processor": processor_name(), "python": platform.python_version(), "system": platform.platform()}
     print(f"{machine['processor']}, {args.threads} thread{'s' if args.threads > 1 else ''}")

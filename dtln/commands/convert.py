@@ -21,19 +21,19 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from dtln.export.check import check, export
-from dtln.formats import FORMATS
+from dtln.export.check import check
+from dtln.formats import EXPORT_KINDS
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(argv: Sequence[str] | None, prog: str = "convert_weights_and_savedmodel.py") -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "-m", "--model", type=Path, required=True, nargs="+", metavar="WEIGHTS",
         help="`.h5` weights, or a SavedModel of ours; several `.h5` files: their mean",
     )  # fmt: skip
     parser.add_argument("--mean", type=Path, metavar="H5", help="write the mean of several -m here")
     parser.add_argument("-t", "--target", type=Path, required=True, metavar="FOLDER", help="folder for the exports")
-    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=FORMATS, help="which (default: all)")
+    parser.add_argument("--formats", nargs="+", choices=EXPORT_KINDS, default=EXPORT_KINDS, help="which (default: all)")
     args = parser.parse_args(argv)
     if (len(args.model) > 1) != (args.mean is not None):
         parser.error("several files after -m need --mean, and --mean needs several")
@@ -52,13 +52,13 @@ def load(sources: Sequence[Path]):
 
 def convert(network, target: Path, formats: Sequence[str]) -> bool:
     """Converts, checks, then moves all files into place; False, and nothing moved, if a check fails."""
-    from dtln.formats import backend_paths
+    from dtln.formats import kind_paths
 
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".partial.", dir=target) as name:
         partial, passed = Path(name), True
         for kind in formats:
-            export(network, kind, partial)
+            EXPORT_KINDS[kind].export(network, partial)
             good, measured = check(network, kind, partial)
             print(f"{kind}: {'ok' if good else 'FAILED'}, {measured}", flush=True)
             passed = passed and good
@@ -66,7 +66,7 @@ def convert(network, target: Path, formats: Sequence[str]) -> bool:
             print(f"{target}: left as it was, because a conversion failed", file=sys.stderr)
             return False
         for kind in formats:
-            for old, new in zip(backend_paths(kind, target), backend_paths(kind, partial), strict=True):
+            for old, new in zip(kind_paths(kind, target), kind_paths(kind, partial), strict=True):
                 if old.exists():
                     os.replace(old, partial / f"old_{old.name}")  # a folder cannot be replaced, only moved
                 os.replace(new, old)
@@ -74,8 +74,8 @@ def convert(network, target: Path, formats: Sequence[str]) -> bool:
     return True
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
+def main(argv: Sequence[str] | None = None, prog: str = "convert_weights_and_savedmodel.py") -> int:
+    args = parse(argv, prog)
     try:
         network = load(args.model)
         if not convert(network, args.target, args.formats):
@@ -85,5 +85,5 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"wrote {args.mean}")
         return 0
     except (ValueError, OSError, ImportError) as error:
-        print(f"convert_weights_and_savedmodel.py: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dtln.errors import AudioFileError, ModelError
 from dtln.facts import SAMPLE_RATE
-from dtln.formats import DEFAULT_MODEL_DIR, fastest_backend
+from dtln.formats import MODEL_DIR, fastest_kind
 from dtln.streaming.backends import Backend, open_backend
 from dtln.streaming.engine import TimedDenoiser
 from dtln.streaming.times import describe_times, time_summary
@@ -21,7 +21,7 @@ def denoise_file_script(kind: str, description: str, argv: Sequence[str] | None 
     parser.add_argument("-i", "--input", type=Path, required=True, metavar="IN", help="noisy recording")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="denoised wav, 16 kHz mono")
     parser.add_argument(
-        "-m", "--model-dir", type=Path, default=DEFAULT_MODEL_DIR, metavar="DIR",
+        "-m", "--model-dir", type=Path, default=MODEL_DIR, metavar="DIR",
         help="folder with the exported model (default: pretrained_model beside the script)",
     )  # fmt: skip
     parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default: %(default)s)")
@@ -30,7 +30,7 @@ def denoise_file_script(kind: str, description: str, argv: Sequence[str] | None 
     args = parser.parse_args(argv)
     if getattr(args, "quantised", False):
         kind = "tflite-quant"
-    kind = fastest_backend(kind, args.model_dir)
+    kind = fastest_kind(kind, args.model_dir)
     try:
         denoise_file(args.input, args.output, open_backend(kind, args.model_dir, args.threads))
     except (AudioFileError, ModelError, ImportError, OSError) as error:

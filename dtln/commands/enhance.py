@@ -27,11 +27,11 @@ from pathlib import Path
 
 from dtln.evaluation.denoising import denoise_files, plan
 from dtln.evaluation.scores import plan_scores, score_files
-from dtln.formats import DEFAULT_MODEL_DIR, FORMATS
+from dtln.formats import EXPORT_KINDS, MODEL_DIR
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(argv: Sequence[str] | None, prog: str = "run_evaluation.py") -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-i", "--input", type=Path, required=True, metavar="IN", help="folder of noisy recordings")
     parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="folder to write to")
     parser.add_argument(
@@ -48,11 +48,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     existing.add_argument("--skip-existing", action="store_true", help="leave outputs that exist as they are")
     parser.add_argument(
         "--engine",
-        choices=("fast", "keras", *FORMATS),
+        choices=("fast", "keras", *EXPORT_KINDS),
         default="fast",
         metavar="NAME",
         help="fast: the weights on ONNX Runtime, whole sequences at once (default); keras: the network itself, slower; "
-        f"or an export, block by block: {', '.join(FORMATS)}",
+        f"or an export, block by block: {', '.join(EXPORT_KINDS)}",
     )
     parser.add_argument(
         "--jobs",
@@ -78,7 +78,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     scoring.add_argument("--json", type=Path, metavar="FILE", help="write scores, means, intervals and settings here")
     args = parser.parse_args(argv)
     if args.weights is None:
-        args.weights = DEFAULT_MODEL_DIR if args.engine in FORMATS else DEFAULT_MODEL_DIR / "model.h5"
+        args.weights = MODEL_DIR if args.engine in EXPORT_KINDS else MODEL_DIR / "model.h5"
     if args.jobs is not None and args.jobs < 1:
         parser.error(f"--jobs {args.jobs}: expected at least one process")
     if not args.score_only:
@@ -100,8 +100,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
+def main(argv: Sequence[str] | None = None, prog: str = "run_evaluation.py") -> int:
+    args = parse(argv, prog)
     from dtln.errors import AudioFileError
 
     try:
@@ -112,13 +112,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         pairs = [pair for pair in pairs if pair.signals[0][1] not in left_out]
         scored = score_files(pairs, args) if args.reference or args.dnsmos else []
     except (AudioFileError, ValueError, OSError, ImportError) as error:
-        print(f"run_evaluation.py: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         written = (
             "no scores were written" if args.score_only else "what was written is complete, --skip-existing goes on"
         )
-        print(f"run_evaluation.py: stopped; {written}", file=sys.stderr)
+        print(f"{prog}: stopped; {written}", file=sys.stderr)
         return 130
     failures = [outcome for outcome in denoised + scored if outcome.failure]
     for outcome in failures:

@@ -19,15 +19,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dtln.errors import AudioDeviceError, ModelError
-from dtln.formats import BACKEND_FILES, DEFAULT_MODEL_DIR, fastest_backend
+from dtln.formats import EXPORT_KINDS, MODEL_DIR, fastest_kind
 from dtln.live.callback import LiveDenoiser, PassThrough
 from dtln.live.devices import import_sounddevice, open_devices
 from dtln.live.session import noted_signals, play
 from dtln.streaming.backends import open_backend
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(argv: Sequence[str] | None, prog: str = "real_time_dtln_audio.py") -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list-devices", action="store_true", help="show the sound devices and exit")
     parser.add_argument("-i", "--input-device", metavar="DEVICE", help="microphone: index or part of its name")
     parser.add_argument("-o", "--output-device", metavar="DEVICE", help="loudspeaker: index or part of its name")
@@ -36,11 +36,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help="buffer of each device; raise it if the report counts underflows (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "-m", "--model-dir", type=Path, default=DEFAULT_MODEL_DIR, metavar="DIR",
+        "-m", "--model-dir", type=Path, default=MODEL_DIR, metavar="DIR",
         help="folder with the exported model (default: pretrained_model beside the script)",
     )  # fmt: skip
     parser.add_argument(
-        "--backend", choices=tuple(BACKEND_FILES), help="kind of model (default: tflite-stream, or tflite without it)"
+        "--backend", choices=tuple(EXPORT_KINDS), help="kind of model (default: tflite-stream, or tflite without it)"
     )
     parser.add_argument(
         "--threads", type=positive(int), default=1, help="threads of the runtime (default: %(default)s)"
@@ -67,8 +67,8 @@ def positive(number: type) -> Callable[[str], float]:
     return convert
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
+def main(argv: Sequence[str] | None = None, prog: str = "real_time_dtln_audio.py") -> int:
+    args = parse(argv, prog)
     try:
         sounddevice = import_sounddevice()
         if args.list_devices:
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 0
         with noted_signals() as noted:
             devices = open_devices(sounddevice, args.input_device, args.output_device)
-            kind = args.backend or fastest_backend("tflite", args.model_dir)
+            kind = args.backend or fastest_kind("tflite", args.model_dir)
             backend = open_backend(kind, args.model_dir, args.threads)
             live = LiveDenoiser(PassThrough(backend) if args.bypass else backend)
             print(f"{backend.runtime}, {kind}{', bypassed' if args.bypass else ''}")
@@ -85,10 +85,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             finally:
                 print(live.report(), flush=True)
     except (AudioDeviceError, ModelError, ImportError, OSError) as error:
-        print(f"real_time_dtln_audio.py: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 1
     if live.error is not None:
         traceback.print_exception(live.error)
-        print("real_time_dtln_audio.py: a block could not be denoised, see above", file=sys.stderr)
+        print(f"{prog}: a block could not be denoised, see above", file=sys.stderr)
         return 1
     return 0

@@ -27,9 +27,11 @@ from dtln.synthesis.run import synthesize
 from dtln.synthesis.settings import SETTINGS_NAME, Settings, effective_settings
 
 
-def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, Any]]:
+def parse(
+    argv: Sequence[str] | None, prog: str = "synthesize_training_data.py"
+) -> tuple[argparse.Namespace, dict[str, Any]]:
     """(how to run, the settings given as flags)."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="new or empty folder to write to")
     parser.add_argument("--settings", type=Path, metavar="FILE", help="take settings from this JSON; flags win over it")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: %(default)s)")
@@ -88,8 +90,8 @@ def parse(argv: Sequence[str] | None) -> tuple[argparse.Namespace, dict[str, Any
     return args, {name: value for name, value in vars(args).items() if name in names}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args, given = parse(argv)
+def main(argv: Sequence[str] | None = None, prog: str = "synthesize_training_data.py") -> int:
+    args, given = parse(argv, prog)
     from concurrent.futures.process import BrokenProcessPool
 
     file = args.settings
@@ -99,17 +101,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = effective_settings(given, file)
         made, unusable = synthesize(settings, args.output, args.jobs, args.resume)
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        print(f"synthesize_training_data.py: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 1
     except BrokenProcessPool:
         print(
-            "synthesize_training_data.py: a worker process was killed, perhaps for want of memory. What was written is "
+            f"{prog}: a worker process was killed, perhaps for want of memory. What was written is "
             "complete; go on with --resume and fewer --jobs.",
             file=sys.stderr,
         )
         return 1
     except KeyboardInterrupt:
-        print("\nsynthesize_training_data.py: stopped; what was written is complete, --resume goes on", file=sys.stderr)
+        print(f"\n{prog}: stopped; what was written is complete, --resume goes on", file=sys.stderr)
         return 130
     hours = settings.total * settings.seconds / 3600
     print(f"{args.output}: {settings.total} pairs, {hours:.2f} h; {made} made now, {settings.total - made} were there")

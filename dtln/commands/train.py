@@ -129,8 +129,8 @@ def check_ranges(parser: argparse.ArgumentParser, args: argparse.Namespace) -> N
             parser.error(f"{flag} {low:g} {high:g} is an empty range: give the lower end first")
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(argv: Sequence[str] | None, prog: str = "run_training.py") -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run-name", required=True, help="names the folder models_RUN and the files in it")
     parser.add_argument("--run-dir", type=Path, help="folder for weights, log and state (default: models_RUN)")
     parser.add_argument(
@@ -323,10 +323,14 @@ class ListAugmentations(argparse.Action):
         parser.exit()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "run_training.py") -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
-    args = parse(argv)
-    return train_in_processes(args.processes, argv) if args.processes > 1 and not args.coordinator else train(args)
+    args = parse(argv, prog)
+    return (
+        train_in_processes(args.processes, argv, prog)
+        if args.processes > 1 and not args.coordinator
+        else train(args, prog)
+    )
 
 
 # what a further process runs, wherever the package was imported from
@@ -336,7 +340,7 @@ START = (
 )
 
 
-def train_in_processes(count: int, argv: Sequence[str]) -> int:
+def train_in_processes(count: int, argv: Sequence[str], prog: str) -> int:
     """Starts all of `--processes N` on this host, which divide its cores among them; the status to exit with.
 
     The first one's output is shown; that of another only if it fails and the first one does not.
@@ -361,11 +365,11 @@ def train_in_processes(count: int, argv: Sequence[str]) -> int:
                     other.terminate()
                 if other.wait() and not status:
                     written.seek(0)
-                    print(f"run_training.py: a process beside the first failed:\n{written.read()}", file=sys.stderr)
+                    print(f"{prog}: a process beside the first failed:\n{written.read()}", file=sys.stderr)
     return status or int(any(other.returncode for other in others))
 
 
-def train(args: argparse.Namespace) -> int:
+def train(args: argparse.Namespace, prog: str) -> int:
     """Trains as the arguments say; the status to exit with."""
     import keras
 
@@ -443,7 +447,7 @@ def train(args: argparse.Namespace) -> int:
             callbacks=callbacks,
         )
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        print(f"run_training.py: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -21,8 +21,8 @@ from dtln.commands.train import add_mixing_arguments, check_ranges
 from dtln.gpu.training import NetworkSettings, train
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(argv: Sequence[str] | None, prog: str = "run_training_cuda.py") -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run-dir", type=Path, required=True, help="folder for weights, log and settings")
     parser.add_argument(
         "--network",
@@ -71,11 +71,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     return args
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse(argv)
+def main(argv: Sequence[str] | None = None, prog: str = "run_training_cuda.py") -> int:
+    args = parse(argv, prog)
     try:
         train(args)
     except (ValueError, OSError, ModuleNotFoundError) as error:
-        print(f"run_training_cuda.py: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 1
     return 0

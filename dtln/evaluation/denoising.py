@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from dtln.evaluation.outcomes import Job, Outcome, count, print_files
 from dtln.evaluation.pool import in_processes, in_threads
-from dtln.formats import FORMATS
+from dtln.formats import EXPORT_KINDS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,7 +138,7 @@ def load_engine(engine: str, weights: Path) -> Callable[[int], Stream]:
     Raises FileNotFoundError, WeightsFileError or ModelError for what cannot be loaded,
     ImportError where packages are missing.
     """
-    if engine in FORMATS:
+    if engine in EXPORT_KINDS:
         BlockByBlock(engine, weights, 1)  # what cannot be opened is found out here
         return partial(BlockByBlock, engine, weights)
     if engine == "keras":

@@ -8,31 +8,6 @@ FLOAT_TOLERANCE = 1e-4  # largest difference of samples at a peak level of 0.5
 QUANTISED_SNR_DB = 12.0  # of the 8-bit output against the float one; untypical weights come close, typical ones do not
 
 
-def export(network, kind: str, folder: Path) -> None:
-    """Writes one kind of export into a folder, under the published names."""
-    from dtln.export.onnx_graph import export_onnx_stream
-    from dtln.export.onnx_pair import export_onnx
-    from dtln.export.saved_model import export_saved_model
-    from dtln.export.tflite import export_tflite, export_tflite_stream
-
-    if kind == "savedmodel":
-        export_saved_model(network, folder / "dtln_saved_model")
-    elif kind == "onnx":
-        export_onnx(network, folder / "model")
-    elif kind == "tflite-stream":
-        export_tflite_stream(network, folder / "model_stream.tflite")
-    elif kind == "tflite-stream-quant":
-        export_tflite_stream(network, folder / "model_stream_quant.tflite", quantise=True)
-    elif kind == "onnx-stream":
-        export_onnx_stream(network, folder / "model_stream.onnx")
-    elif kind == "onnx-stream-quant":
-        export_onnx_stream(network, folder / "model_stream_quant.onnx", quantise=True)
-    elif kind == "tflite":
-        export_tflite(network, folder / "model")
-    else:
-        export_tflite(network, folder / "model_quant", quantise=True)
-
-
 def test_signal(length: int = 32000):
     """Two seconds like voiced speech in noise, peak 0.5: float32 (L,)."""
     import numpy as np

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dtln.export import onnx_graph
 from dtln.facts import EPSILON
 from dtln.files import complete_file
 from dtln.formats import SHIFT_KEY
@@ -223,11 +222,11 @@ def export_streaming(
     return Path(path)
 
 
-def export_onnx_stream(network: DTLNNetwork, path: str | Path, quantise: bool = False) -> Path:
-    """Writes one ONNX graph with the transforms inside (`onnx_graph.streaming_model`); returns its path.
+def export_graph(network: DTLNNetwork, path: str | Path, quantise: bool = False) -> Path:
+    """Writes one ONNX graph with the transforms inside (`streaming_model`); returns its path.
 
     quantise: the LSTMs in 8 bits, one scale a column, the rest in float.
     """
 
     stored = [(layer.name, layer.get_weights()) for layer in network.dtln_layers.weighted]
-    return onnx_graph.export_streaming(network.config, stored, path, quantise)
+    return export_streaming(network.config, stored, path, quantise)

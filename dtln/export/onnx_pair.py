@@ -13,23 +13,21 @@ if TYPE_CHECKING:
     from DTLN_model import DTLNNetwork
 
 
-def export_onnx(network: DTLNNetwork, prefix: str | Path) -> list[Path]:
-    """Writes PREFIX_1.onnx and PREFIX_2.onnx with tf2onnx; returns their paths. A metadata entry notes the shift."""
+def export_pair(network: DTLNNetwork, path_1: str | Path, path_2: str | Path) -> tuple[Path, Path]:
+    """Writes the ONNX pair with tf2onnx; returns its paths. A metadata entry notes the shift."""
     import onnx
     import tensorflow as tf
     import tf2onnx
 
-    paths = []
-    for index, export in enumerate(_split_exports(network), 1):
+    paths = (Path(path_1), Path(path_2))
+    for export, path in zip(_split_exports(network), paths, strict=True):
         model, _ = tf2onnx.convert.from_function(tf.function(export.step), input_signature=export.specs, opset=17)
         for old, new in zip([value.name for value in model.graph.output], export.names_out, strict=True):
             _rename_onnx_value(model.graph, old, new)
         onnx.helper.set_model_props(model, {SHIFT_KEY: str(network.config.block_shift)})
         onnx.checker.check_model(model)
-        path = Path(f"{prefix}_{index}.onnx")
         with complete_file(path) as partial:
             onnx.save(model, str(partial))
-        paths.append(path)
     return paths
 
 

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from DTLN_model import DTLNLayers, DTLNNetwork, SeparationCore
 
 
-def export_tflite(network: DTLNNetwork, prefix: str | Path, quantise: bool = False) -> list[Path]:
-    """Writes PREFIX_1.tflite and PREFIX_2.tflite; returns their paths.
+def export_pair(
+    network: DTLNNetwork, path_1: str | Path, path_2: str | Path, quantise: bool = False
+) -> tuple[Path, Path]:
+    """Writes the TF-lite pair; returns its paths.
 
     quantise: the LSTMs in 8 bits (see `_core_step` and `_with_8_bit_lstms`), the rest in float. The block shift is
     noted in the name of the states' tensor, the only text in a TF-lite file that every runtime shows and that
@@ -28,15 +30,15 @@ def export_tflite(network: DTLNNetwork, prefix: str | Path, quantise: bool = Fal
     """
     import tensorflow as tf
 
-    paths = []
+    paths = (Path(path_1), Path(path_2))
     exports = _split_exports(network, f"states_{SHIFT_KEY}_{network.config.block_shift}")
     steps: list[Callable[..., Any]] = [export.step for export in exports]
     if quantise:
         steps = _steps_of_cores(split_networks_of(network)[2])
-    for index, (export, step) in enumerate(zip(exports, steps, strict=True), 1):
+    cores = (network.dtln_layers.core_1, network.dtln_layers.core_2)
+    for export, step, core, path in zip(exports, steps, cores, paths, strict=True):
         concrete = tf.function(step).get_concrete_function(*export.specs)
-        core = (network.dtln_layers.core_1, network.dtln_layers.core_2)[index - 1]
-        paths.append(_write_tflite(concrete, Path(f"{prefix}_{index}.tflite"), [core] if quantise else []))
+        _write_tflite(concrete, path, [core] if quantise else [])
     return paths
 
 
@@ -63,12 +65,12 @@ def _steps_of_cores(parts: DTLNLayers) -> list[Callable[..., Any]]:
     return [first, second]
 
 
-def export_tflite_stream(network: DTLNNetwork, path: str | Path, quantise: bool = False) -> Path:
+def export_graph(network: DTLNNetwork, path: str | Path, quantise: bool = False) -> Path:
     """Writes the whole network on one block as one TF-lite model, transforms inside; returns its path.
 
     (block (1, 1, N), states (4 K, 1, U)) -> (denoised (1, 1, N), new states), the contract of
     `onnx_graph.streaming_model`: h and c of each LSTM, in the order of the network. The inverse transform is part of
-    the encoder's matrix. quantise: as in `export_tflite`.
+    the encoder's matrix. quantise: as in `export_pair`.
     """
     import tensorflow as tf
 

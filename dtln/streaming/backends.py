@@ -23,7 +23,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dtln.errors import MissingRuntimeError, ModelError
-from dtln.formats import DEFAULT_MODEL_DIR, SHIFT_KEY, backend_paths
+from dtln.formats import MODEL_DIR, SHIFT_KEY, export_kind
 
 TFLITE_RUNTIMES = {  # name: where its Interpreter is, in the order of preference
     "tflite_runtime": ("tflite_runtime.interpreter", "Interpreter"),
@@ -128,7 +128,7 @@ class TFLiteBackend(SplitBackend):
 
 
 class TFLiteStreamBackend:
-    """One TF-lite graph with the transforms inside, as `DTLN_model.export_tflite_stream` writes it.
+    """One TF-lite graph with the transforms inside, as `dtln.export.tflite` writes it.
 
     Raises MissingRuntimeError, FileNotFoundError or ModelError.
     """
@@ -359,20 +359,9 @@ def _block_shift(noted: int | None, block_length: int, path: Path) -> int:
     return block_shift
 
 
-def open_backend(kind: str, model_dir: str | Path = DEFAULT_MODEL_DIR, threads: int = 1) -> Backend:
-    """Opens one of the kinds of BACKEND_FILES from a folder with the published file names.
+def open_backend(kind: str, model_dir: str | Path = MODEL_DIR, threads: int = 1) -> Backend:
+    """Opens one of the kinds of EXPORT_KINDS from a folder with the published file names.
 
     Raises ValueError, FileNotFoundError, ModelError or MissingRuntimeError.
     """
-    paths = backend_paths(kind, model_dir)
-    classes: dict[str, Callable[..., Backend]] = {
-        "tflite": TFLiteBackend,
-        "tflite-quant": TFLiteBackend,
-        "tflite-stream": TFLiteStreamBackend,
-        "tflite-stream-quant": TFLiteStreamBackend,
-        "onnx": ONNXBackend,
-        "onnx-stream": ONNXStreamBackend,
-        "onnx-stream-quant": ONNXStreamBackend,
-        "savedmodel": SavedModelBackend,
-    }
-    return classes[kind](*paths, threads)
+    return export_kind(kind).open(model_dir, threads)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from dtln.commands import benchmark
-from dtln.formats import FORMATS
+from dtln.formats import EXPORT_KINDS
 
 
 def test_measuring_all_exports(model_dir, tmp_path, capsys):
@@ -14,7 +14,7 @@ def test_measuring_all_exports(model_dir, tmp_path, capsys):
     assert benchmark.main(arguments) == 0
     report = capsys.readouterr().out
     numbers = json.loads(target.read_text())
-    assert {result["backend"] for result in numbers["results"]} == set(FORMATS)
+    assert {result["backend"] for result in numbers["results"]} == set(EXPORT_KINDS)
     for result in numbers["results"]:
         assert result["blocks"] == 50 and result["threads"] == 1 and result["shift_ms"] == 8.0
         assert 0 < result["p50"] <= result["p95"] <= result["p99"] <= result["max"]

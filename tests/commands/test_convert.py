@@ -10,6 +10,7 @@ import pytest
 import DTLN_model as dtln
 from dtln.commands import convert
 from dtln.export import check
+from dtln.formats import EXPORT_KINDS
 
 
 def test_converter_writes_the_published_names(model_dir):
@@ -40,7 +41,7 @@ def test_converter_leaves_older_files_alone_when_the_check_fails(weights, tmp_pa
 def test_converter_check_sees_a_wrong_export(weights, tmp_path):
     network = dtln.load_network(weights)
     for kind in ("onnx", "tflite-quant"):
-        check.export(network, kind, tmp_path)
+        EXPORT_KINDS[kind].export(network, tmp_path)
         assert check.check(network, kind, tmp_path)[0]
     network.dtln_layers.decoder.set_weights([0.5 * w for w in network.dtln_layers.decoder.get_weights()])
     for kind in ("onnx", "tflite-quant"):

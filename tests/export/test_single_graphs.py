@@ -14,8 +14,7 @@ import DTLN_model as dtln
 from dtln.errors import ModelError
 from dtln.evaluation import sequences
 from dtln.evaluation.sequences import SequenceDenoiser, SequenceNetwork
-from dtln.export.onnx_graph import export_onnx_stream
-from dtln.export.tflite import export_tflite_stream
+from dtln.export import onnx_graph, tflite
 from dtln.streaming.backends import TFLiteStreamBackend, open_backend
 from dtln.streaming.engine import StreamingDenoiser
 
@@ -73,7 +72,7 @@ def test_pieces_do_not_show(engines: tuple, chunk: int, piece: int, monkeypatch:
 def test_streaming_graph_equals_the_keras_network(engines: tuple, tmp_path: Path) -> None:
     """One graph, block by block, to 3e-5 (the runtime's DFT of lengths other than powers of two is no better)."""
     network, _ = engines
-    export_onnx_stream(network, tmp_path / "model_stream.onnx")
+    onnx_graph.export_graph(network, tmp_path / "model_stream.onnx")
     backend = open_backend("onnx-stream", tmp_path)
     assert (backend.block_length, backend.block_shift) == (network.config.block_length, network.config.block_shift)
     signal = speech_like(5000)
@@ -84,7 +83,7 @@ def test_streaming_graph_equals_the_keras_network(engines: tuple, tmp_path: Path
 def test_streaming_tflite_graph_equals_the_keras_network(engines: tuple, tmp_path: Path) -> None:
     """The same for the TF-lite graph, on both of its runtimes here."""
     network, _ = engines
-    path = export_tflite_stream(network, tmp_path / "model_stream.tflite")
+    path = tflite.export_graph(network, tmp_path / "model_stream.tflite")
     signal = speech_like(5000)
     for runtime in ("ai_edge_litert", "tf.lite"):
         backend = TFLiteStreamBackend(path, runtime=runtime)
@@ -97,8 +96,8 @@ def test_streaming_tflite_graph_equals_the_keras_network(engines: tuple, tmp_pat
 def test_streaming_graph_in_8_bits(tmp_path: Path) -> None:
     """With the included weights, above 33 dB against the float network, in little more than half of the bytes."""
     network = dtln.load_network(ROOT / "pretrained_model" / "model.h5")
-    full = export_onnx_stream(network, tmp_path / "model_stream.onnx")
-    small = export_onnx_stream(network, tmp_path / "model_stream_quant.onnx", quantise=True)
+    full = onnx_graph.export_graph(network, tmp_path / "model_stream.onnx")
+    small = onnx_graph.export_graph(network, tmp_path / "model_stream_quant.onnx", quantise=True)
     assert small.stat().st_size < 0.52 * full.stat().st_size
     signal = speech_like(32000)
     found = StreamingDenoiser(open_backend("onnx-stream-quant", tmp_path)).denoise(signal)

@@ -10,15 +10,14 @@ import pytest
 from fake_devices import FakeSoundDevice, pass_through
 
 from dtln.commands import live as live_command
-from dtln.export.tflite import export_tflite
-from dtln.formats import DEFAULT_MODEL_DIR, available_backends
+from dtln.formats import EXPORT_KINDS, MODEL_DIR, available_kinds
 
 
 @pytest.fixture(scope="session")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a TF-lite pair that changes signals audibly: the trained one, else one with random masks."""
-    if "tflite" in available_backends(DEFAULT_MODEL_DIR):
-        return DEFAULT_MODEL_DIR
+    if "tflite" in available_kinds(MODEL_DIR):
+        return MODEL_DIR
     import DTLN_model
 
     network = DTLN_model.build_network(DTLN_model.DTLNConfig(), seed=1)
@@ -28,7 +27,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         kernel, bias = core.dense.get_weights()
         core.dense.set_weights([kernel, generator.normal(0.0, 3.0, bias.shape)])
     folder = tmp_path_factory.mktemp("model")
-    export_tflite(network, folder / "model")
+    EXPORT_KINDS["tflite"].export(network, folder)
     return folder
 
 

@@ -17,7 +17,7 @@ from training_pairs import write_unmixed
 
 from benchmarks import long_recordings, mixtures, published, speed
 from dtln.commands import enhance
-from dtln.formats import DEFAULT_MODEL_DIR, backend_paths
+from dtln.formats import MODEL_DIR, kind_paths
 from dtln.streaming.backends import find_tflite_runtime, open_backend
 from dtln.streaming.engine import StreamingDenoiser
 
@@ -61,7 +61,7 @@ def test_restated_training_minimises_our_loss(keras):
 
 
 def restated_loop(kind: str, folder: Path) -> published.Loop:
-    paths = backend_paths(kind, folder)
+    paths = kind_paths(kind, folder)
     if kind == "savedmodel":
         return published.SavedModelLoop(paths[0])
     return published.ONNXLoop(paths) if kind == "onnx" else published.TFLiteLoop(paths, find_tflite_runtime()[1])
@@ -78,7 +78,7 @@ def assert_same_stream(kind: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["tflite", "onnx", "savedmodel"])
 def test_restated_loops_give_our_stream(kind):
-    assert_same_stream(kind, DEFAULT_MODEL_DIR)
+    assert_same_stream(kind, MODEL_DIR)
 
 
 @pytest.mark.parametrize("kind", ["tflite", "onnx", "savedmodel"])
@@ -91,7 +91,7 @@ def test_restated_folder_evaluation_gives_what_ours_gives(tmp_path):
     (tmp_path / "noisy" / "below").mkdir(parents=True)
     for name, length in (("a.wav", 128 * 70), ("below/b.wav", 128 * 95)):
         soundfile.write(tmp_path / "noisy" / name, speech_like(length), 16000)
-    command = ["-i", str(tmp_path / "noisy"), "-m", str(DEFAULT_MODEL_DIR / "model.h5"), "-o"]
+    command = ["-i", str(tmp_path / "noisy"), "-m", str(MODEL_DIR / "model.h5"), "-o"]
     assert enhance.main([*command, str(tmp_path / "ours")]) == 0
     assert published.main([*command, str(tmp_path / "restated")]) == 0
     for name in ("a.wav", "below/b.wav"):
@@ -201,7 +201,7 @@ def test_wrong_arguments_are_named(capsys, arguments, message):
 
 def test_a_contender_that_fails_is_named(tmp_path, capsys):
     for name in ("model_1.tflite", "model_2.tflite"):
-        (tmp_path / name).write_bytes((DEFAULT_MODEL_DIR / name).read_bytes())
+        (tmp_path / name).write_bytes((MODEL_DIR / name).read_bytes())
     (tmp_path / "model_2.tflite").write_text("no model")
     assert speed.main(["--count", "-m", str(tmp_path / "nowhere")]) == 1
     assert "model_1.tflite does not exist" in capsys.readouterr().err
@@ -278,7 +278,7 @@ def test_speakers_trained_on_have_a_column_for_each_set_of_recordings(tmp_path, 
     for index, path in enumerate(sorted((tmp_path / "speech").iterdir())):
         path.parent.joinpath("ab"[index % 2]).mkdir(exist_ok=True)
         path.rename(path.parent / "ab"[index % 2] / path.name)
-    weights = str(DEFAULT_MODEL_DIR / "model.h5")
+    weights = str(MODEL_DIR / "model.h5")
     sizes = ["--mixtures", "2", "--seconds", "0.5", "--training-speakers", "--kinds"]
     assert mixtures.main(["-m", weights, *folders, *sizes]) == 0
     heading, _, scores = capsys.readouterr().out.splitlines()
@@ -290,7 +290,7 @@ def test_weights_and_folders_that_are_missing_are_named(tmp_path, capsys):
     folders = ["--speech", str(tmp_path / "nowhere"), "--noise", str(tmp_path / "nowhere")]
     assert mixtures.main(["-m", str(tmp_path / "a.h5"), *folders]) == 1
     assert "a.h5: no such weights file" in capsys.readouterr().err
-    assert mixtures.main(["-m", str(DEFAULT_MODEL_DIR / "model.h5"), *folders]) == 1
+    assert mixtures.main(["-m", str(MODEL_DIR / "model.h5"), *folders]) == 1
     assert "expected a folder of audio files" in capsys.readouterr().err
 
 

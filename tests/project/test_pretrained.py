@@ -12,7 +12,7 @@ import DTLN_model as dtln
 from dtln.audio.folders import find_audio_files
 from dtln.audio.reading import read_audio
 from dtln.evaluation.sequences import SequenceNetwork
-from dtln.formats import FORMATS, available_backends
+from dtln.formats import EXPORT_KINDS, available_kinds
 from dtln.scoring.metrics import si_sdr
 from dtln.streaming.backends import open_backend
 from dtln.streaming.engine import StreamingDenoiser
@@ -39,12 +39,12 @@ def exports_of(weights: Path) -> Path:
 
 def test_exports_are_shipped():
     for weights in shipped():
-        assert set(available_backends(exports_of(weights))) == set(FORMATS)
+        assert set(available_kinds(exports_of(weights))) == set(EXPORT_KINDS)
 
 
 @pytest.mark.parametrize(
     ("weights", "kind"),
-    [(w, kind) for w in shipped() for kind in available_backends(exports_of(w))],
+    [(w, kind) for w in shipped() for kind in available_kinds(exports_of(w))],
     ids=lambda value: getattr(value, "name", value),
 )
 def test_exports_give_the_output_of_the_weights(weights, kind):

@@ -14,8 +14,8 @@ from environments import make_environment, python_with
 from signals import batch_output, random_network, snr_db, speech_like
 
 import DTLN_model as dtln
-from dtln.export.check import export
 from dtln.facts import OVERLAP_DELAY
+from dtln.formats import EXPORT_KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -78,7 +78,7 @@ def test_script_denoises_a_recording(environment, tmp_path):
     runtime, python = environment
     network = random_network(dtln.DTLNConfig(norm_stft=True))
     for kind in ("tflite", "tflite-quant"):
-        export(network, kind, tmp_path)
+        EXPORT_KINDS[kind].export(network, tmp_path)
     soundfile.write(tmp_path / "noisy.wav", speech_like(30001), 16000, subtype="FLOAT")
     expected = np.clip(batch_output(network, speech_like(30001)), -1, 1)
     script = ("real_time_processing_tf_lite.py", "-i", tmp_path / "noisy.wav", "-m", tmp_path)

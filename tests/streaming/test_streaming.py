@@ -12,10 +12,9 @@ from signals import batch_output, random_network, snr_db, speech_like
 
 import DTLN_model as dtln
 from dtln.errors import MissingRuntimeError, ModelError
-from dtln.export.check import export
 from dtln.export.saved_model import load_network_from_saved_model
 from dtln.facts import BLOCK_SHIFT, OVERLAP_DELAY
-from dtln.formats import FORMATS, backend_paths
+from dtln.formats import EXPORT_KINDS, kind_paths
 from dtln.streaming import backends
 from dtln.streaming.backends import TFLiteBackend, find_tflite_runtime, open_backend
 from dtln.streaming.engine import StreamingDenoiser
@@ -34,8 +33,8 @@ def exported(request, tmp_path_factory):
     """(network, folder with all its exports)."""
     folder = tmp_path_factory.mktemp("exports")
     network = random_network(dtln.DTLNConfig(norm_stft=request.param))
-    for kind in FORMATS:
-        export(network, kind, folder)
+    for kind in EXPORT_KINDS:
+        EXPORT_KINDS[kind].export(network, folder)
     return network, folder
 
 
@@ -70,7 +69,7 @@ def test_published_pairs_give_the_published_stream(shared, golden, kind):
 
 @pytest.mark.parametrize("runtime", ["ai_edge_litert", "tf.lite"])
 def test_published_quantised_pair_gives_the_published_stream(shared, golden, runtime):
-    backend = TFLiteBackend(*backend_paths("tflite-quant", shared / "reference"), runtime=runtime)
+    backend = TFLiteBackend(*kind_paths("tflite-quant", shared / "reference"), runtime=runtime)
     assert backend.runtime == runtime
     output = StreamingDenoiser(backend).denoise(golden["input"])
     snr = snr_db(golden["stream_tflite_quant"][OVERLAP_DELAY:-OVERLAP_DELAY], output[: -2 * OVERLAP_DELAY])
@@ -88,7 +87,7 @@ def test_published_saved_model_starts_each_signal_afresh(shared, golden):
 # --- our exports ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", EXPORT_KINDS)
 def test_parity_on_every_length_before_and_after_reset(exported, kind):
     network, folder = exported
     denoiser = StreamingDenoiser(open_backend(kind, folder))
@@ -102,7 +101,7 @@ def test_parity_on_every_length_before_and_after_reset(exported, kind):
         assert_parity(network, kind, signal, output)
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", EXPORT_KINDS)
 def test_parity_fails_when_one_weight_is_perturbed(exported, kind):
     network, folder = exported
     signal = speech_like(LENGTHS[0])
@@ -120,7 +119,7 @@ def test_parity_fails_when_one_weight_is_perturbed(exported, kind):
         encoder.set_weights([kernel])
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", EXPORT_KINDS)
 def test_stream_is_causal_up_to_the_overlap(exported, kind):
     _, folder = exported
     denoiser = StreamingDenoiser(open_backend(kind, folder))
@@ -152,7 +151,7 @@ def test_a_block_at_a_time_gives_the_same_samples_with_a_fixed_delay(exported):
     assert denoiser.delay == OVERLAP_DELAY
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", EXPORT_KINDS)
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38], ids=str)
 def test_unusable_blocks_are_silenced_and_never_reach_the_states(exported, kind, bad):
     _, folder = exported
@@ -174,8 +173,8 @@ def test_exports_and_engine_take_their_sizes_from_the_model(tmp_path, length, sh
     config = dtln.DTLNConfig(block_length=length, block_shift=shift, units=24, lstm_layers=3, encoder_size=64)
     network = random_network(config)
     signal = speech_like(shift * 20 + 7)
-    for kind in FORMATS:
-        export(network, kind, tmp_path)
+    for kind in EXPORT_KINDS:
+        EXPORT_KINDS[kind].export(network, tmp_path)
         backend = open_backend(kind, tmp_path)
         assert (backend.block_length, backend.block_shift) == (length, shift)
         assert_parity(network, kind, signal, StreamingDenoiser(backend).denoise(signal))

@@ -1,0 +1,35 @@
+"""What flags choose by name, and where each choice is implemented.
+
+A table maps a name to "module:attribute", so that command lines list the names without importing what they stand for.
+A new loss, start or optimiser is one entry here and its function.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["LOSSES", "OPTIMIZERS", "SCHEDULES", "STARTS", "resolve"]
+
+LOSSES = {  # (target (B, L), estimate (B, L)) -> (B,)
+    "snr": "DTLN_model:negative_snr",
+    "si_sdr": "DTLN_model:negative_si_sdr",
+}
+STARTS = {  # of encoder and decoder: DTLNLayers -> None
+    "random": "DTLN_model:keep_random_start",
+    "mdct": "DTLN_model:initialise_mdct",
+}
+OPTIMIZERS = {  # (learning rate, **options) -> optimiser
+    "adam": "keras.optimizers:Adam",
+    "muon": "keras.optimizers:Muon",
+}
+SCHEDULES = ("plateau", "cosine")
+
+
+def resolve(table: Mapping[str, str], name: str) -> Any:
+    """The object that a name of a table stands for. Raises ValueError, naming the choices, for an unknown name."""
+    if name not in table:
+        raise ValueError(f"unknown choice {name!r}: expected one of {', '.join(table)}")
+    module, _, attribute = table[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
