@@ -1,4 +1,4 @@
-"""The README's first command, word for word, on a copy of the project as it would be cloned."""
+"""The README: its commands, word for word, on a copy of the project as it would be cloned."""
 
 from __future__ import annotations
 
@@ -21,15 +21,30 @@ def commands() -> list[str]:
     return [line for block in blocks for line in block.replace("\\\n", " ").strip().splitlines()]
 
 
-def test_first_command_denoises_real_speech(tmp_path):
-    clone = tmp_path / "clone"
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+def clone_of(repository: Path, folder: Path) -> Path:
+    """A clone made by the README's command from `repository`, which stands for its address; with what is not committed.
+
+    Skips the test where this is no git checkout.
+    """
+    tracked = subprocess.run(["git", "ls-files"], cwd=repository, capture_output=True, text=True)
     if tracked.returncode:
         pytest.skip("this is no git checkout: which files belong to the project is not known")
+    copy = folder / "copy"
     for name in tracked.stdout.splitlines():
-        (clone / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / name, clone / name)
+        if (repository / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(repository / name, copy / name)
+    for command in ("init --quiet", "add --all --force", "-c user.name=A -c user.email=a@b commit --quiet -m copy"):
+        subprocess.run(["git", *command.split()], cwd=copy, check=True)
     command = commands()[0]
+    assert command.startswith("git clone --depth 1 URL ")
+    subprocess.run(command.replace("URL", copy.as_uri()), shell=True, cwd=folder, check=True, capture_output=True)
+    return folder / "dtln"
+
+
+def test_first_command_denoises_real_speech(tmp_path):
+    clone = clone_of(ROOT, tmp_path)
+    command = commands()[1]
     assert "run_evaluation.py" in command
     run = subprocess.run(command, shell=True, cwd=clone, capture_output=True, text=True)
     if run.returncode and any(words in run.stderr for words in NETWORK_FAILURES):
@@ -47,6 +62,15 @@ def test_first_command_denoises_real_speech(tmp_path):
             clean, _ = soundfile.read(clean_file)
             before, after = (np.sum((clean - x) ** 2) for x in (noisy, denoised))
             assert after < 0.6 * before, relative  # more than 2 dB of SNR gained
+
+
+def test_second_command_is_what_ci_runs():
+    assert commands()[2] in (ROOT / ".ci" / "run").read_text()
+
+
+def test_picture_is_there_and_small():
+    (picture,) = re.findall(r"!\[.*\]\((.*)\)", (ROOT / "README.md").read_text())
+    assert (ROOT / picture).stat().st_size < 200_000
 
 
 def test_every_script_named_in_the_readme_exists():
