@@ -1,4 +1,7 @@
-"""How signals are cut into overlapping blocks and put together again."""
+"""How a signal is cut into overlapping blocks, and how blocks are added up to a signal again.
+
+Shapes in comments: B signals, L samples, T blocks, N block length, S block shift.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,20 @@ import numpy as np
 
 from dtln.facts import BLOCK_LENGTH, BLOCK_SHIFT
 
+__all__ = ["crop_overlap", "overlap_add", "pad_for_overlap", "whole_blocks"]
+
 
 def whole_blocks(length: int, block_length: int = BLOCK_LENGTH, block_shift: int = BLOCK_SHIFT) -> int:
-    """Length in samples after zeros are added at the end: one block at least, then whole shifts beyond it."""
+    """The length in samples after zeros are added at the end: at least one block, then whole shifts beyond it."""
     shifts = max(0, -(-(length - block_length) // block_shift))
     return block_length + shifts * block_shift
 
 
 def pad_for_overlap(signal: np.ndarray, block_length: int = BLOCK_LENGTH, block_shift: int = BLOCK_SHIFT) -> np.ndarray:
-    """Adds block_length - block_shift zeros before and after a signal (..., L), so that every sample of it is covered
-    by the full number of blocks; `crop_overlap` takes them off the network's output again."""
+    """A signal (..., L) with block_length - block_shift zeros before and after it: (..., L + 2 (N - S)).
+
+    They let the full number of blocks cover every sample. `crop_overlap` removes them from the network's output.
+    """
     delay = block_length - block_shift
     return np.pad(signal, [(0, 0)] * (signal.ndim - 1) + [(delay, delay)])
 
@@ -23,13 +30,13 @@ def pad_for_overlap(signal: np.ndarray, block_length: int = BLOCK_LENGTH, block_
 def crop_overlap(
     signal: np.ndarray, length: int, block_length: int = BLOCK_LENGTH, block_shift: int = BLOCK_SHIFT
 ) -> np.ndarray:
-    """The `length` samples of a signal (..., L) that `pad_for_overlap` had put zeros before and after."""
+    """The `length` samples (..., length) between the zeros that `pad_for_overlap` added."""
     delay = block_length - block_shift
     return signal[..., delay : delay + length]
 
 
 def overlap_add(blocks: np.ndarray, block_shift: int) -> np.ndarray:
-    """Adds blocks (B, T, N) up at their places, `block_shift` samples apart: (B, (T - 1) * S + N), a new array."""
+    """The sum of blocks (B, T, N), each `block_shift` samples after the last: (B, (T - 1) * S + N), a new array."""
     batch, count, length = blocks.shape
     pieces = -(-length // block_shift)
     result = np.zeros((batch, count + pieces - 1, block_shift), np.float32)

@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are complete."""
+"""Writing files so that a partial one never appears under its final name."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+__all__ = ["complete_file"]
+
 
 @contextmanager
 def complete_file(path: str | Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path`, with the same suffix; the file written there takes the final name when the
-    block ends without an error, and is removed otherwise: a partial file never appears under its final name."""
+    """Yields a temporary path beside `path`, with the same suffix, for the block to write to.
+
+    When the block ends without an error, the file takes its final name; after an error it is deleted.
+    Raises OSError where the folder cannot be written to.
+    """
     path = Path(path)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem[:80]}.partial.", suffix=path.suffix, dir=path.parent)
     os.close(handle)
