@@ -56,22 +56,24 @@ class MissingRuntimeError(MissingPackageError):
 
 EXTRAS = {  # the extra of this toolkit that brings a package, by the name under which it is imported
     "ai_edge_litert": "live",
+    "av": "collect",
     "debian": "collect",
     "h5py": "eval",
     "keras": "train",
+    "librosa": "dnsmos",
     "matplotlib": "bench",
     "onnx": "eval",
     "onnxruntime": "eval",
     "pesq": "score",
     "pyroomacoustics": "synthesis",
     "pystoi": "score",
+    "requests": "dnsmos",
     "scipy": "score",
     "sounddevice": "live",
     "soundfile": "eval",
     "soxr": "eval",
     "speechmos": "dnsmos",
-    "librosa": "dnsmos",
-    "requests": "dnsmos",
+    "tensorboard": "tensorboard",
     "tensorboardX": "tensorboard",
     "tensorflow": "train",
     "tf2onnx": "convert",
@@ -81,9 +83,20 @@ EXTRAS = {  # the extra of this toolkit that brings a package, by the name under
 
 
 def install_line(package: str) -> str:
-    """The pip command that installs a package: `pip install "dtln[eval]"`, or the package alone if no extra has it."""
+    """The pip command that installs a package: `pip install "dtln[eval]"`, or the package alone if no extra brings it.
+
+    A clone that is not installed is named by its path, because package indices do not know it.
+    """
+    from importlib import metadata  # slow to import, and seldom needed
+    from pathlib import Path
+
     extra = EXTRAS.get(package)
-    return f'pip install "dtln[{extra}]"' if extra else f"pip install {package}"
+    clone = Path(__file__).resolve().parents[1]
+    try:
+        toolkit = metadata.metadata("dtln")["Name"]
+    except metadata.PackageNotFoundError:
+        toolkit = str(clone) if (clone / "pyproject.toml").is_file() else ""
+    return f'pip install "{toolkit}[{extra}]"' if extra and toolkit else f"pip install {package}"
 
 
 def require(package: str, purpose: str) -> ModuleType:
