@@ -2,7 +2,7 @@
 
     python docs/make_spectrograms.py [--sample reader_jackhammer_5dB.wav] [-o docs/images/spectrograms.png]
 
-Run it in an environment with `pip install ".[eval,bench]"`.
+Run it in an environment with `pip install ".[bench]"`.
 """
 
 from __future__ import annotations
