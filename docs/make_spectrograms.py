@@ -30,24 +30,23 @@ def spectrogram_db(samples: np.ndarray) -> np.ndarray:
 
 def draw(noisy: np.ndarray, denoised: np.ndarray, sample_rate: int, path: Path) -> None:
     """Writes both spectrograms, side by side, as a PNG."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
     from PIL import Image  # matplotlib brings it
 
     pictures = {"noisy": spectrogram_db(noisy), "denoised": spectrogram_db(denoised)}
     loudest = max(picture.max() for picture in pictures.values())
+    low, high = (loudest + edge for edge in RANGE_DB)
     extent = (0, len(noisy) / sample_rate, 0, sample_rate / 2000)
-    figure, axes = pyplot.subplots(1, 2, figsize=(9, 2.6), dpi=110, sharey=True, layout="constrained")
+    figure = Figure(figsize=(9, 2.6), dpi=110, layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
     for axis, (name, picture) in zip(axes, pictures.items(), strict=True):
-        low, high = (loudest + edge for edge in RANGE_DB)
         axis.imshow(picture, origin="lower", aspect="auto", extent=extent, vmin=low, vmax=high, cmap="magma")
         axis.set(title=name, xlabel="seconds")
     axes[0].set_ylabel("kHz")
-    figure.canvas.draw()
-    pixels = np.array(figure.canvas.buffer_rgba())[..., :3]  # (height, width, RGB)
-    pyplot.close(figure)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.array(canvas.buffer_rgba())[..., :3]  # (height, width, RGB)
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels).quantize(COLOURS).save(path, optimize=True)
 
@@ -61,10 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     import soundfile
 
     from dtln.evaluation.sequences import SequenceNetwork
-    from dtln.formats import DEFAULT_MODEL_DIR
+    from dtln.formats import DEFAULT_WEIGHTS
 
     noisy, sample_rate = soundfile.read(ROOT / "audio_samples" / "noisy" / args.sample, dtype="float32")
-    denoised = SequenceNetwork(DEFAULT_MODEL_DIR / "model.h5").denoise(noisy[None])[0]
+    denoised = SequenceNetwork(DEFAULT_WEIGHTS).denoise(noisy[None])[0]
     draw(noisy, denoised, sample_rate, args.output)
     print(f"wrote {args.output}")
     return 0
