@@ -77,7 +77,6 @@ EXTRAS = {  # the extra of this toolkit that brings a package, by the name under
     "tensorboardX": "tensorboard",
     "tensorflow": "train",
     "tf2onnx": "convert",
-    "tqdm": "eval",
     "wavinfo": "train",
 }
 

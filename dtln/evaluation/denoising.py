@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from dtln.evaluation.outcomes import Job, Outcome, count, print_files
-from dtln.evaluation.pool import in_processes, in_threads
 from dtln.formats import EXPORT_KINDS
+from dtln.pool import run_all
 
 if TYPE_CHECKING:
     import numpy as np
@@ -205,10 +205,14 @@ def denoise_files(jobs: Sequence[Job], unreadable: list[Outcome], args: argparse
     args.output.mkdir(parents=True, exist_ok=True)
     started = time.perf_counter()
     work = partial(denoise_file, args.engine, args.weights, args.keep_rate, args.keep_channels)
-    if args.engine in ("keras", "savedmodel"):
-        outcomes = unreadable + in_processes(work, todo, args.jobs or 1, "denoising")
-    else:
-        outcomes = unreadable + in_threads(work, todo, args.jobs or os.cpu_count() or 1, "denoising")
+    processes = args.engine in (
+        "keras",
+        "savedmodel",
+    )  # the others leave the interpreter's lock: threads share a network
+    workers = args.jobs or (1 if processes else os.cpu_count() or 1)
+    outcomes = unreadable + run_all(
+        work, todo, workers, "denoising", lambda job, reason: Outcome(job, f"{job.source}: {reason}"), processes
+    )
     report_denoising(outcomes, len(jobs) - len(todo), time.perf_counter() - started)
     return outcomes
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from dtln.evaluation.outcomes import Job, Outcome, Pair, count, print_files
-from dtln.evaluation.pool import in_processes, one_per_core
+from dtln.pool import run_all
 
 
 def plan_scores(jobs: Sequence[Job], args: argparse.Namespace) -> list[Pair]:
@@ -104,8 +105,14 @@ def score_file(with_dnsmos: bool, aligned: bool, pair: Pair) -> Outcome:
 
 def score_files(pairs: Sequence[Pair], args: argparse.Namespace) -> list[Outcome]:
     """Scores all pairs, prints the means and writes the scores of each file if a name for them was given."""
-    outcomes = in_processes(
-        partial(score_file, args.dnsmos, args.align), pairs, args.jobs or one_per_core(len(pairs)), "scoring"
+    workers = args.jobs or min(os.cpu_count() or 1, len(pairs) // 8)  # a process is worth its start for 8 files
+    outcomes = run_all(
+        partial(score_file, args.dnsmos, args.align),
+        pairs,
+        workers,
+        "scoring",
+        lambda pair, reason: Outcome(pair, f"{pair.source}: {reason}"),
+        processes=True,
     )
     scored = [outcome for outcome in outcomes if outcome.scores]
     snrs = input_snrs(scored)
