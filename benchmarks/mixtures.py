@@ -16,10 +16,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dtln.mixing.augmentations import AUGMENTATIONS, Draw
-from dtln.mixing.mixer import Mixer, mix_with_guard
+from dtln.mixing.augmentations import AUGMENTATIONS
+from dtln.mixing.mixer import mix_with_guard
 from dtln.mixing.recordings import load_recordings, split_by_group
 from dtln.mixing.rooms import place_in_room, simulate_rooms
+from dtln.mixing.segment import Segment
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -114,21 +115,23 @@ def mixtures_of(args: argparse.Namespace, speech, noise, kind: str | None, rooms
     """(noisy, clean), each float32 (mixtures, L), the noise all of one kind; the same for the same seed."""
 
     length = round(args.seconds * SAMPLE_RATE)
-    mixer = Mixer(speech, noise, length)
     pairs = []
     for index in range(args.mixtures):
         rng = np.random.default_rng([args.seed, index])
-        draw = Draw(
-            speech.crop(rng, length), noise.crop(rng, length), rng.uniform(*args.snr_db), rng.uniform(-30, -20), mixer
-        )
-        recorded = draw.noise
+        crops = speech.crop(rng, length), noise.crop(rng, length)
+        segment = Segment(*crops, rng.uniform(*args.snr_db), rng.uniform(-30, -20), speech, noise)
+        recorded = segment.noise
         if kind:
-            AUGMENTATIONS[kind].change(draw, rng)
+            AUGMENTATIONS[kind].change(segment, rng)
         if kind in ON_TOP:
-            draw.noise = draw.noise - recorded
+            segment.noise = segment.noise - recorded
         if rooms:
-            draw.speech, draw.noise, draw.target = place_in_room(draw.speech, draw.noise, rooms.draw(rng))
-        pairs.append(mix_with_guard(draw.speech, draw.noise, draw.snr_db, draw.level_dbfs, draw.target)[:2])
+            segment.speech, segment.noise, segment.target = place_in_room(
+                segment.speech, segment.noise, rooms.draw(rng)
+            )
+        pairs.append(
+            mix_with_guard(segment.speech, segment.noise, segment.snr_db, segment.level_dbfs, segment.target)[:2]
+        )
     noisy, clean = zip(*pairs, strict=True)
     return np.stack(noisy), np.stack(clean)
 

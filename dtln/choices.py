@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["LOSSES", "OPTIMIZERS", "SCHEDULES", "STARTS", "resolve"]
+__all__ = ["LOSSES", "OPTIMIZERS", "ROOM_TARGETS", "SCHEDULES", "STARTS", "resolve"]
 
 LOSSES = {  # (target (B, L), estimate (B, L)) -> (B,)
     "snr": "DTLN_model:negative_snr",
@@ -25,6 +25,7 @@ OPTIMIZERS = {  # (learning rate, **options) -> optimiser
     "muon": "keras.optimizers:Muon",
 }
 SCHEDULES = ("plateau", "cosine")
+ROOM_TARGETS = ("reverberant", "early")  # the speech as it sounds in the room, or with its first 50 ms there
 
 
 def resolve(table: Mapping[str, str], name: str) -> Any:

@@ -23,6 +23,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from dtln.choices import ROOM_TARGETS
 from dtln.synthesis.run import synthesize
 from dtln.synthesis.settings import SETTINGS_NAME, Settings, effective_settings
 
@@ -67,7 +68,7 @@ def parse(
     )
     group.add_argument(
         "--target",
-        choices=("reverberant", "early"),
+        choices=ROOM_TARGETS,
         help="clean file in rooms: speech as it sounds there, or its direct sound with the first 50 ms of reflections "
         f"(default: {Settings.target})",
     )

@@ -499,8 +499,8 @@ def mixed_sources(args: argparse.Namespace, segment_length: int) -> tuple:
     training_noise = validation_noise = noise
     if args.validation_noise_share != 0:
         training_noise, validation_noise = split_by_group(noise, args.validation_noise_share)
-    training_speech = training_speech.weighted(dict(args.speech_weights))
-    training_noise = training_noise.weighted(dict(args.noise_weights))
+    training_speech = training_speech.reweighted(dict(args.speech_weights))
+    training_noise = training_noise.reweighted(dict(args.noise_weights))
     ranges = (segment_length, tuple(args.snr_db), tuple(args.level_dbfs))
     in_rooms = (rooms, args.room_target, args.reverberant_share)
     training = Mixer(training_speech, training_noise, *ranges, args.augment, *in_rooms)

@@ -67,8 +67,8 @@ class SegmentPool:
             block = self._free.get()
             rng = np.random.default_rng([seed, number, count])
             for row in range(BLOCK_SEGMENTS):
-                draw = self.mixer.parts(rng)
-                for part, signal in enumerate((draw.speech, draw.noise)):
+                segment = self.mixer.segment(rng)
+                for part, signal in enumerate((segment.speech, segment.noise)):
                     peak = max(float(np.abs(signal).max()), 1e-9)
                     self._blocks[block, part, row] = np.rint(signal * (INT16_PEAK / peak))
             self._ready.put(block)

@@ -1,8 +1,8 @@
 """Mixing of speech and noise into (noisy, clean) training segments.
 
-One mixer serves the data generator (on the fly, `run_training.py --speech --noise`) and everything that writes mixtures
-to disk. A segment is made in four steps, each drawn from the random generator that the caller passes in, so that the
-same generator state gives the same segment:
+One mixer serves the data generator (`run_training.py --speech --noise`) and the pool of segments on a GPU; what writes
+mixtures to disk uses its functions. All random numbers come from the generator that the caller passes in, so that the
+same state of the generator gives the same segment. The steps are:
 
     random crop of speech -> random crop of noise -> augmentations, by name, in the order given -> a room, if there are
     any -> noise scaled to a random SNR, mixture scaled to a random level, peak kept below full scale
@@ -17,9 +17,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dtln.mixing.augmentations import Change, Draw, augmentation_by_name
+from dtln.choices import ROOM_TARGETS
+from dtln.errors import SettingsError
+from dtln.mixing.augmentations import Change, augmentation_by_name
 from dtln.mixing.recordings import Recordings
-from dtln.mixing.rooms import ROOM_TARGETS, RoomResponses, simulated_rooms
+from dtln.mixing.rooms import PlacedInRooms, RoomResponses
+from dtln.mixing.segment import Segment
 from dtln.mixing.spectra import mean_power
 
 PEAK_LIMIT = 0.99  # of full scale; a louder mixture is turned down as a whole, its SNR kept
@@ -27,13 +30,12 @@ PEAK_LIMIT = 0.99  # of full scale; a louder mixture is turned down as a whole, 
 
 @dataclass
 class Mixer:
-    """Draws (noisy, clean) segments from speech and noise recordings.
+    """Draws (noisy, clean) segments from recordings of speech and noise.
 
-    segment_length in samples; snr_db and level_dbfs are ranges of uniform draws, the level being that of the mixture
-    (RMS, dB relative to full scale); augmentations as `augmentation_by_name` takes them. rooms: responses for
-    `simulated_rooms`, which comes after the augmentations, as sound meets the room last; room_target: "reverberant" or
-    "early", what of the speech in a room is the target; reverberant_share: of the segments that are put in a room.
-    Raises ValueError for settings that do not fit.
+    segment_length: in samples. snr_db, level_dbfs: ranges of uniform draws; the level is that of the mixture (RMS, dB
+    relative to full scale). augmentations: as `augmentation_by_name` takes them. rooms: responses to place segments
+    with, after the augmentations, because sound meets the room last. room_target: a name of ROOM_TARGETS.
+    reverberant_share: the share of the segments that is placed in a room. Raises SettingsError.
     """
 
     speech: Recordings
@@ -50,47 +52,50 @@ class Mixer:
     def __post_init__(self) -> None:
         for name, (low, high) in (("SNR", self.snr_db), ("level", self.level_dbfs)):
             if low > high:
-                raise ValueError(f"{name} range {low} to {high} dB is empty: expected the lower end first")
+                raise SettingsError(f"{name} range {low} to {high} dB is empty: expected the lower end first")
         for kind, recordings in (("speech", self.speech), ("noise", self.noise)):
             if not recordings.signals:
-                raise ValueError(f"the mixer was given no {kind} recordings: expected at least one")
+                raise SettingsError(f"the mixer was given no {kind} recordings: expected at least one")
         if not 0.0 <= self.reverberant_share <= 1.0:
-            raise ValueError(f"reverberant share {self.reverberant_share:g}: expected a share from 0 to 1")
+            raise SettingsError(f"reverberant share {self.reverberant_share:g}: expected a share from 0 to 1")
         if self.room_target not in ROOM_TARGETS:
-            raise ValueError(f"unknown room target {self.room_target!r}: expected one of {', '.join(ROOM_TARGETS)}")
+            raise SettingsError(f"unknown room target {self.room_target!r}: expected one of {', '.join(ROOM_TARGETS)}")
         self._changes = [augmentation_by_name(name) for name in self.augmentations]
         if self.rooms is not None:
-            self._changes.append(simulated_rooms)
+            self._changes.append(PlacedInRooms(self.rooms, self.room_target, self.reverberant_share))
 
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """One segment: (noisy, clean), each float32 (segment_length,), aligned; clean is contained in noisy, unless
-        `clipping` clipped that or the target is `early`."""
-        draw = self.parts(rng)
-        noisy, clean, _ = mix_with_guard(draw.speech, draw.noise, draw.snr_db, draw.level_dbfs, draw.target)
-        if draw.clipped_share:
-            limit = np.quantile(np.abs(noisy), 1.0 - draw.clipped_share)
+        """One segment: (noisy, clean), each float32 (segment_length,), aligned.
+
+        noisy is clean plus noise, unless `clipping` clipped it or the room target is "early".
+        """
+        made = self.segment(rng)
+        noisy, clean, _ = mix_with_guard(made.speech, made.noise, made.snr_db, made.level_dbfs, made.target)
+        if made.clipped_share:
+            limit = np.quantile(np.abs(noisy), 1.0 - made.clipped_share)
             noisy = np.clip(noisy, -limit, limit)
         return noisy, clean
 
-    def parts(self, rng: np.random.Generator) -> Draw:
+    def segment(self, rng: np.random.Generator) -> Segment:
         """Speech and noise of one segment after all augmentations and its room, before they are added."""
-        draw = Draw(
+        made = Segment(
             speech=self.speech.crop(rng, self.segment_length),
             noise=self.noise.crop(rng, self.segment_length),
             snr_db=rng.uniform(*self.snr_db),
             level_dbfs=rng.uniform(*self.level_dbfs),
-            mixer=self,
+            all_speech=self.speech,
+            all_noise=self.noise,
         )
-        for augment in self._changes:
-            augment(draw, rng)
-        return draw
+        for change in self._changes:
+            change(made, rng)
+        return made
 
 
 def mix(speech: np.ndarray, noise: np.ndarray, snr_db: float, level_dbfs: float) -> tuple[np.ndarray, np.ndarray]:
     """Adds noise to speech at an SNR and scales both to the mixture's level: (noisy, clean), each float32 (L,).
 
-    SNR and level are of mean powers over the whole segment. Where speech or noise is silent its power cannot set the
-    SNR: the other one alone sets the level. A mixture that would exceed PEAK_LIMIT is turned down as a whole.
+    SNR and level are those of mean powers over the whole segment. Where speech or noise is silent there is no SNR to
+    set; the other one alone sets the level. A mixture that would exceed PEAK_LIMIT is turned down as a whole.
     """
     noisy, clean, _ = mix_with_guard(speech, noise, snr_db, level_dbfs)
     return noisy, clean
@@ -99,9 +104,9 @@ def mix(speech: np.ndarray, noise: np.ndarray, snr_db: float, level_dbfs: float)
 def mix_with_guard(
     speech: np.ndarray, noise: np.ndarray, snr_db: float, level_dbfs: float, target: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """`mix`, which also tells by how many dB (0 or less) the mixture was turned down for PEAK_LIMIT.
+    """As `mix`; the third result says by how many dB (0 or less) the mixture was turned down for PEAK_LIMIT.
 
-    target: float32 (L,), what is returned as clean, scaled as the speech in the mixture is; None means the speech.
+    target: float32 (L,), returned as clean, with the gain of the speech in the mixture; None takes the speech.
     """
     target = speech if target is None else target
     speech_power, noise_power = mean_power(speech), mean_power(noise)

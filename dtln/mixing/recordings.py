@@ -1,4 +1,4 @@
-"""Decoded recordings to draw from, their speakers, and their division into training and validation."""
+"""Decoded recordings, random crops of them, and their division into training and validation."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ import numpy as np
 
 from dtln.audio.folders import find_audio_files
 from dtln.audio.reading import read_audio
-from dtln.errors import AudioFileError
+from dtln.errors import AudioFileError, SettingsError
 from dtln.facts import SAMPLE_RATE
 from dtln.files import complete_file
+from dtln.mixing.groups import speaker_of, validation_groups
 from dtln.mixing.spectra import mean_power
 
 SILENCE_POWER = 1e-8  # mean square (-80 dBFS) under which a crop counts as a pause
@@ -30,8 +31,8 @@ CACHE_VERSION = 1
 class Recordings:
     """Decoded mono recordings at 16 kHz, kept as int16.
 
-    names: path of each recording relative to its folder; signals: one int16 array (L,) each; weights: how much more
-    often than its duration says each is drawn, None for all alike.
+    names: path of each recording relative to its folder. signals: one int16 array (L,) each. weights: how much more
+    often each is drawn than its duration says; None for all alike.
     """
 
     names: list[str]
@@ -59,24 +60,27 @@ class Recordings:
             folders.setdefault(name.partition("/")[0] if "/" in name else "", set()).add(name)
         return {folder: self.select(folders[folder]) for folder in sorted(folders)}
 
-    def weighted(self, folders: Mapping[str, float]) -> Recordings:
-        """These recordings with the weight of the folder that each lies in, 1 for those in no folder named.
+    def reweighted(self, folders: Mapping[str, float]) -> Recordings:
+        """These recordings, each with the weight of its folder; 1 for those in no folder that is named.
 
         folders: weights of at least 0 by folder, as the names of the recordings begin; the longest that fits counts.
-        Raises ValueError for a folder that holds none of them, for other weights, and where nothing is left to draw.
+        Raises SettingsError for a folder without recordings, for a negative or infinite weight, and where nothing is
+        left to draw.
         """
         weights = [1.0] * len(self.names)
         for folder in sorted(folders, key=len):
             if not 0 <= folders[folder] < math.inf:
-                raise ValueError(f"{folder}={folders[folder]:g}: expected a weight of at least 0")
+                raise SettingsError(f"{folder}={folders[folder]:g}: expected a weight of at least 0")
             members = [i for i, name in enumerate(self.names) if name.startswith(f"{folder.strip('/')}/")]
             if not members:
                 known = ", ".join(filter(None, self.by_folder()))
-                raise ValueError(f"{folder}: no recording to weight lies in a folder of this name. There are: {known}")
+                raise SettingsError(
+                    f"{folder}: no recording to weight lies in a folder of this name. There are: {known}"
+                )
             for i in members:
                 weights[i] = folders[folder]
         if not any(weights):
-            raise ValueError("every recording has the weight 0: expected at least one to draw")
+            raise SettingsError("every recording has the weight 0: expected at least one to draw")
         return Recordings(self.names, self.signals, weights)
 
     @cached_property
@@ -107,8 +111,8 @@ class Recordings:
 def load_recordings(folder: str | Path, cache_dir: str | Path | None = None) -> Recordings:
     """Decodes every audio file below `folder` (any format of soundfile, any rate, channels averaged).
 
-    cache_dir: where the decoded int16 samples are kept; a cache is used again while names, sizes and modification
-    times of the files are the same. None keeps nothing.
+    cache_dir: where the decoded int16 samples are kept; they are used again while names, sizes and modification times
+    of the files stay the same. None keeps nothing.
     Raises AudioFileError for a missing or empty folder and for a file that cannot be read.
     """
     folder = Path(folder)
@@ -137,36 +141,20 @@ def load_recordings(folder: str | Path, cache_dir: str | Path | None = None) -> 
     return Recordings(names, signals)
 
 
-def speaker_of(name: str) -> str:
-    """The speaker a recording belongs to, read from its relative path: everything before the last underscore.
-
-    `speechocean762/spk0001_00.opus` -> `speechocean762/spk0001`; a name without underscore is its own speaker.
-    """
-    stem = name.rsplit(".", 1)[0]
-    folder, _, base = stem.rpartition("/")
-    return f"{folder}/{base.rpartition('_')[0] or base}".lstrip("/")
-
-
 def split_by_group(recordings: Recordings, validation_share: float) -> tuple[Recordings, Recordings]:
-    """Splits recordings into (training, validation) so that no speaker (or noise class) is in both.
+    """Splits recordings into (training, validation) so that no speaker or kind of noise is in both.
 
-    A group goes to validation if a hash of its name says so: the split stays the same when recordings are added.
-    A group that holds over a tenth of all samples (one speaker filling a whole set) always stays in training.
-    Raises ValueError if either part would be empty.
+    The split stays the same when recordings are added; see `validation_groups`. Raises SettingsError if either part
+    would be empty.
     """
     durations: dict[str, int] = {}
     for name, signal in zip(recordings.names, recordings.signals, strict=True):
         durations[speaker_of(name)] = durations.get(speaker_of(name), 0) + len(signal)
-    total = sum(durations.values())
-
-    def is_validation(group: str) -> bool:
-        draw = int(hashlib.sha256(group.encode()).hexdigest()[:8], 16) / 16**8
-        return draw < validation_share and durations[group] <= 0.1 * total
-
-    chosen = {name for name in recordings.names if is_validation(speaker_of(name))}
+    groups = validation_groups(durations, validation_share, stable=True)
+    chosen = {name for name in recordings.names if speaker_of(name) in groups}
     training, validation = recordings.select(set(recordings.names) - chosen), recordings.select(chosen)
     if not training.names or not validation.names:
-        raise ValueError(
+        raise SettingsError(
             f"{len(recordings.names)} recordings of {len(durations)} speakers or kinds cannot be split into training "
             f"and validation with a share of {validation_share}: one part would be empty. Add recordings, change the "
             "share, or give validation folders of their own"

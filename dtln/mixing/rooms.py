@@ -13,27 +13,26 @@ import numpy as np
 
 from dtln.audio.folders import find_audio_files
 from dtln.audio.reading import read_audio
-from dtln.errors import AudioFileError
+from dtln.errors import AudioFileError, SettingsError, require
 from dtln.facts import SAMPLE_RATE
 from dtln.files import complete_file
-from dtln.mixing.augmentations import Draw
+from dtln.mixing.segment import Segment
 from dtln.mixing.spectra import convolved
 
 RESPONSE_LENGTH = round(0.6 * SAMPLE_RATE)  # samples kept of a room response, from the direct sound on
 EARLY_LENGTH = round(0.05 * SAMPLE_RATE)  # samples from the direct sound on that count as early reflections: 50 ms
 RESPONSE_LEAD = 40  # samples kept before the direct sound: half of pyroomacoustics' fractional delay filter (81)
-ROOM_TARGETS = ("reverberant", "early")
 SOUND_SPEED = 343.0  # m/s
 ROOMS_VERSION = 1  # of cached banks
-HIGHEST_ORDER = 60  # of image sources; the orders above hold 3 % of a long decay at 0.5 s, and cost most of the time
+HIGHEST_ORDER = 60  # of image sources; higher orders hold 3 % of a long decay at 0.5 s, but take most of the time
 
 
 @dataclass(frozen=True)
 class RoomResponse:
     """The impulse response from one place in a room to one microphone, at 16 kHz, scaled to a direct sound of 1.
 
-    samples: float32 (K,); direct: index of the direct sound in them; room: responses of one room carry the same name;
-    name: the file, or where it was simulated; rt60: reverberation time in s, as `reverberation_time` finds it.
+    samples: float32 (K,). direct: index of the direct sound in them. room: responses of one room carry the same name.
+    name: the file, or the simulated room and place. rt60: reverberation time in s, as `reverberation_time` finds it.
     """
 
     samples: np.ndarray
@@ -51,8 +50,8 @@ class RoomResponse:
 def prepare_response(samples: np.ndarray, room: str, name: str, direct: int | None = None) -> RoomResponse:
     """Cuts a response (K,) at 16 kHz to RESPONSE_LEAD before the direct sound and RESPONSE_LENGTH from it on.
 
-    direct: index of the direct sound; None looks for it: the peak within 1 ms of the first sample that reaches half of
-    the largest magnitude (a reflection, or two at once, may be louder than the direct sound, but seldom twice as loud).
+    direct: index of the direct sound. None looks for it: the peak within 1 ms of the first sample that reaches half of
+    the largest magnitude. A reflection, or two at once, may be louder than the direct sound, but seldom twice as loud.
     Raises AudioFileError for a response that is silent.
     """
     magnitude = np.abs(samples)
@@ -68,9 +67,10 @@ def prepare_response(samples: np.ndarray, room: str, name: str, direct: int | No
 
 
 def reverberation_time(response: np.ndarray) -> float:
-    """RT60 in s of a response (K,) at 16 kHz: three times the time its decay takes from -5 to -25 dB (T20, ISO 3382-2).
+    """RT60 in s of a response (K,) at 16 kHz: three times the time of its decay from -5 to -25 dB (T20, ISO 3382-2).
 
-    The decay is the energy still to come (Schroeder, "New method of measuring reverberation time", JASA 37, 1965).
+    The decay is that of the energy still to come: Schroeder, "New method of measuring reverberation time", JASA 37,
+    1965.
     """
     remaining = np.cumsum(np.square(response[::-1], dtype=np.float64))[::-1]
     decay_db = 10 * np.log10(np.maximum(remaining / remaining[0], 1e-30))
@@ -88,18 +88,18 @@ def read_response(path: str | Path, room: str, name: str | None = None) -> RoomR
 
 
 def room_of(name: str) -> str:
-    """The room of a measured response, read from its relative path: its sub-folder, or itself where it is in none."""
+    """The room of a measured response, read from its relative path: its sub-folder, or the file itself without one."""
     return name.rpartition("/")[0] or name
 
 
 def simulate_room(rng: np.random.Generator, room: str = "simulated") -> list[RoomResponse]:
     """Two responses of one random room, from two sources to one microphone, by the image-source method.
 
-    The room is a shoebox of 3-10 m x 3-8 m x 2.5-4 m. Its walls absorb what gives an RT60 of 0.15 to 1.0 s by Sabine's
-    formula, or the shortest there is where they would have to absorb more than all. The sources are 0.3 to 3 m away
-    from the microphone, and all are at least 0.3 m away from the walls. Method: Allen & Berkley, "Image method for
-    efficiently simulating small-room acoustics", JASA 65, 1979, as pyroomacoustics has it.
-    Raises ModuleNotFoundError with the remedy where pyroomacoustics is not installed.
+    The room is a shoebox of 3-10 m x 3-8 m x 2.5-4 m. Its walls absorb as much as gives an RT60 of 0.15 to 1.0 s by
+    Sabine's formula; a room that is too large for a short RT60 gets the shortest that it can have. The sources are 0.3
+    to 3 m away from the microphone, and all are at least 0.3 m away from the walls. Method: Allen & Berkley, "Image
+    method for efficiently simulating small-room acoustics", JASA 65, 1979, as pyroomacoustics has it.
+    Raises MissingPackageError where pyroomacoustics is not installed.
     """
     pyroomacoustics = require_pyroomacoustics()
     margin = 0.3  # m
@@ -136,16 +136,11 @@ def simulate_room(rng: np.random.Generator, room: str = "simulated") -> list[Roo
 
 
 def require_pyroomacoustics() -> ModuleType:
-    """The package pyroomacoustics, set to one thread; ModuleNotFoundError with the remedy where it is missing.
+    """The package pyroomacoustics, set to one thread. Raises MissingPackageError.
 
-    Each of its threads sums a part of the images: with one the sum does not depend on the number of processors.
+    Each of its threads sums a part of the images. With one thread the sum does not depend on the number of processors.
     """
-    try:
-        import pyroomacoustics
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "simulating rooms needs the package pyroomacoustics: pip install pyroomacoustics"
-        ) from error
+    pyroomacoustics = require("pyroomacoustics", "simulating rooms")
     pyroomacoustics.constants.set("num_threads", 1)
     assert pyroomacoustics.constants.get("c") == SOUND_SPEED
     assert pyroomacoustics.constants.get("frac_delay_length") // 2 == RESPONSE_LEAD
@@ -160,7 +155,7 @@ class RoomResponses:
 
     def __post_init__(self) -> None:
         if not self.responses:
-            raise ValueError("a bank of room responses was given none: expected at least one")
+            raise SettingsError("a bank of room responses was given none: expected at least one")
 
     @cached_property
     def _of_room(self) -> dict[str, list[int]]:
@@ -178,7 +173,7 @@ class RoomResponses:
 
 
 def load_rooms(folder: str | Path) -> RoomResponses:
-    """The measured responses below a folder; those of one sub-folder count as one room's. Raises AudioFileError."""
+    """The measured responses below a folder; a sub-folder holds those of one room. Raises AudioFileError."""
     folder = Path(folder)
     files = {file.relative_to(folder).as_posix(): file for file in find_audio_files(folder)}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -186,13 +181,13 @@ def load_rooms(folder: str | Path) -> RoomResponses:
 
 
 def simulate_rooms(count: int, seed: int, cache_dir: str | Path | None = None) -> RoomResponses:
-    """A bank of `count` simulated responses, two of each room, the same for the same seed.
+    """A bank of `count` simulated responses, two of each room. The same seed gives the same bank.
 
     cache_dir: where banks are kept, one npz for each count and seed; None keeps nothing.
-    Raises ValueError for a count below 1, ModuleNotFoundError where pyroomacoustics is needed and not installed.
+    Raises SettingsError for a count below 1, and MissingPackageError where pyroomacoustics is needed and not installed.
     """
     if count < 1:
-        raise ValueError(f"{count} simulated room responses: expected at least one")
+        raise SettingsError(f"{count} simulated room responses: expected at least one")
     cache = Path(cache_dir) / f"rooms_{count}_{seed}_v{ROOMS_VERSION}.npz" if cache_dir is not None else None
     if cache is not None and cache.exists():
         with np.load(cache) as stored:
@@ -221,8 +216,9 @@ def place_in_room(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Speech and noise as they sound at the microphone, and the target: (speech, noise, target), each float32 (L,).
 
-    responses: of the speech and of the noise; without one the noise stays as it is. target: "reverberant" is the speech
-    as it sounds, "early" its direct sound with the reflections of the first 50 ms. The direct sound keeps its time.
+    responses: that of the speech and that of the noise; None leaves the noise as it is. target: "reverberant" is the
+    speech as it sounds, "early" its direct sound with the reflections of the first 50 ms. The direct sound keeps its
+    time.
     """
     response, noise_response = responses
     wanted = [response.samples] if target == "reverberant" else [response.samples, response.early]
@@ -232,9 +228,19 @@ def place_in_room(
     return heard[0], noise, heard[-1]
 
 
-def simulated_rooms(draw: Draw, rng: np.random.Generator) -> None:
-    """Places speech and noise in a random room of the mixer's bank in its share of segments, noise elsewhere in it."""
-    assert draw.mixer.rooms is not None
-    if rng.random() < draw.mixer.reverberant_share:
-        responses = draw.mixer.rooms.draw(rng)
-        draw.speech, draw.noise, draw.target = place_in_room(draw.speech, draw.noise, responses, draw.mixer.room_target)
+@dataclass(frozen=True)
+class PlacedInRooms:
+    """Places a share of the segments in random rooms of a bank: speech and noise in two places of one room.
+
+    target: see `place_in_room`.
+    """
+
+    rooms: RoomResponses
+    target: str
+    share: float
+
+    def __call__(self, segment: Segment, rng: np.random.Generator) -> None:
+        """Changes the segment, or leaves it as it is."""
+        if rng.random() < self.share:
+            placed = place_in_room(segment.speech, segment.noise, self.rooms.draw(rng), self.target)
+            segment.speech, segment.noise, segment.target = placed

@@ -1,4 +1,4 @@
-"""Filters, levels and block spectra that augmentations and rooms are made of."""
+"""Filters, levels and block spectra, from which augmentations and rooms are made."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ def shape_spectrum(signal: np.ndarray, gain: Callable[[np.ndarray], np.ndarray])
 
 
 def spectrum_of(signal: np.ndarray, length: int | None = None) -> np.ndarray:
-    """The spectrum of a signal (L,), padded to `length`, or of each row of an array: complex64, of the same energy."""
+    """The spectrum of a signal (L,), or of each row of an array: complex64, with the energy of the signal.
+
+    length: pads the signal with zeros first.
+    """
     return np.fft.rfft(signal, length, norm="ortho")  # by default NumPy takes float32 through float64
 
 
 def from_spectrum(spectrum: np.ndarray, length: int) -> np.ndarray:
-    """The signal, or the rows, of `spectrum_of`: float32 (length,)."""
+    """The signal, or the rows, whose `spectrum_of` is given: float32 (length,)."""
     return np.fft.irfft(spectrum, length, norm="ortho").astype(np.float32, copy=False)
 
 
@@ -44,9 +47,9 @@ def scaled_to(signal: np.ndarray, power: float) -> np.ndarray:
 
 
 def resampled(signal: np.ndarray, length: int, gain: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
-    """The signal (L,) band-limited and resampled to (length,) by cutting or padding its spectrum.
+    """The signal (L,), band-limited and resampled to (length,) by cutting or padding its spectrum.
 
-    gain: a filter for the result, as `shape_spectrum` takes it.
+    gain: a filter for the result, as in `shape_spectrum`.
     """
     spectrum = spectrum_of(signal)[: length // 2 + 1] * np.float32(math.sqrt(length / len(signal)))
     if gain is not None:
@@ -54,7 +57,7 @@ def resampled(signal: np.ndarray, length: int, gain: Callable[[np.ndarray], np.n
     return from_spectrum(spectrum, length)
 
 
-BAND_BLOCK = 512  # samples of a block there; its shift is half of it
+BAND_BLOCK = 512  # samples of a block of `block_spectra`; the shift is half of it
 
 
 def block_spectra(signal: np.ndarray) -> np.ndarray:
@@ -66,7 +69,7 @@ def block_spectra(signal: np.ndarray) -> np.ndarray:
 
 
 def from_block_spectra(spectra: np.ndarray, length: int) -> np.ndarray:
-    """The signal (length,) of `block_spectra`, the same where they are unchanged."""
+    """The signal (length,) of spectra that `block_spectra` made; unchanged spectra give the same signal."""
     shift = BAND_BLOCK // 2
     blocks = from_spectrum(spectra, BAND_BLOCK) * sine_window()  # (T, N)
     return (blocks[1:, :shift] + blocks[:-1, shift:]).reshape(-1)[:length]
@@ -74,7 +77,7 @@ def from_block_spectra(spectra: np.ndarray, length: int) -> np.ndarray:
 
 @functools.cache
 def sine_window() -> np.ndarray:
-    """Its square adds up to one over blocks that overlap by half: float32 (BAND_BLOCK,)."""
+    """The sine window, float32 (BAND_BLOCK,). Over blocks that overlap by half, its square adds up to one."""
     return np.sin(np.pi * (np.arange(BAND_BLOCK) + 0.5) / BAND_BLOCK).astype(np.float32)
 
 
@@ -88,7 +91,7 @@ def convolved(signal: np.ndarray, kernels: Sequence[np.ndarray], delay: int) -> 
 
 @functools.cache
 def _fast_length(length: int) -> int:
-    """The smallest product of twos, threes and fives that is no smaller than `length`: what FFTs like."""
+    """The smallest product of twos, threes and fives that is at least `length`: FFTs are fast at such lengths."""
     bound = 1 << (length - 1).bit_length()
     odd = (3**a * 5**b for a in range(bound.bit_length()) for b in range(bound.bit_length()) if 3**a * 5**b <= bound)
     return min(o << max(0, (-(-length // o) - 1).bit_length()) for o in odd)

@@ -16,9 +16,9 @@ MANIFEST_NAME, JOURNAL_NAME = "manifest.csv", "unfinished.jsonl"
 
 
 def open_output(output: Path, settings: Settings, fingerprint: str, resume: bool) -> dict[int, Row]:
-    """Makes the folder with its settings, or checks that it was begun with the same; the pairs it holds already.
+    """Makes the folder with its settings, or checks that it was begun with the same; returns the pairs that it holds.
 
-    Raises SettingsError, naming what differs.
+    Raises SettingsError, which names what differs.
     """
     from dtln.files import complete_file
 
@@ -50,12 +50,12 @@ def open_output(output: Path, settings: Settings, fingerprint: str, resume: bool
 
 
 def _plain(value: object) -> object:
-    """A setting as JSON has it."""
+    """A setting as it comes back from JSON."""
     return list(value) if isinstance(value, tuple) else value
 
 
 def check_output(output: Path, settings: Settings, resume: bool) -> None:
-    """Raises SettingsError if the folder cannot be written to or would mix with what is read or was there before."""
+    """Raises SettingsError for a folder that is a file, holds other files, or lies inside a folder that is read."""
     if output.exists() and not output.is_dir():
         raise SettingsError(f"{output}: is a file. Expected a folder to write to; choose another name.")
     for flag in ("speech", "noise", "rir"):
@@ -74,7 +74,7 @@ def check_output(output: Path, settings: Settings, resume: bool) -> None:
 
 
 def finished_rows(output: Path) -> dict[int, Row]:
-    """The rows of the pairs that are there, by index: from the manifest, or from the journal of a stopped run."""
+    """The rows of the pairs that exist, by index: from the manifest, or from the journal of a stopped run."""
     rows: list[Row] = []
     if (output / MANIFEST_NAME).exists():
         with open(output / MANIFEST_NAME, newline="", encoding="utf-8") as stream:
@@ -90,7 +90,7 @@ def finished_rows(output: Path) -> dict[int, Row]:
 
 
 def write_manifest(output: Path, rows: Mapping[int, Row]) -> None:
-    """Writes all rows in the order of their ids and removes the journal."""
+    """Writes all rows, in the order of their ids, and removes the journal."""
     from dtln.files import complete_file
 
     with (

@@ -1,4 +1,4 @@
-"""Making a pair; this runs in worker processes."""
+"""Making one pair. This runs in worker processes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dtln.synthesis.drawing import NOISE_FADE, ROOM, Draw, Piece
+from dtln.synthesis.drawing import NOISE_FADE, ROOM, PairPlan, Piece
 from dtln.synthesis.settings import Settings
 
 if TYPE_CHECKING:
@@ -37,10 +37,11 @@ COLUMNS = (
 )
 
 
-def make_pair(settings: Settings, output: Path, draw: Draw) -> Row | str:
-    """Writes a pair; its row of the manifest, or in words why its recordings cannot be used: unreadable, or silent.
+def make_pair(settings: Settings, output: Path, plan: PairPlan) -> Row | str:
+    """Writes a pair and returns its row of the manifest.
 
-    Raises AudioFileError or OSError for a file that cannot be written.
+    Where its recordings cannot be used, because they are unreadable or silent, it writes nothing and returns the reason
+    in words. Raises AudioFileError or OSError for a file that cannot be written.
     """
     from dtln.audio.headers import SampleFormat
     from dtln.audio.writing import write_audio
@@ -52,37 +53,37 @@ def make_pair(settings: Settings, output: Path, draw: Draw) -> Row | str:
     from dtln.mixing.spectra import mean_power
 
     try:
-        speech = joined(settings.speech, draw.speech, settings.length, SPEECH_FADE)
-        noise = joined(settings.noise, draw.noise, settings.length, NOISE_FADE)
-        responses = responses_of(settings, draw) if draw.in_room else None
+        speech = joined(settings.speech, plan.speech, settings.length, SPEECH_FADE)
+        noise = joined(settings.noise, plan.noise, settings.length, NOISE_FADE)
+        responses = responses_of(settings, plan) if plan.in_room else None
     except AudioFileError as error:
         return str(error)
-    for signal, pieces, folder in ((speech, draw.speech, settings.speech), (noise, draw.noise, settings.noise)):
+    for signal, pieces, folder in ((speech, plan.speech, settings.speech), (noise, plan.noise, settings.noise)):
         if pieces and mean_power(signal) <= SILENCE_POWER:
             names = ", ".join(sorted({piece.name for piece in pieces}))
             return f"{folder}: silence was drawn from {names}. Expected sound; remove silent recordings."
     target = speech
     if responses:
         speech, noise, target = place_in_room(speech, noise, responses, settings.target)
-    noisy, clean, guard_db = mix_with_guard(speech, noise, draw.snr_db, draw.level_dbfs, target)
+    noisy, clean, guard_db = mix_with_guard(speech, noise, plan.snr_db, plan.level_dbfs, target)
 
-    level = draw.level_dbfs + guard_db
-    who = re.sub(r"[^\w-]+", "-", draw.speaker.rpartition("/")[2])[:60]
-    what = f"{who}_snr{draw.snr_db}" if draw.speech else "nospeech"
-    noisy_name = f"{draw.part}/noisy/{what}_tl{round(level)}_fileid_{draw.index}.wav"
-    clean_name = f"{draw.part}/clean/clean_fileid_{draw.index}.wav"
+    level = plan.level_dbfs + guard_db
+    who = re.sub(r"[^\w-]+", "-", plan.speaker.rpartition("/")[2])[:60]
+    what = f"{who}_snr{plan.snr_db}" if plan.speech else "nospeech"
+    noisy_name = f"{plan.part}/noisy/{what}_tl{round(level)}_fileid_{plan.index}.wav"
+    clean_name = f"{plan.part}/clean/clean_fileid_{plan.index}.wav"
     for name, samples in ((clean_name, clean), (noisy_name, noisy)):
         write_audio(output / name, samples, SAMPLE_RATE, SampleFormat("WAV", "PCM_16"))
     speech_response, noise_response = responses or (None, None)
     values = (
-        draw.index,
-        draw.part,
+        plan.index,
+        plan.part,
         noisy_name,
         clean_name,
-        draw.speaker,
-        listed(draw.speech),
-        listed(draw.noise),
-        draw.snr_db if draw.speech else "",
+        plan.speaker,
+        listed(plan.speech),
+        listed(plan.noise),
+        plan.snr_db if plan.speech else "",
         f"{level:.2f}",
         f"{guard_db:.2f}" if guard_db < 0 else "0.00",
         settings.target if responses else "dry",
@@ -95,27 +96,27 @@ def make_pair(settings: Settings, output: Path, draw: Draw) -> Row | str:
 
 
 def listed(pieces: Iterable[Piece]) -> str:
-    """Pieces as the manifest has them."""
+    """Pieces as the manifest lists them, in JSON."""
     return json.dumps([[piece.name, piece.offset, piece.start, piece.length] for piece in pieces], ensure_ascii=False)
 
 
-def responses_of(settings: Settings, draw: Draw) -> tuple[RoomResponse, RoomResponse | None]:
-    """The room responses of speech and noise: measured ones, or of a room simulated for this pair alone."""
+def responses_of(settings: Settings, plan: PairPlan) -> tuple[RoomResponse, RoomResponse | None]:
+    """The room responses of speech and noise: measured ones, or those of a room that is simulated for this pair."""
     import numpy as np
 
     from dtln.mixing.rooms import read_response, room_of, simulate_room
 
     if settings.simulated_rooms:
-        first, second = simulate_room(np.random.default_rng([settings.seed, draw.index, ROOM]))
+        first, second = simulate_room(np.random.default_rng([settings.seed, plan.index, ROOM]))
         return first, second
-    found = [read_response(Path(settings.rir, name), room_of(name), name) for name in draw.responses]
+    found = [read_response(Path(settings.rir, name), room_of(name), name) for name in plan.responses]
     return found[0], found[1] if len(found) > 1 else None
 
 
 def joined(folder: str, pieces: Sequence[Piece], length: int, fade: int) -> np.ndarray:
-    """The pieces at their places in a signal (length,), float32; each fades in and out, but at the signal's ends.
+    """The pieces at their places in a signal, float32 (length,). Each fades in and out, except at the signal's ends.
 
-    Sine and cosine keep the power where two pieces that have nothing in common pass into each other.
+    The fades are sine and cosine: where two unrelated pieces overlap, the power stays the same.
     """
     import numpy as np
 

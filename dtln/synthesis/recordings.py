@@ -1,4 +1,4 @@
-"""The recordings of a synthesis, from their headers, and who is in which part."""
+"""The recordings of a synthesis, listed from their headers, and their division into training and validation."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ SHORTEST_RECORDING = 1600  # samples (0.1 s); twice the cross-fade, so that a cl
 
 
 @dataclass(frozen=True)
-class Recording:
-    """A file below the speech or noise folder: its relative path, its length in samples at 16 kHz."""
+class ListedRecording:
+    """A file below the speech or noise folder: its relative path, and its length in samples at 16 kHz."""
 
     name: str
     length: int
@@ -27,27 +27,27 @@ class Recording:
 
 @dataclass(frozen=True)
 class Part:
-    """What one part (training or validation) is made from.
+    """The recordings of one part, training or validation.
 
-    speakers: the utterances of each; noise: recordings; responses: names of measured room responses by room.
+    speakers: the utterances of each. responses: names of measured room responses, by room.
     """
 
-    speakers: Mapping[str, Sequence[Recording]]
-    noise: Sequence[Recording]
+    speakers: Mapping[str, Sequence[ListedRecording]]
+    noise: Sequence[ListedRecording]
     responses: Mapping[str, Sequence[str]]
 
     @functools.cached_property
     def speaker_ends(self) -> list[int]:
-        """Samples of all speakers up to and with each one."""
+        """Running sums of the speakers' samples."""
         return list(itertools.accumulate(sum(r.length for r in members) for members in self.speakers.values()))
 
     @functools.cached_property
     def noise_ends(self) -> list[int]:
-        """Samples of all noise recordings up to and with each one."""
+        """Running sums of the noise recordings' samples."""
         return list(itertools.accumulate(recording.length for recording in self.noise))
 
 
-def scan(folder: str) -> list[Recording]:
+def scan(folder: str) -> list[ListedRecording]:
     """All recordings below a folder, from their headers. Raises AudioFileError for one that cannot be used."""
     from dtln.audio.folders import find_audio_files
     from dtln.audio.headers import audio_info
@@ -64,21 +64,21 @@ def scan(folder: str) -> list[Recording]:
                 f"{file}: holds {length / SAMPLE_RATE:.3f} s. Expected at least {SHORTEST_RECORDING / SAMPLE_RATE:g} "
                 "s; remove the file."
             )
-        found.append(Recording(file.relative_to(folder).as_posix(), length))
+        found.append(ListedRecording(file.relative_to(folder).as_posix(), length))
     return found
 
 
-def by_group(recordings: Iterable[Recording], group_of: Callable[[str], str]) -> dict[str, list[Recording]]:
+def by_group(recordings: Iterable[ListedRecording], group_of: Callable[[str], str]) -> dict[str, list[ListedRecording]]:
     """Recordings by the group their name belongs to, in the order of the recordings."""
-    groups: dict[str, list[Recording]] = {}
+    groups: dict[str, list[ListedRecording]] = {}
     for recording in recordings:
         groups.setdefault(group_of(recording.name), []).append(recording)
     return groups
 
 
 def speaker_finder(settings: Settings) -> Callable[[str], str]:
-    """The function that reads the speaker from a relative path; what it returns raises SettingsError."""
-    from dtln.mixing.recordings import speaker_of
+    """A function that reads the speaker from a relative path. It raises SettingsError where it finds none."""
+    from dtln.mixing.groups import speaker_of
 
     if settings.speaker_pattern is None:
         return speaker_of
@@ -96,24 +96,9 @@ def speaker_finder(settings: Settings) -> Callable[[str], str]:
     return find
 
 
-def validation_groups(durations: Mapping[str, float], share: float) -> set[str]:
-    """Groups (speakers, noise recordings, rooms) for validation: about a share of the duration, by hashes of names.
-
-    Unlike `split_by_group` this divides also a handful of groups: it takes them in the order of their
-    hashes, leaves out what would exceed the share by half, and takes the shortest one if none is left.
-    """
-    wanted = share * sum(durations.values())
-    chosen, taken = set(), 0.0
-    for group in sorted(durations, key=lambda name: hashlib.sha256(name.encode()).hexdigest()):
-        if taken < wanted and taken + durations[group] <= 1.5 * wanted:
-            chosen.add(group)
-            taken += durations[group]
-    return chosen or {min(durations, key=lambda name: (durations[name], name))}
-
-
 def divide(settings: Settings) -> tuple[dict[str, Part], str]:
-    """The parts and a fingerprint of the recordings they are made from. Raises AudioFileError and SettingsError."""
-    from dtln.mixing.recordings import speaker_of
+    """The parts, and a fingerprint of all recordings. Raises AudioFileError and SettingsError."""
+    from dtln.mixing.groups import speaker_of, validation_groups
     from dtln.mixing.rooms import room_of
 
     speech, noise = scan(settings.speech), scan(settings.noise)
@@ -133,29 +118,32 @@ def divide(settings: Settings) -> tuple[dict[str, Part], str]:
                 f"{what} ({next(iter(groups))}). Expected two at least, one for training and one for validation: add "
                 "recordings, say with --speaker-pattern how speakers are named, or give --validation-share 0."
             )
-    sides: list[list[dict[str, list[Recording]]]] = [[], []]
+    sides: list[list[dict[str, list[ListedRecording]]]] = [[], []]
     for groups in (speakers, kinds, rooms):
         durations = {name: sum(r.length for r in members) for name, members in groups.items()}
-        chosen = validation_groups(durations, settings.validation_share) if len(groups) > 1 else set(groups)
+        chosen = set(groups)  # a single room serves both parts
+        if len(groups) > 1:
+            chosen = validation_groups(durations, settings.validation_share, stable=False)
         sides[0].append({n: members for n, members in groups.items() if n not in chosen or len(groups) == 1})
-        sides[1].append({n: members for n, members in groups.items() if n in chosen})  # a single room serves both
+        sides[1].append({n: members for n, members in groups.items() if n in chosen})
     return {"training": part_of(*sides[0]), "validation": part_of(*sides[1])}, fingerprint
 
 
-def scan_responses(folder: str) -> list[Recording]:
-    """The room responses below a folder; their lengths do not matter. Raises AudioFileError."""
+def scan_responses(folder: str) -> list[ListedRecording]:
+    """The room responses below a folder, of any length. Raises AudioFileError."""
     from dtln.audio.folders import find_audio_files
     from dtln.audio.headers import audio_info
 
     return [
-        Recording(file.relative_to(folder).as_posix(), audio_info(file).length) for file in find_audio_files(folder)
+        ListedRecording(file.relative_to(folder).as_posix(), audio_info(file).length)
+        for file in find_audio_files(folder)
     ]
 
 
 def part_of(
-    speakers: Mapping[str, Sequence[Recording]],
-    kinds: Mapping[str, Sequence[Recording]],
-    rooms: Mapping[str, Sequence[Recording]],
+    speakers: Mapping[str, Sequence[ListedRecording]],
+    kinds: Mapping[str, Sequence[ListedRecording]],
+    rooms: Mapping[str, Sequence[ListedRecording]],
 ) -> Part:
     """A part of these speakers, kinds of noise and rooms."""
     noise = [recording for kind in kinds.values() for recording in kind]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from dtln.errors import SettingsError
-from dtln.synthesis.drawing import Draw, draw_pair
+from dtln.synthesis.drawing import PairPlan, draw_pair
 from dtln.synthesis.output import JOURNAL_NAME, check_output, open_output, write_manifest
 from dtln.synthesis.pairs import Row, make_pair
 from dtln.synthesis.recordings import Part, divide
@@ -33,22 +33,22 @@ def make_pairs(
     from concurrent.futures import FIRST_COMPLETED, wait
 
     waiting = [(index, 0) for index in reversed(indices)]
-    running: dict[Future, Draw] = {}
+    running: dict[Future, PairPlan] = {}
     ahead = 2 * jobs if jobs > 1 else 1  # so that no process waits for its next pair
     with executor(jobs) as pool:
         try:
             while waiting or running:
                 while waiting and len(running) < ahead:
-                    draw = draw_pair(settings, parts, *waiting.pop())
-                    running[pool.submit(make_pair, settings, output, draw)] = draw
+                    plan = draw_pair(settings, parts, *waiting.pop())
+                    running[pool.submit(make_pair, settings, output, plan)] = plan
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    draw, result = running.pop(future), future.result()
-                    if isinstance(result, str) and draw.attempt + 1 == ATTEMPTS:
+                    plan, result = running.pop(future), future.result()
+                    if isinstance(result, str) and plan.attempt + 1 == ATTEMPTS:
                         raise SettingsError(
-                            f"pair {draw.index}: {ATTEMPTS} draws gave nothing to use; the last: {result}"
+                            f"pair {plan.index}: {ATTEMPTS} draws gave nothing to use; the last: {result}"
                         )
                     if isinstance(result, str):
-                        waiting.append((draw.index, draw.attempt + 1))
+                        waiting.append((plan.index, plan.attempt + 1))
                     yield result
         finally:
             pool.shutdown(wait=True, cancel_futures=True)

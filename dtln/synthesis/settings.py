@@ -1,4 +1,4 @@
-"""Settings of a synthesis: from flags and files, and their checks."""
+"""Settings of a synthesis, from flags and files, and their checks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from dtln.choices import ROOM_TARGETS
 from dtln.errors import SettingsError
 
 SETTINGS_NAME = "settings.json"
@@ -16,7 +17,7 @@ SETTINGS_NAME = "settings.json"
 
 @dataclass(frozen=True)
 class Settings:
-    """All that decides what is written; every field is a flag of the same name. Folders are absolute paths."""
+    """Everything that decides what is written. Each field is a flag of the same name; folders are absolute paths."""
 
     speech: str | None = None
     noise: str | None = None
@@ -57,11 +58,11 @@ class Settings:
         return min(max(1, self.total - round(self.validation_share * self.total)), self.total - 1)
 
 
-ALTERNATIVES = (("hours", "count"), ("rir", "simulated_rooms"))  # a flag for one puts the other out of force
+ALTERNATIVES = (("hours", "count"), ("rir", "simulated_rooms"))  # a flag for one sets the other aside
 
 
 def effective_settings(given: dict[str, Any], file: Path | None) -> Settings:
-    """The settings given as flags, then those of the file, then the defaults. Raises SettingsError."""
+    """The settings: flags win over the file, and the file over the defaults. Raises SettingsError."""
     merged = read_settings(file) if file else {}
     for one, other in (*ALTERNATIVES, *(pair[::-1] for pair in ALTERNATIVES)):
         if given.get(one) and other not in given:
@@ -81,7 +82,7 @@ def effective_settings(given: dict[str, Any], file: Path | None) -> Settings:
 
 
 def read_settings(file: Path) -> dict[str, Any]:
-    """The settings in a JSON file, without those that are null; SettingsError where it is none of ours."""
+    """The settings in a JSON file, without those that are null. Raises SettingsError for any other file."""
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -119,7 +120,7 @@ def _is_int(value: object) -> bool:
 
 
 def check_settings(settings: Settings) -> None:
-    """Raises SettingsError for what cannot be done, whether it came from a flag or from a file."""
+    """Raises SettingsError for settings that cannot be met, from flags or from a file."""
 
     def require(fits: bool, message: str) -> None:
         if not fits:
@@ -155,7 +156,7 @@ def check_settings(settings: Settings) -> None:
         rooms or settings.reverberant_share == 0, "--reverberant-share needs rooms: give --rir or --simulated-rooms"
     )
     require(rooms or settings.target == "reverberant", "--target early needs rooms: give --rir or --simulated-rooms")
-    require(settings.target in ("reverberant", "early"), f"target {settings.target!r}: expected reverberant or early")
+    require(settings.target in ROOM_TARGETS, f"target {settings.target!r}: expected {' or '.join(ROOM_TARGETS)}")
     require(settings.seed >= 0, f"--seed {settings.seed}: expected 0 or more")
     if settings.speaker_pattern is not None:
         try:

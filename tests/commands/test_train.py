@@ -79,7 +79,7 @@ def test_augmentations_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert stopped.value.code == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("=")[0] for line in lines] == list(AUGMENTATIONS)
-    assert "pauses=0.1: Silences the speech from a random point to the end or from the start to it." in lines
+    assert "pauses=0.1: Silences the speech before or after a random point." in lines
     for line in lines:  # what is listed can be given
         assert augmentation_by_name(line.split(":")[0]).share == pytest.approx(float(line.split("=")[1].split(":")[0]))
 
@@ -217,7 +217,7 @@ def test_training_in_rooms_says_what_is_missing(
     command = ["--run-name", "r", "--run-dir", str(tmp_path / "run"), "--speech", str(corpus / "speech")]
     command += ["--noise", str(corpus / "noise"), "--segment-seconds", "0.064", "--batch-size", "2"]
     checks: list[tuple[list[str], str]] = [
-        (["--rooms", "2"], "simulating rooms needs the package pyroomacoustics: pip install pyroomacoustics"),
+        (["--rooms", "2"], 'simulating rooms needs the package pyroomacoustics: pip install "dtln[synthesis]"'),
         (["--rooms", "0"], "0 simulated room responses: expected at least one"),
         (["--rir", str(tmp_path / "missing")], "missing: expected a folder of audio files, found nothing"),
     ]

@@ -175,7 +175,7 @@ def test_pool_says_what_it_cannot_pair(settings: dict[str, object]) -> None:
 
 def test_pool_says_that_a_process_has_ended() -> None:
     mixer = Mixer(recordings(400.0), recordings(3000.0), 2048)
-    mixer.parts = lambda rng: 1 / 0
+    mixer.segment = lambda rng: 1 / 0
     pool = SegmentPool(mixer, size=64, processes=1, seed=1)
     with pool, pytest.raises(RuntimeError, match="a process that draws segments has ended"):
         pool.open(torch.device("cpu"), first=64)

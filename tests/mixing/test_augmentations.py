@@ -9,9 +9,10 @@ import pytest
 from mixtures import level_db, mixer
 from training_pairs import speech_like
 
-from dtln.mixing.augmentations import AUGMENTATIONS, Draw, equalisation, speed_perturbation
+from dtln.mixing.augmentations import AUGMENTATIONS, equalisation, speed_perturbation
 from dtln.mixing.mixer import Mixer
 from dtln.mixing.recordings import Recordings
+from dtln.mixing.segment import Segment
 from dtln.mixing.spectra import mean_power
 
 
@@ -34,16 +35,17 @@ def shared_mixer() -> Mixer:
     return mixer()
 
 
-def draw_of(speech: np.ndarray, noise: np.ndarray) -> Draw:
-    return Draw(speech=speech, noise=noise, snr_db=0.0, level_dbfs=-25.0, mixer=shared_mixer())
+def segment_of(speech: np.ndarray, noise: np.ndarray, source: Mixer | None = None) -> Segment:
+    source = source or shared_mixer()
+    return Segment(speech, noise, 0.0, -25.0, all_speech=source.speech, all_noise=source.noise)
 
 
 @pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_augmentations_take_silence(name: str) -> None:
     for seed in range(30):
-        draw = draw_of(np.zeros(8000, np.float32), np.zeros(8000, np.float32))
-        AUGMENTATIONS[name](draw, np.random.default_rng(seed))
-        assert np.all(np.isfinite(draw.speech)) and np.all(np.isfinite(draw.noise))
+        segment = segment_of(np.zeros(8000, np.float32), np.zeros(8000, np.float32))
+        AUGMENTATIONS[name](segment, np.random.default_rng(seed))
+        assert np.all(np.isfinite(segment.speech)) and np.all(np.isfinite(segment.noise))
 
 
 def test_augmentations_do_what_they_say() -> None:
@@ -51,41 +53,42 @@ def test_augmentations_do_what_they_say() -> None:
     results = {name: [] for name in AUGMENTATIONS}
     for name, augment in AUGMENTATIONS.items():
         for seed in range(40):
-            draw = draw_of(speech.copy(), noise.copy())
-            augment(draw, np.random.default_rng(seed))
-            results[name].append(draw)
-    for draw in results["spectral_tilt"] + results["equalisation"]:  # powers are kept
-        assert level_db(draw.speech) == pytest.approx(level_db(speech), abs=0.01)
-        assert level_db(draw.noise) == pytest.approx(level_db(noise), abs=0.01)
+            segment = segment_of(speech.copy(), noise.copy())
+            augment(segment, np.random.default_rng(seed))
+            results[name].append(segment)
+    for segment in results["spectral_tilt"] + results["equalisation"]:  # powers are kept
+        assert level_db(segment.speech) == pytest.approx(level_db(speech), abs=0.01)
+        assert level_db(segment.noise) == pytest.approx(level_db(noise), abs=0.01)
     speech_stays = (
         "noise_pieces cross_synthesis second_noise babble coloured_noise hum fan clicks impacts calls altered_voices "
         "gusts bursts noise_pauses time_reversal frequency_shift noise_speed"
     )
     for name in speech_stays.split():
-        assert all(np.array_equal(draw.speech, speech) for draw in results[name])
-        assert 0 < sum(not np.array_equal(draw.noise, noise) for draw in results[name]) < 40
+        assert all(np.array_equal(segment.speech, speech) for segment in results[name])
+        assert 0 < sum(not np.array_equal(segment.noise, noise) for segment in results[name]) < 40
     assert all(
-        np.array_equal(draw.noise, noise) or np.array_equal(draw.noise[::-1], noise)
-        for draw in results["time_reversal"]
+        np.array_equal(segment.noise, noise) or np.array_equal(segment.noise[::-1], noise)
+        for segment in results["time_reversal"]
     )
-    for draw in results["noise_pauses"]:  # one stretch is silent, the rest is as it was
-        kept = draw.noise != 0
-        assert np.array_equal(draw.noise[kept], noise[kept]) and np.count_nonzero(np.diff(kept)) <= 1
-    for draw in results["muting"]:  # both are silent up to one point, and as they were from there
-        silent = np.flatnonzero(draw.noise == 0)
-        assert np.array_equal(silent, np.arange(len(silent))) and not draw.speech[: len(silent)].any()
-        assert np.array_equal(draw.speech[len(silent) :], speech[len(silent) :])
-        assert np.array_equal(draw.noise[len(silent) :], noise[len(silent) :])
-    assert 0 < sum(draw.noise[0] == 0 for draw in results["muting"]) < 20
-    for draw in results["level_changes"]:  # by no more than 8 dB, and slowly
+    for segment in results["noise_pauses"]:  # one stretch is silent, the rest is as it was
+        kept = segment.noise != 0
+        assert np.array_equal(segment.noise[kept], noise[kept]) and np.count_nonzero(np.diff(kept)) <= 1
+    for segment in results["muting"]:  # both are silent up to one point, and as they were from there
+        silent = np.flatnonzero(segment.noise == 0)
+        assert np.array_equal(silent, np.arange(len(silent))) and not segment.speech[: len(silent)].any()
+        assert np.array_equal(segment.speech[len(silent) :], speech[len(silent) :])
+        assert np.array_equal(segment.noise[len(silent) :], noise[len(silent) :])
+    assert 0 < sum(segment.noise[0] == 0 for segment in results["muting"]) < 20
+    for segment in results["level_changes"]:  # by no more than 8 dB, and slowly
         gains = [
-            after[before != 0] / before[before != 0] for after, before in ((draw.speech, speech), (draw.noise, noise))
+            after[before != 0] / before[before != 0]
+            for after, before in ((segment.speech, speech), (segment.noise, noise))
         ]
         assert all(np.all(np.abs(20 * np.log10(gain)) < 8.01) for gain in gains)
         assert np.max(np.abs(np.diff(gains[1]))) < 0.01
-    assert any(not np.array_equal(draw.speech, speech) for draw in results["level_changes"])
-    silenced = [draw.speech for draw in results["pauses"] if not np.array_equal(draw.speech, speech)]
-    assert silenced and all(np.array_equal(draw.noise, noise) for draw in results["pauses"])
+    assert any(not np.array_equal(segment.speech, speech) for segment in results["level_changes"])
+    silenced = [segment.speech for segment in results["pauses"] if not np.array_equal(segment.speech, speech)]
+    assert silenced and all(np.array_equal(segment.noise, noise) for segment in results["pauses"])
     for signal in silenced:  # one stretch is silent, the rest is as it was
         assert np.array_equal(signal[signal != 0], speech[signal != 0])
         assert signal[0] == 0 or signal[-1] == 0
@@ -97,12 +100,12 @@ def test_noises_made_on_the_spot(name: str) -> None:
     noise = (1e-2 * np.random.default_rng(0).standard_normal(32000)).astype(np.float32)
     made = []
     for seed in range(150):
-        draw = draw_of(noise.copy(), noise.copy())
-        AUGMENTATIONS[name](draw, np.random.default_rng(seed))
-        assert draw.noise.shape == noise.shape and draw.noise.dtype == np.float32
-        assert np.array_equal(draw.speech, noise)
-        if not np.array_equal(draw.noise, noise):
-            made.append(draw.noise if name == "gusts" else draw.noise - noise)
+        segment = segment_of(noise.copy(), noise.copy())
+        AUGMENTATIONS[name](segment, np.random.default_rng(seed))
+        assert segment.noise.shape == noise.shape and segment.noise.dtype == np.float32
+        assert np.array_equal(segment.speech, noise)
+        if not np.array_equal(segment.noise, noise):
+            made.append(segment.noise if name == "gusts" else segment.noise - noise)
     assert 3 < len(made) < 30  # one in twelve
     for signal in made:
         powers = np.sort(np.mean(np.square(signal.reshape(-1, 160), dtype=np.float64), axis=1))  # of 10 ms
@@ -122,10 +125,14 @@ def test_bursts_are_sudden_and_apart() -> None:
     noise = (1e-2 * np.random.default_rng(0).standard_normal(64000)).astype(np.float32)
     quiet_share, silent = [], 0
     for seed in range(60):
-        draw = draw_of(noise.copy(), noise.copy())
-        AUGMENTATIONS["bursts"].change(draw, np.random.default_rng(seed))
-        assert np.array_equal(draw.speech, noise) and draw.noise.shape == noise.shape and draw.noise.dtype == np.float32
-        powers = np.mean(np.square(draw.noise.reshape(-1, 160), dtype=np.float64), axis=1)  # of 10 ms
+        segment = segment_of(noise.copy(), noise.copy())
+        AUGMENTATIONS["bursts"].change(segment, np.random.default_rng(seed))
+        assert (
+            np.array_equal(segment.speech, noise)
+            and segment.noise.shape == noise.shape
+            and segment.noise.dtype == np.float32
+        )
+        powers = np.mean(np.square(segment.noise.reshape(-1, 160), dtype=np.float64), axis=1)  # of 10 ms
         assert 10 * np.log10(powers.max() / mean_power(noise)) > -20
         quiet_share.append(np.mean(powers < powers.max() / 100))
         silent += bool((powers == 0).any())
@@ -139,10 +146,10 @@ def test_proximity_boosts_low_frequencies_of_the_speech() -> None:
     impulse[8000] = 1.0
     boosts, corners = [], []
     for seed in range(60):
-        draw = draw_of(impulse.copy(), impulse.copy())
-        AUGMENTATIONS["proximity"].change(draw, np.random.default_rng(seed))
-        assert np.array_equal(draw.noise, impulse)
-        gains_db = 20 * np.log10(np.abs(np.fft.rfft(draw.speech)))  # at 0, 1, 2... Hz
+        segment = segment_of(impulse.copy(), impulse.copy())
+        AUGMENTATIONS["proximity"].change(segment, np.random.default_rng(seed))
+        assert np.array_equal(segment.noise, impulse)
+        gains_db = 20 * np.log10(np.abs(np.fft.rfft(segment.speech)))  # at 0, 1, 2... Hz
         assert np.all(np.diff(gains_db) < 1e-3) and gains_db[-1] < 0.1
         boosts.append(gains_db[0])
         corners.append(np.argmax(gains_db < gains_db[0] / 2))
@@ -162,10 +169,10 @@ def test_speed_perturbation_moves_a_tone() -> None:
     original = source.speech.signals[0][:8000] / np.float32(32768)
     found: dict[str, set[float]] = {"speech": set(), "noise": set()}
     for seed in range(60):
-        draw = Draw(original.copy(), original.copy(), snr_db=0.0, level_dbfs=-25.0, mixer=source)
-        speed_perturbation(draw, np.random.default_rng(seed))
+        segment = segment_of(original.copy(), original.copy(), source)
+        speed_perturbation(segment, np.random.default_rng(seed))
         for part, frequencies in found.items():
-            signal = getattr(draw, part)
+            signal = getattr(segment, part)
             assert signal.shape == (8000,) and signal.dtype == np.float32
             assert level_db(signal[500:-500]) == pytest.approx(level_db(original), abs=0.2)
             frequencies.add(float(np.argmax(np.abs(np.fft.rfft(signal * np.hanning(8000)))) * 2))
@@ -179,13 +186,13 @@ def test_noise_pieces_are_other_noises_at_other_speeds() -> None:
     source = mixer_of_a_tone(160000, 64000)
     pitches, changed = [], 0
     for seed in range(30):
-        draw = Draw(np.zeros(64000), np.zeros(64000, np.float32), snr_db=0.0, level_dbfs=-25.0, mixer=source)
-        AUGMENTATIONS["noise_pieces"](draw, np.random.default_rng(seed))
-        assert draw.noise.shape == (64000,) and draw.noise.dtype == np.float32
-        if not draw.noise.any():
+        segment = segment_of(np.zeros(64000), np.zeros(64000, np.float32), source)
+        AUGMENTATIONS["noise_pieces"](segment, np.random.default_rng(seed))
+        assert segment.noise.shape == (64000,) and segment.noise.dtype == np.float32
+        if not segment.noise.any():
             continue
         changed += 1
-        frames = draw.noise.reshape(-1, 800)
+        frames = segment.noise.reshape(-1, 800)
         levels = np.array([level_db(frame) for frame in frames])
         assert 0 < np.ptp(levels) < 40
         heard = np.argmax(np.abs(np.fft.rfft(frames * np.hanning(800))), axis=1) * 20  # Hz
@@ -201,11 +208,11 @@ def test_speech_speed_moves_the_voice_alone() -> None:
     original = source.speech.signals[0][:8000] / np.float32(32768)
     heard = []
     for seed in range(80):
-        draw = Draw(original.copy(), original.copy(), snr_db=0.0, level_dbfs=-25.0, mixer=source)
-        AUGMENTATIONS["speech_speed"](draw, np.random.default_rng(seed))
-        assert draw.speech.shape == (8000,) and draw.speech.dtype == np.float32
-        assert np.array_equal(draw.noise, original)
-        heard.append(float(np.argmax(np.abs(np.fft.rfft(draw.speech * np.hanning(8000)))) * 2))
+        segment = segment_of(original.copy(), original.copy(), source)
+        AUGMENTATIONS["speech_speed"](segment, np.random.default_rng(seed))
+        assert segment.speech.shape == (8000,) and segment.speech.dtype == np.float32
+        assert np.array_equal(segment.noise, original)
+        heard.append(float(np.argmax(np.abs(np.fft.rfft(segment.speech * np.hanning(8000)))) * 2))
     assert 800 - 3 <= min(heard) < 850 and 1200 < max(heard) <= 1250 + 3
     assert 25 <= sum(frequency == 1000.0 for frequency in heard) <= 60
 
@@ -219,12 +226,12 @@ def test_vocal_tract_length_moves_formants_and_keeps_pitch() -> None:
     speech = np.fft.irfft(spectrum / (1 + np.square((frequencies - 1500) / 150)), 16000).astype(np.float32)
     formants = []
     for seed in range(60):
-        draw = draw_of(speech.copy(), buzz.copy())
-        AUGMENTATIONS["vocal_tract_length"].change(draw, np.random.default_rng(seed))
-        assert draw.speech.shape == (16000,) and draw.speech.dtype == np.float32
-        assert np.array_equal(draw.noise, buzz)
-        assert level_db(draw.speech) == pytest.approx(level_db(speech), abs=0.01)
-        power = np.square(np.abs(np.fft.rfft(draw.speech)))
+        segment = segment_of(speech.copy(), buzz.copy())
+        AUGMENTATIONS["vocal_tract_length"].change(segment, np.random.default_rng(seed))
+        assert segment.speech.shape == (16000,) and segment.speech.dtype == np.float32
+        assert np.array_equal(segment.noise, buzz)
+        assert level_db(segment.speech) == pytest.approx(level_db(speech), abs=0.01)
+        power = np.square(np.abs(np.fft.rfft(segment.speech)))
         assert power[::125].sum() > 0.99 * power.sum()  # harmonics, and nothing between them
         near = slice(1000, 2001, 125)
         formants.append(np.sum(frequencies[near] * power[near]) / np.sum(power[near]))
@@ -238,12 +245,12 @@ def test_noise_sounds_higher_or_lower(name: str, lowest: float, highest: float) 
     original = source.speech.signals[0][:8000] / np.float32(32768)
     heard = []
     for seed in range(60):
-        draw = Draw(original.copy(), original.copy(), snr_db=0.0, level_dbfs=-25.0, mixer=source)
-        AUGMENTATIONS[name].change(draw, np.random.default_rng(seed))
-        assert draw.noise.shape == (8000,) and draw.noise.dtype == np.float32
-        assert np.array_equal(draw.speech, original)
-        assert level_db(draw.noise[500:-500]) == pytest.approx(level_db(original), abs=0.2)
-        heard.append(float(np.argmax(np.abs(np.fft.rfft(draw.noise * np.hanning(8000)))) * 2))
+        segment = segment_of(original.copy(), original.copy(), source)
+        AUGMENTATIONS[name].change(segment, np.random.default_rng(seed))
+        assert segment.noise.shape == (8000,) and segment.noise.dtype == np.float32
+        assert np.array_equal(segment.speech, original)
+        assert level_db(segment.noise[500:-500]) == pytest.approx(level_db(original), abs=0.2)
+        heard.append(float(np.argmax(np.abs(np.fft.rfft(segment.noise * np.hanning(8000)))) * 2))
     assert lowest - 3 <= min(heard) < 1.1 * lowest and highest / 1.1 < max(heard) <= highest + 3
 
 
@@ -254,9 +261,9 @@ def test_what_a_frequency_shift_moves_out_of_the_band_is_gone() -> None:
         tone = np.sin(2 * np.pi * hertz * time).astype(np.float32)
         levels = []
         for seed in range(40):
-            draw = draw_of(tone.copy(), tone.copy())
-            AUGMENTATIONS["frequency_shift"].change(draw, np.random.default_rng(seed))
-            levels.append(level_db(draw.noise + 1e-5))
+            segment = segment_of(tone.copy(), tone.copy())
+            AUGMENTATIONS["frequency_shift"].change(segment, np.random.default_rng(seed))
+            levels.append(level_db(segment.noise + 1e-5))
         assert min(levels) < -80 and max(levels) == pytest.approx(level_db(tone), abs=0.2)
 
 
@@ -266,14 +273,14 @@ def test_altered_voices_are_no_human_ones() -> None:
     noise = (1e-2 * np.random.default_rng(0).standard_normal(64000)).astype(np.float32)
     pitches, made = [], 0
     for seed in range(200):
-        draw = Draw(noise.copy(), noise.copy(), snr_db=0.0, level_dbfs=-25.0, mixer=source)
-        AUGMENTATIONS["altered_voices"](draw, np.random.default_rng(seed))
-        assert draw.noise.shape == (64000,) and draw.noise.dtype == np.float32
-        assert np.array_equal(draw.speech, noise)
-        if np.array_equal(draw.noise, noise):
+        segment = segment_of(noise.copy(), noise.copy(), source)
+        AUGMENTATIONS["altered_voices"](segment, np.random.default_rng(seed))
+        assert segment.noise.shape == (64000,) and segment.noise.dtype == np.float32
+        assert np.array_equal(segment.speech, noise)
+        if np.array_equal(segment.noise, noise):
             continue
         made += 1
-        added = draw.noise - noise
+        added = segment.noise - noise
         assert -10.01 <= level_db(added) - level_db(noise) <= 10.01
         pitch = float(np.argmax(np.abs(np.fft.rfft(added)))) / 4  # Hz
         assert 290 <= pitch <= 510 or 1980 <= pitch <= 3320
@@ -290,14 +297,14 @@ def test_cross_synthesis_takes_levels_from_one_noise_and_sound_from_the_other() 
     white = (1e-2 * np.random.default_rng(0).standard_normal(64000)).astype(np.float32)
     changed = 0
     for seed in range(40):
-        draw = Draw(white.copy(), white.copy(), snr_db=0.0, level_dbfs=-25.0, mixer=source)
-        AUGMENTATIONS["cross_synthesis"](draw, np.random.default_rng(seed))
-        assert draw.noise.shape == (64000,) and draw.noise.dtype == np.float32
-        assert np.array_equal(draw.speech, white)
-        if np.array_equal(draw.noise, white):
+        segment = segment_of(white.copy(), white.copy(), source)
+        AUGMENTATIONS["cross_synthesis"](segment, np.random.default_rng(seed))
+        assert segment.noise.shape == (64000,) and segment.noise.dtype == np.float32
+        assert np.array_equal(segment.speech, white)
+        if np.array_equal(segment.noise, white):
             continue
         changed += 1
-        loud, quiet = (np.concatenate(draw.noise.reshape(16, 4000)[first::2, 600:-600]) for first in (0, 1))
+        loud, quiet = (np.concatenate(segment.noise.reshape(16, 4000)[first::2, 600:-600]) for first in (0, 1))
         assert np.square(loud).sum() > 1000 * np.square(quiet).sum()
         powers = np.square(np.abs(np.fft.rfft(loud)))
         in_band = powers[len(powers) // 10 : len(powers) // 6]  # 0.8 to 1.33 kHz
@@ -307,23 +314,23 @@ def test_cross_synthesis_takes_levels_from_one_noise_and_sound_from_the_other() 
 
 def test_equalisation_changes_bands_by_up_to_8_db() -> None:
     white = np.random.default_rng(0).standard_normal(16000).astype(np.float32)
-    draw = draw_of(white.copy(), white.copy())
-    equalisation(draw, np.random.default_rng(1))
-    before, after = (np.abs(np.fft.rfft(signal)) for signal in (white, draw.noise))
+    segment = segment_of(white.copy(), white.copy())
+    equalisation(segment, np.random.default_rng(1))
+    before, after = (np.abs(np.fft.rfft(signal)) for signal in (white, segment.noise))
     gains_db = 20 * np.log10(after / before)
     assert 3 < np.ptp(gains_db) <= 16
     assert np.max(np.abs(np.diff(gains_db[100:]))) < 0.5  # smooth
 
 
-def first_change(name: str, seconds: float = 2.0) -> Draw:
+def first_change(name: str, seconds: float = 2.0) -> Segment:
     """What an augmentation makes of a voice in white noise of RMS 0.1 where it first does anything."""
     length = round(seconds * 16000)
     for seed in range(200):
         noise = 0.1 * np.random.default_rng(seed).standard_normal(length).astype(np.float32)
-        draw = draw_of(speech_like(length), noise.copy())
-        AUGMENTATIONS[name](draw, np.random.default_rng(seed))
-        if draw.clipped_share or not np.array_equal(draw.noise, noise):
-            return draw
+        segment = segment_of(speech_like(length), noise.copy())
+        AUGMENTATIONS[name](segment, np.random.default_rng(seed))
+        if segment.clipped_share or not np.array_equal(segment.noise, noise):
+            return segment
     raise AssertionError(f"{name} did nothing in 200 segments")
 
 
@@ -345,11 +352,11 @@ def test_clicks_are_sparse() -> None:
 
 
 def test_band_limits_cut_both_sides_of_speech_and_noise_alike() -> None:
-    draw = first_change("band_limits")
-    before = draw_of(speech_like(32000), 0.1 * np.ones(1, np.float32)).speech
-    white = np.abs(np.fft.rfft(draw.noise)) ** 2
+    segment = first_change("band_limits")
+    before = segment_of(speech_like(32000), 0.1 * np.ones(1, np.float32)).speech
+    white = np.abs(np.fft.rfft(segment.noise)) ** 2
     assert np.mean(white[:20]) < 0.3 * np.mean(white[2000:4000])
-    speech_gain = np.abs(np.fft.rfft(draw.speech))[2000:4000] / np.abs(np.fft.rfft(before))[2000:4000]
+    speech_gain = np.abs(np.fft.rfft(segment.speech))[2000:4000] / np.abs(np.fft.rfft(before))[2000:4000]
     np.testing.assert_allclose(speech_gain, 1.0, atol=0.1)
 
 

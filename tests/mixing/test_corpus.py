@@ -13,7 +13,8 @@ from training_pairs import speech_like
 
 from dtln.errors import AudioFileError
 from dtln.mixing import recordings as recordings_module
-from dtln.mixing.recordings import Recordings, load_recordings, speaker_of, split_by_group
+from dtln.mixing.groups import speaker_of, validation_groups
+from dtln.mixing.recordings import Recordings, load_recordings, split_by_group
 
 
 def test_short_recordings_are_repeated_and_pauses_avoided() -> None:
@@ -38,10 +39,10 @@ def test_weights_say_how_often_a_folder_is_drawn() -> None:
         return [values.count(k + 1) / len(values) for k in range(3)]
 
     assert shares(source) == pytest.approx([0.25, 0.5, 0.25], abs=0.03)
-    assert shares(source.weighted({})) == shares(source)  # draws for a seed stay what they were
-    assert shares(source.weighted({"c": 5})) == pytest.approx([0.125, 0.25, 0.625], abs=0.03)
-    assert shares(source.weighted({"a/b/": 0, "a": 3})) == pytest.approx([0.75, 0, 0.25], abs=0.03)
-    assert shares(source.weighted({"a": 3, "c": 0}).select(set(names[1:]))) == [0, 1, 0]
+    assert shares(source.reweighted({})) == shares(source)  # draws for a seed stay what they were
+    assert shares(source.reweighted({"c": 5})) == pytest.approx([0.125, 0.25, 0.625], abs=0.03)
+    assert shares(source.reweighted({"a/b/": 0, "a": 3})) == pytest.approx([0.75, 0, 0.25], abs=0.03)
+    assert shares(source.reweighted({"a": 3, "c": 0}).select(set(names[1:]))) == [0, 1, 0]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +56,7 @@ def test_weights_say_how_often_a_folder_is_drawn() -> None:
 )
 def test_weights_that_cannot_be_used(folders: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        Recordings(["librispeech/19_0.wav"], [np.ones(10, np.int16)]).weighted(folders)
+        Recordings(["librispeech/19_0.wav"], [np.ones(10, np.int16)]).reweighted(folders)
 
 
 def test_split_keeps_speakers_apart() -> None:
@@ -73,6 +74,17 @@ def test_split_keeps_speakers_apart() -> None:
     assert set(validation_of_fewer.names) == set(validation.names) & set(fewer.names)  # adding changes nothing
     with pytest.raises(ValueError, match="2 recordings of 1 speakers or kinds cannot be split"):
         split_by_group(recordings(["a_0.wav", "a_1.wav"]), 0.1)
+
+
+def test_few_groups_are_divided_by_about_the_share_and_never_all() -> None:
+    durations = {f"speaker {i}": 1.0 + i % 5 for i in range(400)}
+    chosen = validation_groups(durations, 0.2, stable=False)
+    assert sum(durations[name] for name in chosen) / sum(durations.values()) == pytest.approx(0.2, abs=0.01)
+    for count in (2, 3, 5):
+        for size in (1.0, 100.0):  # also with one who fills nearly all
+            few = {f"{count} {i}": 1.0 for i in range(count - 1)} | {"big": size}
+            assert 0 < len(validation_groups(few, 0.2, stable=False)) < count
+    assert validation_groups({"a": 1.0, "big": 100.0}, 0.2, stable=False) == {"a"}
 
 
 def test_speaker_is_read_from_the_path() -> None:

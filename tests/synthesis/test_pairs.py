@@ -16,14 +16,14 @@ from training_pairs import speech_like
 
 from dtln.commands import synthesize
 from dtln.errors import AudioFileError
+from dtln.mixing.groups import speaker_of
 from dtln.mixing.mixer import PEAK_LIMIT
-from dtln.mixing.recordings import speaker_of
 from dtln.mixing.rooms import (
     simulate_room,
 )
 from dtln.synthesis.drawing import NOISE_FADE, ROOM, Piece, draw_noise
 from dtln.synthesis.pairs import joined
-from dtln.synthesis.recordings import Part, scan, validation_groups
+from dtln.synthesis.recordings import Part, scan
 from dtln.synthesis.settings import Settings
 
 
@@ -118,17 +118,6 @@ def test_training_and_validation_share_no_speaker_and_no_noise(corpus: Path, tmp
 def test_no_validation(corpus: Path, tmp_path: Path) -> None:
     rows = make(corpus, tmp_path / "out", "--validation-share", 0, "--count", 1)
     assert [row["subset"] for row in rows] == ["training"] and not (tmp_path / "out" / "validation").exists()
-
-
-def test_division_takes_about_the_share_and_never_all() -> None:
-    durations = {f"speaker {i}": 1.0 + i % 5 for i in range(400)}
-    chosen = validation_groups(durations, 0.2)
-    assert sum(durations[name] for name in chosen) / sum(durations.values()) == pytest.approx(0.2, abs=0.01)
-    for count in (2, 3, 5):
-        for size in (1.0, 100.0):  # also with one who fills nearly all
-            few = {f"{count} {i}": 1.0 for i in range(count - 1)} | {"big": size}
-            assert 0 < len(validation_groups(few, 0.2)) < count
-    assert validation_groups({"a": 1.0, "big": 100.0}, 0.2) == {"a"}
 
 
 def test_silence_share(corpus: Path, tmp_path: Path) -> None:

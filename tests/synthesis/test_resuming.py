@@ -18,7 +18,7 @@ from training_pairs import speech_like
 from dtln.commands import synthesize
 from dtln.synthesis import pairs as synthesis_pairs
 from dtln.synthesis import run as synthesis_run
-from dtln.synthesis.drawing import Draw
+from dtln.synthesis.drawing import PairPlan
 from dtln.synthesis.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,10 +108,10 @@ def test_interrupt(
 ) -> None:
     make_pair = synthesis_pairs.make_pair
 
-    def interrupted(settings: Settings, output: Path, draw: Draw) -> object:
-        if draw.index == 6:
+    def interrupted(settings: Settings, output: Path, plan: PairPlan) -> object:
+        if plan.index == 6:
             raise KeyboardInterrupt
-        return make_pair(settings, output, draw)
+        return make_pair(settings, output, plan)
 
     with monkeypatch.context() as patched:
         patched.setattr(synthesis_run, "make_pair", interrupted)

@@ -1,0 +1,28 @@
+"""One training segment while it is being made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dtln.mixing.recordings import Recordings
+
+
+@dataclass
+class Segment:
+    """Speech and noise of one segment, which augmentations and rooms change in place.
+
+    speech, noise: float32 (L,). The target is `speech` as it stands at the end, unless `target` is set. snr_db and
+    level_dbfs: what the mixture is scaled to afterwards. clipped_share: the share of the mixture's samples, the loudest
+    ones, that is clipped. all_speech, all_noise: the recordings that augmentations take further crops from.
+    """
+
+    speech: np.ndarray
+    noise: np.ndarray
+    snr_db: float
+    level_dbfs: float
+    all_speech: Recordings
+    all_noise: Recordings
+    target: np.ndarray | None = None
+    clipped_share: float = 0.0
