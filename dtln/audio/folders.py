@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 
-from dtln.errors import AudioFileError
+from dtln.errors import AudioFileError, require
 
 
 def audio_extensions() -> set[str]:
     """Lower-case file name extensions, with dot, that soundfile reads, the usual aliases among them."""
-    import soundfile
+    soundfile = require("soundfile", "reading recordings")
 
     names = {f".{name.lower()}" for name in soundfile.available_formats()}
     aliases = {".aif", ".aifc", ".iff", ".8svx", ".mat", ".mp1", ".mp2", ".oga", ".opus", ".sf", ".snd", ".sph"}

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dtln.errors import AudioFileError
+from dtln.errors import AudioFileError, require
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def audio_info(path: str | Path) -> AudioInfo:
 @contextmanager
 def opened_audio(path: Path) -> Iterator:
     """An open soundfile.SoundFile; AudioFileError where the path leads to no audio file."""
-    import soundfile
+    soundfile = require("soundfile", "reading recordings")
 
     if path.is_symlink() and not path.exists():
         raise AudioFileError(

@@ -12,7 +12,7 @@ import numpy as np
 from dtln.audio.headers import audio_info, libsndfile_reason, opened_audio
 from dtln.audio.resampling import Resampler
 from dtln.audio.truncation import mp3_length, require_complete
-from dtln.errors import AudioFileError
+from dtln.errors import AudioFileError, require
 
 READ_BLOCK = 1 << 18  # samples per channel that are decoded at once
 
@@ -58,7 +58,7 @@ def audio_blocks(
 
     stretch: (first, end) in the file's own samples, what to read of it; beyond its end is nothing.
     """
-    import soundfile
+    soundfile = require("soundfile", "reading recordings")
 
     path = Path(path)
     with opened_audio(path) as file:

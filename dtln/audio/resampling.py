@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from dtln.errors import require
+
 
 def resampled_length(length: int, rate: int, new_rate: int) -> int:
     """Samples a recording of `length` samples has after resampling: ceil(length * new_rate / rate)."""
@@ -13,7 +15,7 @@ def resampled_length(length: int, rate: int, new_rate: int) -> int:
 def resample(signal: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     """Resamples (L,) or (L, channels) without delay to exactly `resampled_length` samples, float32.
 
-    Raises ModuleNotFoundError with the remedy where soxr is not installed.
+    Raises MissingPackageError where soxr is not installed.
     """
     if rate == new_rate:
         return signal
@@ -25,7 +27,7 @@ def resample(signal: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 class Resampler:
     """`resample` piece by piece. Rates in Hz; equal rates pass the samples through.
 
-    Raises ModuleNotFoundError with the remedy where soxr is not installed.
+    Raises MissingPackageError where soxr is not installed.
     """
 
     def __init__(self, rate: int, new_rate: int, channels: int) -> None:
@@ -33,12 +35,7 @@ class Resampler:
         self._taken = self._given = 0
         if rate == new_rate:
             return
-        try:
-            import soxr
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                f"resampling from {rate} Hz to {new_rate} Hz needs the package soxr: pip install soxr"
-            ) from error
+        soxr = require("soxr", f"resampling from {rate} Hz to {new_rate} Hz")
         self._stream = soxr.ResampleStream(rate, new_rate, channels, dtype="float32", quality="HQ")
 
     def process(self, samples: np.ndarray, last: bool = False) -> np.ndarray:

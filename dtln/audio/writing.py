@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from dtln.audio.headers import SampleFormat, libsndfile_reason
-from dtln.errors import AudioFileError
+from dtln.errors import AudioFileError, require
 from dtln.files import complete_file
 
 
@@ -23,7 +23,7 @@ def can_write(sample_format: SampleFormat, sample_rate: int, channels: int) -> b
     Tried in memory, because libsndfile has no question for it: its writers differ in rates and channel counts, and
     ADPCM and GSM round lengths up to whole blocks. An odd length shows also the rounding to whole words.
     """
-    import soundfile
+    soundfile = require("soundfile", "writing recordings")
 
     length = 97
     memory = io.BytesIO()
@@ -72,7 +72,7 @@ def audio_writer(
 
     The file appears under its name when the context is left without an error. Raises as `write_audio`.
     """
-    import soundfile
+    soundfile = require("soundfile", "writing recordings")
 
     def write(samples: np.ndarray) -> int:
         for start in range(0, len(samples), WRITE_BLOCK):

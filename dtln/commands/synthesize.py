@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from dtln.choices import ROOM_TARGETS
+from dtln.errors import AudioFileError, MissingPackageError, SettingsError
 from dtln.synthesis.run import synthesize
 from dtln.synthesis.settings import SETTINGS_NAME, Settings, effective_settings
 
@@ -101,13 +102,13 @@ def main(argv: Sequence[str] | None = None, prog: str = "synthesize_training_dat
     try:
         settings = effective_settings(given, file)
         made, unusable = synthesize(settings, args.output, args.jobs, args.resume)
-    except (ValueError, OSError, ModuleNotFoundError) as error:
+    except (AudioFileError, MissingPackageError, SettingsError, OSError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 1
     except BrokenProcessPool:
         print(
-            f"{prog}: a worker process was killed, perhaps for want of memory. What was written is "
-            "complete; go on with --resume and fewer --jobs.",
+            f"{prog}: a worker process was killed, perhaps because memory ran out. What was written is complete; go on "
+            "with --resume and fewer --jobs.",
             file=sys.stderr,
         )
         return 1

@@ -87,7 +87,7 @@ def spectral_tilt(segment: Segment, rng: np.random.Generator) -> None:
     for part in ("speech", "noise"):
         slope = rng.uniform(-3.0, 3.0)
         signal = getattr(segment, part)
-        tilted = shape_spectrum(signal, lambda f, s=slope: 10 ** (s * np.log2(np.maximum(f, 50.0) / 1000.0) / 20))
+        tilted = shape_spectrum(signal, _tilt(slope, 50.0))
         setattr(segment, part, scaled_to(tilted, mean_power(signal)))
 
 
@@ -300,7 +300,7 @@ def second_noise(segment: Segment, rng: np.random.Generator) -> None:
 def babble(segment: Segment, rng: np.random.Generator) -> None:
     """Replaces the noise by 4 to 12 talkers of equal power."""
     talkers = [segment.all_speech.crop(rng, len(segment.noise)) for _ in range(int(rng.integers(4, 13)))]
-    segment.noise = np.sum([scaled_to(talker, 1e-3) for talker in talkers], axis=0, dtype=np.float32)
+    segment.noise = np.stack([scaled_to(talker, 1e-3) for talker in talkers]).sum(axis=0, dtype=np.float32)
 
 
 @augmentation(0.1)
@@ -518,7 +518,12 @@ def _tones(rng: np.random.Generator, length: int, fundamental: float, harmonics:
 def _sloping_noise(rng: np.random.Generator, length: int, slope: float) -> np.ndarray:
     """Gaussian noise of `slope` dB per octave above 40 Hz: float32 (length,)."""
     white = rng.standard_normal(length).astype(np.float32)
-    return shape_spectrum(white, lambda f: 10 ** (slope * np.log2(np.maximum(f, 40.0) / 1000.0) / 20))
+    return shape_spectrum(white, _tilt(slope, 40.0))
+
+
+def _tilt(slope: float, lowest: float) -> Callable[[np.ndarray], np.ndarray]:
+    """A gain of `slope` dB per octave as a function of the frequencies in Hz: 0 dB at 1 kHz, level below `lowest`."""
+    return lambda f: 10 ** (slope * np.log2(np.maximum(f, lowest) / 1000.0) / 20)
 
 
 def _add_noise(segment: Segment, noise: np.ndarray, relative_db: float) -> None:

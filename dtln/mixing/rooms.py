@@ -108,7 +108,8 @@ def simulate_room(rng: np.random.Generator, room: str = "simulated") -> list[Roo
     shortest = 24 * np.log(10) / SOUND_SPEED * np.prod(size) / walls  # s, by Sabine, of walls that absorb everything
     rt60 = rng.uniform(max(0.15, 1.01 * shortest), 1.0)
     microphone = rng.uniform(margin, size - margin)
-    sources, distances = [], []
+    sources: list[np.ndarray] = []
+    distances: list[float] = []
     while len(sources) < 2:
         direction = rng.standard_normal(3)
         distance = rng.uniform(0.3, 3.0)
@@ -203,7 +204,10 @@ def simulate_rooms(count: int, seed: int, cache_dir: str | Path | None = None) -
                 stream,
                 samples=np.concatenate([r.samples for r in responses]),
                 lengths=[len(r.samples) for r in responses],
-                **{name: [getattr(r, name) for r in responses] for name in ("direct", "room", "name", "rt60")},
+                direct=[r.direct for r in responses],
+                room=[r.room for r in responses],
+                name=[r.name for r in responses],
+                rt60=[r.rt60 for r in responses],
             )
     return RoomResponses(responses)
 

@@ -109,6 +109,7 @@ def responses_of(settings: Settings, plan: PairPlan) -> tuple[RoomResponse, Room
     if settings.simulated_rooms:
         first, second = simulate_room(np.random.default_rng([settings.seed, plan.index, ROOM]))
         return first, second
+    assert settings.rir is not None
     found = [read_response(Path(settings.rir, name), room_of(name), name) for name in plan.responses]
     return found[0], found[1] if len(found) > 1 else None
 

@@ -3,103 +3,59 @@
 from __future__ import annotations
 
 import json
-import sys
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from dtln.errors import SettingsError
-from dtln.synthesis.drawing import PairPlan, draw_pair
+from dtln.synthesis.drawing import draw_pair
 from dtln.synthesis.output import JOURNAL_NAME, check_output, open_output, write_manifest
 from dtln.synthesis.pairs import Row, make_pair
 from dtln.synthesis.recordings import Part, divide
 from dtln.synthesis.settings import Settings
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor, Future
+    from concurrent.futures import Future
 
-ATTEMPTS = 10  # draws of speech and noise before silence where there should be sound is an error
+ATTEMPTS = 10  # plans of one pair; if none gives sound, that is an error
 
 
 def make_pairs(
     settings: Settings, parts: Mapping[str, Part], output: Path, indices: Sequence[int], jobs: int
 ) -> Iterator[Row | str]:
-    """Makes the pairs and gives the row of each as soon as it is there, in any order.
+    """Makes the pairs and yields the row of each as soon as it is there, in any order.
 
-    Where recordings cannot be used it gives the reason in words and draws others for the pair. Raises SettingsError
-    where no attempt succeeds, and what `make_pair` raises.
+    Where recordings cannot be used it yields the reason in words, and plans the pair anew. Raises SettingsError where
+    no attempt succeeds, and what `make_pair` raises.
     """
-    from concurrent.futures import FIRST_COMPLETED, wait
+    from collections import deque
 
-    waiting = [(index, 0) for index in reversed(indices)]
-    running: dict[Future, PairPlan] = {}
-    ahead = 2 * jobs if jobs > 1 else 1  # so that no process waits for its next pair
-    with executor(jobs) as pool:
-        try:
-            while waiting or running:
-                while waiting and len(running) < ahead:
-                    plan = draw_pair(settings, parts, *waiting.pop())
-                    running[pool.submit(make_pair, settings, output, plan)] = plan
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    plan, result = running.pop(future), future.result()
-                    if isinstance(result, str) and plan.attempt + 1 == ATTEMPTS:
-                        raise SettingsError(
-                            f"pair {plan.index}: {ATTEMPTS} draws gave nothing to use; the last: {result}"
-                        )
-                    if isinstance(result, str):
-                        waiting.append((plan.index, plan.attempt + 1))
-                    yield result
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    from dtln.pool import as_finished, open_pool
 
+    waiting = deque((index, 0) for index in indices)
+    with open_pool(jobs, processes=True) as pool:
 
-def executor(jobs: int) -> Executor:
-    """Worker processes, started afresh; for one job the calls are made here."""
-    import multiprocessing
-    import signal
-    from concurrent.futures import Executor, Future, ProcessPoolExecutor
+        def start(job: tuple[int, int]) -> Future[Row | str]:
+            return pool.submit(make_pair, settings, output, draw_pair(settings, parts, *job))
 
-    class Here(Executor):
-        def submit(self, function: Callable, /, *args: object, **kwargs: object) -> Future:
-            future: Future = Future()
-            future.set_result(function(*args, **kwargs))
-            return future
-
-    context = multiprocessing.get_context("spawn")
-    ignore = (signal.SIGINT, signal.SIG_IGN)  # of an interrupt only this process makes an end
-    return Here() if jobs == 1 else ProcessPoolExecutor(jobs, context, signal.signal, ignore)
-
-
-class Progress:
-    """Says on a stream how far the work is: on a terminal in one line, elsewhere a line for every tenth."""
-
-    def __init__(self, total: int, done: int, seconds: float, stream: TextIO) -> None:
-        self.total, self.done, self.seconds, self.stream = total, done, seconds, stream
-        self.first, self.started, self.shown = done, time.monotonic(), -1.0
-        self.terminal = stream.isatty()
-
-    def step(self) -> None:
-        """One pair more."""
-        self.done += 1
-        elapsed = time.monotonic() - self.started
-        speed = (self.done - self.first) / max(elapsed, 1e-9)  # pairs a second
-        text = (
-            f"{self.done} of {self.total} pairs, {self.done * self.seconds / 3600:.2f} h, "
-            f"{speed * self.seconds:.0f} times real time, {(self.total - self.done) / speed / 60:.1f} min left"
-        )
-        if self.terminal and (elapsed - self.shown > 0.2 or self.done == self.total):
-            self.shown = elapsed
-            print(f"\r{text:<78}", end="\n" if self.done == self.total else "", file=self.stream, flush=True)
-        elif not self.terminal and self.done * 10 // self.total > (self.done - 1) * 10 // self.total:
-            print(text, file=self.stream, flush=True)
+        ahead = 2 * jobs if jobs > 1 else 1  # so that no process waits for its next pair
+        for (index, attempt), future in as_finished(start, waiting, ahead):
+            result = future.result()
+            if isinstance(result, str):
+                if attempt + 1 == ATTEMPTS:
+                    raise SettingsError(f"pair {index}: {ATTEMPTS} draws gave nothing to use; the last: {result}")
+                waiting.appendleft((index, attempt + 1))
+            yield result
 
 
 def synthesize(settings: Settings, output: Path, jobs: int, resume: bool) -> tuple[int, list[str]]:
-    """Makes what `settings` ask for; (how many pairs were made now, why which recordings could not be used).
+    """Writes the pairs that `settings` ask for, in `jobs` processes.
 
-    Raises SettingsError, AudioFileError, OSError, or ModuleNotFoundError where a package is missing.
+    Returns how many were made now, and a line for each recording that could not be used. resume: goes on in a folder
+    that was begun before. Raises SettingsError, AudioFileError, OSError or MissingPackageError.
     """
+    from dtln.pool import Progress
+
     check_output(output, settings, resume)
     if settings.simulated_rooms:
         from dtln.mixing.rooms import require_pyroomacoustics
@@ -108,9 +64,11 @@ def synthesize(settings: Settings, output: Path, jobs: int, resume: bool) -> tup
     parts, fingerprint = divide(settings)
     rows = open_output(output, settings, fingerprint, resume)
     missing = [index for index in range(settings.total) if index not in rows]
-    progress = Progress(settings.total, len(rows), settings.seconds, sys.stderr)
     unusable: set[str] = set()
-    with open(output / JOURNAL_NAME, "a", encoding="utf-8") as journal:
+    with (
+        open(output / JOURNAL_NAME, "a", encoding="utf-8") as journal,
+        Progress("synthesizing", settings.total, "pair", done=len(rows)) as progress,
+    ):
         journal.write("\n")  # ends a line at which an earlier run was stopped
         for row in make_pairs(settings, parts, output, missing, jobs):
             if isinstance(row, str):
@@ -119,6 +77,6 @@ def synthesize(settings: Settings, output: Path, jobs: int, resume: bool) -> tup
             rows[int(row["fileid"])] = row
             journal.write(json.dumps(row) + "\n")
             journal.flush()
-            progress.step()
+            progress.step(settings.seconds)
     write_manifest(output, rows)
     return len(missing), sorted(unusable)

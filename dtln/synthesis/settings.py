@@ -19,8 +19,8 @@ SETTINGS_NAME = "settings.json"
 class Settings:
     """Everything that decides what is written. Each field is a flag of the same name; folders are absolute paths."""
 
-    speech: str | None = None
-    noise: str | None = None
+    speech: str = ""
+    noise: str = ""
     rir: str | None = None
     simulated_rooms: bool = False
     hours: float | None = None
@@ -28,7 +28,7 @@ class Settings:
     seconds: float = 30.0
     snr_db: tuple[int, int] = (-5, 25)
     level_dbfs: tuple[int, int] = (-35, -15)
-    reverberant_share: float | None = None  # None: half where there are rooms, else none
+    reverberant_share: float = 0.0  # `effective_settings` makes it 0.5 where there are rooms
     target: str = "reverberant"
     silence_share: float = 0.0
     validation_share: float = 0.2
@@ -74,9 +74,9 @@ def effective_settings(given: dict[str, Any], file: Path | None) -> Settings:
     for name in ("snr_db", "level_dbfs"):
         if name in merged:
             merged[name] = tuple(merged[name])
+    if merged.get("rir") or merged.get("simulated_rooms"):
+        merged.setdefault("reverberant_share", 0.5)
     settings = Settings(**merged)
-    if settings.reverberant_share is None:
-        settings = Settings(**merged | {"reverberant_share": 0.5 if settings.rir or settings.simulated_rooms else 0.0})
     check_settings(settings)
     return settings
 
@@ -122,45 +122,42 @@ def _is_int(value: object) -> bool:
 def check_settings(settings: Settings) -> None:
     """Raises SettingsError for settings that cannot be met, from flags or from a file."""
 
-    def require(fits: bool, message: str) -> None:
+    def check(fits: bool, message: str) -> None:
         if not fits:
             raise SettingsError(message)
 
-    require(settings.speech is not None, "--speech is missing: expected a folder of clean speech")
-    require(settings.noise is not None, "--noise is missing: expected a folder of noise recordings")
-    require(settings.hours is not None or settings.count is not None, "give --hours or --count: how much to make")
-    require(settings.hours is None or settings.count is None, "hours and count are both set: expected one of them")
-    require(1 <= settings.seconds <= 3600, f"--seconds {settings.seconds:g}: expected 1 to 3600")
+    check(bool(settings.speech), "--speech is missing: expected a folder of clean speech")
+    check(bool(settings.noise), "--noise is missing: expected a folder of noise recordings")
+    check(settings.hours is not None or settings.count is not None, "give --hours or --count: how much to make")
+    check(settings.hours is None or settings.count is None, "hours and count are both set: expected one of them")
+    check(1 <= settings.seconds <= 3600, f"--seconds {settings.seconds:g}: expected 1 to 3600")
     amount = settings.hours if settings.count is None else settings.count
-    require(0 < amount < float("inf"), f"--hours or --count {amount:g}: expected more than none")
+    assert amount is not None
+    check(0 < amount < float("inf"), f"--hours or --count {amount:g}: expected more than none")
     for flag, (low, high) in (("--snr-db", settings.snr_db), ("--level-dbfs", settings.level_dbfs)):
-        require(low <= high, f"{flag} {low} {high} is an empty range: give the lower end first")
+        check(low <= high, f"{flag} {low} {high} is an empty range: give the lower end first")
     for flag, share in (
         ("--reverberant-share", settings.reverberant_share),
         ("--silence-share", settings.silence_share),
     ):
-        require(0 <= share <= 1, f"{flag} {share:g}: expected a share from 0 to 1")
-    require(
+        check(0 <= share <= 1, f"{flag} {share:g}: expected a share from 0 to 1")
+    check(
         0 <= settings.validation_share < 1,
         f"--validation-share {settings.validation_share:g}: expected a share from 0 to below 1",
     )
-    require(
+    check(
         settings.validation_share == 0 or settings.total > 1,
         "one pair cannot be divided into training and validation: raise --count, or give --validation-share 0",
     )
-    require(
-        not (settings.rir and settings.simulated_rooms), "rir and simulated_rooms are both set: expected one of them"
-    )
+    check(not (settings.rir and settings.simulated_rooms), "rir and simulated_rooms are both set: expected one of them")
     rooms = bool(settings.rir or settings.simulated_rooms)
-    require(
-        rooms or settings.reverberant_share == 0, "--reverberant-share needs rooms: give --rir or --simulated-rooms"
-    )
-    require(rooms or settings.target == "reverberant", "--target early needs rooms: give --rir or --simulated-rooms")
-    require(settings.target in ROOM_TARGETS, f"target {settings.target!r}: expected {' or '.join(ROOM_TARGETS)}")
-    require(settings.seed >= 0, f"--seed {settings.seed}: expected 0 or more")
+    check(rooms or settings.reverberant_share == 0, "--reverberant-share needs rooms: give --rir or --simulated-rooms")
+    check(rooms or settings.target == "reverberant", "--target early needs rooms: give --rir or --simulated-rooms")
+    check(settings.target in ROOM_TARGETS, f"target {settings.target!r}: expected {' or '.join(ROOM_TARGETS)}")
+    check(settings.seed >= 0, f"--seed {settings.seed}: expected 0 or more")
     if settings.speaker_pattern is not None:
         try:
             groups = re.compile(settings.speaker_pattern).groups
         except re.error as error:
             raise SettingsError(f"--speaker-pattern {settings.speaker_pattern!r}: is no pattern ({error})") from error
-        require(groups == 1, f"--speaker-pattern {settings.speaker_pattern!r}: expected one group, found {groups}")
+        check(groups == 1, f"--speaker-pattern {settings.speaker_pattern!r}: expected one group, found {groups}")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 import numpy as np
 import pytest
 
 from dtln.audio.resampling import resample, resampled_length
+from dtln.errors import MissingPackageError, install_line
 
 
 @pytest.mark.parametrize("rate", [8000, 11025, 22050, 44100, 48000])
@@ -30,5 +32,6 @@ def test_resampling_does_not_delay(rate):
 
 def test_resampling_without_soxr(monkeypatch):
     monkeypatch.setitem(sys.modules, "soxr", None)
-    with pytest.raises(ModuleNotFoundError, match="from 8000 Hz to 16000 Hz needs the package soxr: pip install soxr"):
+    message = f"from 8000 Hz to 16000 Hz needs the package soxr: {install_line('soxr')}"
+    with pytest.raises(MissingPackageError, match=re.escape(message)):
         resample(np.zeros(8), 8000, 16000)

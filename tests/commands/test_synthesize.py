@@ -14,10 +14,9 @@ import soundfile
 from synthesised import arguments, make, manifest
 
 from dtln.commands import synthesize
-from dtln.errors import MissingPackageError
-from dtln.mixing.rooms import (
-    simulate_rooms,
-)
+from dtln.errors import MissingPackageError, install_line
+from dtln.mixing.rooms import simulate_rooms
+from dtln.synthesis import run as synthesis_run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -182,9 +181,28 @@ def test_missing_pyroomacoustics(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "pyroomacoustics", None)
-    remedy = 'simulating rooms needs the package pyroomacoustics: pip install "dtln[synthesis]"'
+    remedy = f"simulating rooms needs the package pyroomacoustics: {install_line('pyroomacoustics')}"
     with pytest.raises(MissingPackageError, match=re.escape(remedy)):
         simulate_rooms(2, seed=1)
     assert synthesize.main(arguments(corpus, tmp_path / "out", "--simulated-rooms")) == 1
     assert remedy in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_missing_soundfile(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    assert synthesize.main(arguments(corpus, tmp_path / "out")) == 1
+    assert f"reading recordings needs the package soundfile: {install_line('soundfile')}" in capsys.readouterr().err
+
+
+def test_a_bug_keeps_its_traceback(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ValueError that is none of ours is a bug, and not made one line."""
+
+    def buggy(*_: object) -> object:
+        raise ValueError("operands could not be broadcast together")
+
+    monkeypatch.setattr(synthesis_run, "make_pair", buggy)
+    with pytest.raises(ValueError, match="broadcast"):
+        synthesize.main(arguments(corpus, tmp_path / "out"))

@@ -17,6 +17,7 @@ from training_pairs import speech_like, write_unmixed
 
 from dtln.commands import train
 from dtln.commands.train import mixed_sources
+from dtln.errors import install_line
 from dtln.facts import SAMPLE_RATE
 from dtln.mixing.augmentations import AUGMENTATIONS, augmentation_by_name
 
@@ -217,7 +218,7 @@ def test_training_in_rooms_says_what_is_missing(
     command = ["--run-name", "r", "--run-dir", str(tmp_path / "run"), "--speech", str(corpus / "speech")]
     command += ["--noise", str(corpus / "noise"), "--segment-seconds", "0.064", "--batch-size", "2"]
     checks: list[tuple[list[str], str]] = [
-        (["--rooms", "2"], 'simulating rooms needs the package pyroomacoustics: pip install "dtln[synthesis]"'),
+        (["--rooms", "2"], f"simulating rooms needs the package pyroomacoustics: {install_line('pyroomacoustics')}"),
         (["--rooms", "0"], "0 simulated room responses: expected at least one"),
         (["--rir", str(tmp_path / "missing")], "missing: expected a folder of audio files, found nothing"),
     ]
