@@ -175,21 +175,13 @@ class OverlapMean(OverlapAdd):
 
 @keras.saving.register_keras_serializable("DTLN")
 class Magnitude(layers.Layer):
-    """(real, imaginary), each (B, T, F) -> what core 1 sees, (B, T, F): the magnitude, or its logarithm."""
-
-    def __init__(self, logarithmic: bool, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.logarithmic = logarithmic
+    """(real, imaginary), each (B, T, F) -> magnitude (B, T, F)."""
 
     def call(self, inputs: Sequence[Any]) -> Any:
-        value = magnitude(*inputs)
-        return ops.log(value + EPSILON) if self.logarithmic else value
+        return magnitude(*inputs)
 
     def compute_output_spec(self, inputs: Sequence[Any]) -> keras.KerasTensor:
         return keras.KerasTensor(inputs[0].shape, dtype=self.compute_dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "logarithmic": self.logarithmic}
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -345,11 +337,21 @@ class SequenceLSTM(layers.LSTM):
 # ----------------------------------------------------------------------------------------------------------------------
 
 
+Run = Callable[[Any], tuple[Any, Any]]  # runs a core: features (B, T, C) -> (mask (B, T, M), states after it)
+Step = Callable[["SeparationCore", Any, Sequence[Any]], tuple[Any, list[Any]]]  # as `SeparationCore.step`
+LSTMStep = Callable[[layers.LSTM, Any, Any, Any], tuple[Any, Any, Any]]  # as `lstm_step`
+
+
+def lstm_step(lstm: layers.LSTM, features: Any, hidden: Any, cell: Any) -> tuple[Any, Any, Any]:
+    """One block through an LSTM: (features (1, 1, C), h and c (1, U)) -> (features (1, 1, U), new h, new c)."""
+    return lstm(features, initial_state=[hidden, cell])
+
+
 class SeparationCore:
-    """LSTM - dropout - ... - LSTM - dense - activation: features (B, T, C) -> mask (B, T, mask_size).
+    """LSTM - dropout - ... - LSTM - dense - activation: features (B, T, C) -> mask (B, T, M).
 
     stateful: the LSTMs keep their states between calls (one signal, one block after the other).
-    external_states: `step` takes and returns the states; its LSTMs are unrolled, as exports want them.
+    external_states: `step` takes and returns the states; the LSTMs are unrolled, as exports want them.
     """
 
     def __init__(
@@ -380,30 +382,41 @@ class SeparationCore:
         self.dense = layers.Dense(mask_size, name=names("dense"))
         self.activation = layers.Activation(config.activation, name=names("activation"))
 
-    def __call__(self, features: Any) -> Any:
-        """features (B, T, C) -> mask (B, T, mask_size)."""
+    def __call__(self, features: Any) -> tuple[Any, None]:
+        """features (B, T, C) -> (mask (B, T, M), None): the states stay inside, or begin at zero in each signal."""
         for index, lstm in enumerate(self.lstms):
             features = lstm(features)  # (B, T, U)
             if index < len(self.dropouts):
                 features = self.dropouts[index](features)
-        return self.activation(self.dense(features))
+        return self.activation(self.dense(features)), None
 
-    def step(self, features: Any, states: Any) -> tuple[Any, Any]:
-        """(features (1, 1, C), states (1, K, U, 2)) -> (mask (1, 1, mask_size), states (1, K, U, 2))."""
-        hidden, cell = [], []
+    def step(self, features: Any, states: Sequence[Any], run: LSTMStep = lstm_step) -> tuple[Any, list[Any]]:
+        """One block, the states outside: (features (1, 1, C), states) -> (mask (1, 1, M), new states).
+
+        states: h and c (1, U) of each LSTM, one LSTM after the other. run: what runs an LSTM.
+        """
+        after = []
         for index, lstm in enumerate(self.lstms):
-            features, h, c = lstm(features, initial_state=[states[:, index, :, 0], states[:, index, :, 1]])
-            hidden.append(h)
-            cell.append(c)
+            features, hidden, cell = run(lstm, features, *states[2 * index : 2 * index + 2])
+            after += [hidden, cell]
             if index < len(self.dropouts):
                 features = self.dropouts[index](features)
-        states = ops.stack([ops.stack(hidden, axis=1), ops.stack(cell, axis=1)], axis=-1)  # (1, K, U, 2)
-        return self.activation(self.dense(features)), states
+        return self.activation(self.dense(features)), after
+
+    def packed_step(self, features: Any, states: Any, step: Step | None = None) -> tuple[Any, Any]:
+        """`step`, or another, with all states in one tensor (1, K, U, 2), whose last axis is (h, c)."""
+        apart = [states[:, index, :, place] for index in range(len(self.lstms)) for place in (0, 1)]  # (1, U) each
+        mask, after = (step or SeparationCore.step)(self, features, apart)
+        return mask, ops.stack([ops.stack(after[0::2], axis=1), ops.stack(after[1::2], axis=1)], axis=-1)
 
 
 class DTLNLayers:
-    """Every layer of the network that has weights, created once, in the order in which `.h5` files store them:
-    [norm of the log magnitude], core 1, encoder, norm of the encoded blocks, core 2, decoder."""
+    """Every layer of the network, created once, and the signal path through them.
+
+    Layers with weights are created in the order in which `.h5` files store them: [norm of the log magnitude], core 1,
+    encoder, norm of the encoded blocks, core 2, decoder. The path comes in two halves, around the two masks; what runs
+    a core is handed in, so that whole signals, streams and exports go one way.
+    """
 
     def __init__(
         self,
@@ -419,18 +432,20 @@ class DTLNLayers:
             counts[kind] = counts.get(kind, -1) + 1
             return kind if counts[kind] == 0 else f"{kind}_{counts[kind]}"
 
-        wiring = {"stateful": stateful, "external_states": external_states, "names": names}
+        sizes = (config.block_length, config.block_shift)
+        core = partial(SeparationCore, config, stateful=stateful, external_states=external_states, names=names)
         self.config = config
         self.norm_magnitude = (
             InstantLayerNormalization(name=names("instant_layer_normalization")) if config.norm_stft else None
         )
-        self.core_1 = SeparationCore(config, config.bins, seed=seed, **wiring)
+        self.core_1 = core(config.bins, seed=seed)
         self.encoder = PointwiseConv1D(config.encoder_size, name=names("conv1d"))
         self.norm_encoded = InstantLayerNormalization(name=names("instant_layer_normalization"))
-        core_2_seed = None if seed is None else seed + config.lstm_layers
-        self.core_2 = SeparationCore(config, config.encoder_size, seed=core_2_seed, **wiring)
+        self.core_2 = core(config.encoder_size, seed=None if seed is None else seed + config.lstm_layers)
         self.decoder = PointwiseConv1D(config.block_length, name=names("conv1d"))
-        self.magnitude = Magnitude(config.norm_stft, name="log_magnitude" if config.norm_stft else "magnitude")
+        self.spectrum = Spectrum(*sizes, name="spectrum")
+        self.magnitude = Magnitude(name="magnitude")
+        self.masked_blocks = MaskedBlocks(*sizes, name="masked_blocks")
         self.mask_encoded = layers.Multiply(dtype="float32", name="mask_encoded")
 
     @property
@@ -444,20 +459,28 @@ class DTLNLayers:
         first = [] if self.norm_magnitude is None else [self.norm_magnitude]
         return [*first, *self.core_1.lstms, self.core_1.dense, *self.after_core_1]
 
-    def features_1(self, spectrum: Sequence[Any]) -> Any:
-        """What core 1 sees of (real, imaginary): (B, T, F)."""
-        features = self.magnitude(spectrum)
-        return features if self.norm_magnitude is None else self.norm_magnitude(features)
+    def first_half(self, value: Any, run: Run) -> tuple[Any, Any]:
+        """Magnitude of the noisy spectrum (B, T, F) -> (its mask (B, T, F), states of core 1). `run` runs core 1."""
+        if self.norm_magnitude is not None:
+            value = self.norm_magnitude(ops.log(value + EPSILON))
+        return run(value)
 
-    def whole(self, blocks: Any) -> Any:
-        """Noisy blocks (B, T, N) -> denoised blocks (B, T, N), before overlap-add."""
-        sizes = (self.config.block_length, self.config.block_shift)
-        spectrum = Spectrum(*sizes, name="spectrum")(blocks)  # 2 * (B, T, F)
-        mask = self.core_1(self.features_1(spectrum))  # (B, T, F)
-        blocks = MaskedBlocks(*sizes, name="masked_blocks")([*spectrum, mask])  # (B, T, N)
-        encoded = self.encoder(blocks)  # (B, T, E)
-        mask = self.core_2(self.norm_encoded(encoded))  # (B, T, E)
-        return self.decoder(self.mask_encoded([encoded, mask]))  # (B, T, N)
+    def second_half(self, encoded: Any, run: Run) -> tuple[Any, Any]:
+        """Encoded blocks (B, T, E) -> (denoised blocks (B, T, N), states of core 2). `run` runs core 2."""
+        mask, states = run(self.norm_encoded(encoded))  # (B, T, E)
+        return self.decoder(self.mask_encoded([encoded, mask])), states
+
+    def denoise(self, blocks: Any, run_1: Run | None = None, run_2: Run | None = None) -> tuple[Any, Any, Any]:
+        """Noisy blocks (B, T, N) -> (denoised blocks (B, T, N), states of core 1, states of core 2).
+
+        run_1 and run_2 run the cores; unless given, the cores themselves do, whose states stay inside. Overlap-add is
+        the caller's.
+        """
+        real, imag = self.spectrum(blocks)  # (B, T, F) each
+        mask, states_1 = self.first_half(self.magnitude([real, imag]), run_1 or self.core_1)  # (B, T, F)
+        encoded = self.encoder(self.masked_blocks([real, imag, mask]))  # (B, T, E)
+        denoised, states_2 = self.second_half(encoded, run_2 or self.core_2)
+        return denoised, states_1, states_2
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -501,6 +524,17 @@ class DTLNNetwork(keras.Model):
         padded = pad_for_overlap(signals.astype(np.float32, copy=False), *sizes)  # (B, L + 2 * delay)
         return crop_overlap(ops.convert_to_numpy(self._compiled_call(padded)), signals.shape[-1], *sizes)
 
+    def split(self) -> DTLNNetwork:
+        """The same network for one block at a time, its states outside; see `build_split_network`."""
+        network = build_split_network(self.config)
+        for target, source in zip(network.dtln_layers.weighted, self.dtln_layers.weighted, strict=True):
+            target.set_weights(source.get_weights())
+        return network
+
+    def stored_layers(self) -> list[StoredLayer]:
+        """Names and weights of the layers that have any, in file order, as `dtln.weights.read_network` gives them."""
+        return [(layer.name, layer.get_weights()) for layer in self.dtln_layers.weighted]
+
     def load_weights(self, filepath: str | Path, *args: Any, **kwargs: Any) -> None:
         if str(filepath).endswith((".weights.h5", ".keras")):
             super().load_weights(filepath, *args, **kwargs)
@@ -525,8 +559,9 @@ def build_network(config: DTLNConfig, seed: int | None = None) -> DTLNNetwork:
     dtln_layers = DTLNLayers(config, seed=seed)
     sizes = (config.block_length, config.block_shift)
     signal = keras.Input((None,), name="noisy")  # (B, L)
-    blocks = dtln_layers.whole(Framing(*sizes, name="framing")(signal))  # (B, T, N)
-    estimate = OverlapAdd(*sizes, name="overlap_add")([blocks, signal])  # (B, L)
+    blocks = Framing(*sizes, name="framing")(signal)  # (B, T, N)
+    denoised, *_ = dtln_layers.denoise(blocks)  # (B, T, N)
+    estimate = OverlapAdd(*sizes, name="overlap_add")([denoised, signal])  # (B, L)
     return DTLNNetwork(signal, estimate, name="dtln").attach(dtln_layers)
 
 
@@ -585,33 +620,23 @@ def build_stateful_network(config: DTLNConfig) -> DTLNNetwork:
     """
     dtln_layers = DTLNLayers(config, stateful=True)
     block = keras.Input(batch_shape=(1, config.block_length), name="block")  # (1, N)
-    denoised = dtln_layers.whole(layers.Reshape((1, config.block_length), name="one_block")(block))  # (1, 1, N)
+    blocks = layers.Reshape((1, config.block_length), name="one_block")(block)  # (1, 1, N)
+    denoised, *_ = dtln_layers.denoise(blocks)  # (1, 1, N)
     return DTLNNetwork(block, denoised, name="dtln_stateful").attach(dtln_layers)
 
 
-def build_split_networks(config: DTLNConfig) -> tuple[keras.Model, keras.Model, DTLNLayers]:
-    """The two cores with external states, for back ends that hold neither FFT nor state.
+def build_split_network(config: DTLNConfig) -> DTLNNetwork:
+    """The graph that exports are made of: one block and the states of both cores in, the same out.
 
-    Model 1: (magnitude (1, 1, F), states (1, K, U, 2)) -> (mask (1, 1, F), states).
-    Model 2: (block (1, 1, N), states (1, K, U, 2)) -> (block (1, 1, N), states).
+    (block (1, 1, N), states_1 and states_2 (1, K, U, 2)) -> (denoised (1, 1, N), states_1, states_2). Its `dtln_layers`
+    have what is between: exports to runtimes that hold no Fourier transform take its two halves.
     """
-    parts = DTLNLayers(config, external_states=True)
-    states_shape = config.states_shape
-
-    values = keras.Input(batch_shape=(1, 1, config.bins), name="magnitude")
-    states = keras.Input(batch_shape=states_shape, name="states_1")
-    features = values
-    if parts.norm_magnitude is not None:
-        features = parts.norm_magnitude(ops.log(values + EPSILON))
-    model_1 = keras.Model([values, states], parts.core_1.step(features, states), name="dtln_core_1")
-
+    dtln_layers = DTLNLayers(config, external_states=True)
     block = keras.Input(batch_shape=(1, 1, config.block_length), name="block")
-    states = keras.Input(batch_shape=states_shape, name="states_2")
-    encoded = parts.encoder(block)  # (1, 1, E)
-    mask, new_states = parts.core_2.step(parts.norm_encoded(encoded), states)
-    denoised = parts.decoder(parts.mask_encoded([encoded, mask]))  # (1, 1, N)
-    model_2 = keras.Model([block, states], [denoised, new_states], name="dtln_core_2")
-    return model_1, model_2, parts
+    states = [keras.Input(batch_shape=config.states_shape, name=f"states_{index}") for index in (1, 2)]
+    cores = (dtln_layers.core_1, dtln_layers.core_2)
+    runs = [partial(core.packed_step, states=value) for core, value in zip(cores, states, strict=True)]
+    return DTLNNetwork([block, *states], dtln_layers.denoise(block, *runs), name="dtln_split").attach(dtln_layers)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -678,6 +703,10 @@ def initialise_basis(dtln_layers: DTLNLayers, name: str) -> None:
     synthesis = 4.0 * inverse_basis(basis, dtln_layers.config.block_shift)
     dtln_layers.encoder.set_weights([basis[None].astype(np.float32)])  # (1, N, E)
     dtln_layers.decoder.set_weights([synthesis[None].astype(np.float32)])  # (1, E, N)
+
+
+def keep_random_start(dtln_layers: DTLNLayers) -> None:
+    """Leaves encoder and decoder as they were created: random, as in the paper."""
 
 
 def initialise_mdct(dtln_layers: DTLNLayers) -> None:
@@ -862,11 +891,16 @@ def save_legacy_weights(sources: Sequence[layers.Layer], path: str | Path, block
 
 
 def load_network(path: str | Path, seed: int | None = None) -> DTLNNetwork:
-    """The batch network (B, L) -> (B, L) with the weights of an `.h5` file, variant and sizes as the file says.
+    """The batch network (B, L) -> (B, L) with the weights of an `.h5` file, or of the folder of a SavedModel of ours.
 
-    seed: of the dropout masks. Raises FileNotFoundError or WeightsFileError.
+    Variant and sizes are as the file says. seed: of the dropout masks. Raises FileNotFoundError or WeightsFileError.
     """
-    config, stored = read_network(path)
+    if Path(path).is_dir():
+        from dtln.export.saved_model import read_saved_model
+
+        config, stored = read_saved_model(path)
+    else:
+        config, stored = read_network(path)
     network = build_network(config, seed=seed)
     _set_stored_layers(weighted_layers(network), stored, path)
     return network
@@ -904,11 +938,6 @@ def warm_start(network: DTLNNetwork, path: str | Path) -> str:
     targets = network.dtln_layers.after_core_1
     _set_stored_layers(targets, stored[-len(targets) :], path)
     return "the layers after core 1 (the file is of the other variant, whose core 1 sees other features)"
-
-
-# ----------------------------------------------------------------------------------------------------------------------
-# Exports: TensorFlow from here to the end of the section
-# ----------------------------------------------------------------------------------------------------------------------
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -1495,12 +1524,13 @@ class DTLN_model:
 
     def seperation_kernel(self, num_layer: int, mask_size: int, x: Any, stateful: bool = False) -> Any:
         """A core of `num_layer` LSTMs: features (B, T, C) -> mask (B, T, mask_size)."""
-        return SeparationCore(self._config(lstm_layers=num_layer), mask_size, stateful=stateful)(x)
+        mask, _ = SeparationCore(self._config(lstm_layers=num_layer), mask_size, stateful=stateful)(x)
+        return mask
 
     def seperation_kernel_with_states(self, num_layer: int, mask_size: int, x: Any, in_states: Any) -> tuple[Any, Any]:
         """(features (1, 1, C), states (1, K, U, 2)) -> (mask (1, 1, mask_size), states (1, K, U, 2))."""
         core = SeparationCore(self._config(lstm_layers=num_layer), mask_size, external_states=True)
-        return core.step(x, in_states)
+        return core.packed_step(x, in_states)
 
     def build_DTLN_model(self, norm_stft: bool = False) -> None:
         """Makes `model`: whole signals (B, L) -> (B, L)."""

@@ -43,11 +43,10 @@ def parse(argv: Sequence[str] | None, prog: str = "convert_weights_and_savedmode
 def load(sources: Sequence[Path]):
     """The Keras network of one `.h5` file or SavedModel, or of the mean of several `.h5` files."""
     import DTLN_model as dtln
-    from dtln.export.saved_model import load_network_from_saved_model
 
     if len(sources) > 1:
         return dtln.load_mean_network(sources)
-    return load_network_from_saved_model(sources[0]) if sources[0].is_dir() else dtln.load_network(sources[0])
+    return dtln.load_network(sources[0])
 
 
 def convert(network, target: Path, formats: Sequence[str]) -> bool:

@@ -118,7 +118,7 @@ def _reordered(weight: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Parts:
+class NetworkWeights:
     """The layers of an `.h5` file by their place in the network; see `DTLN_model.DTLNLayers`."""
 
     norm_magnitude: list[np.ndarray] | None
@@ -129,7 +129,7 @@ class Parts:
     decoder: np.ndarray  # (E, N)
 
     @classmethod
-    def of(cls, config: DTLNConfig, stored: Sequence[StoredLayer]) -> Parts:
+    def of(cls, config: DTLNConfig, stored: Sequence[StoredLayer]) -> NetworkWeights:
         first = int(config.norm_stft)
         middle = first + config.lstm_layers + 1
         return cls(
@@ -142,21 +142,23 @@ class Parts:
         )
 
 
-def _network(graph: Graph, parts: Parts, config: DTLNConfig, spectrum: str, sizes: Sequence[int], result: str) -> None:
+def _network(
+    graph: Graph, weights: NetworkWeights, config: DTLNConfig, spectrum: str, sizes: Sequence[int], result: str
+) -> None:
     """Spectrum (T, B, F, 2) -> `result` (T, B, N); sizes: (T, B), 0 for a size to take over."""
     squares = graph.node("ReduceSumSquare", spectrum, axes=[3], keepdims=0)
     features = magnitude = graph.node("Sqrt", squares)  # (T, B, F)
-    if parts.norm_magnitude is not None:
+    if weights.norm_magnitude is not None:
         positive = graph.node("Add", magnitude, graph.constant(np.array(EPSILON, np.float32)))
-        features = graph.normalise(graph.node("Log", positive), parts.norm_magnitude)
-    mask = graph.mask(features, parts.core_1)  # (T, B, F)
+        features = graph.normalise(graph.node("Log", positive), weights.norm_magnitude)
+    mask = graph.mask(features, weights.core_1)  # (T, B, F)
     column = graph.node("Unsqueeze", mask, graph.constant(np.array([3])))
     masked = graph.node("Mul", spectrum, column)  # (T, B, F, 2)
     flat = graph.node("Reshape", masked, graph.constant(np.array([*sizes, 2 * config.bins])))
-    kernel = graph.constant(spectral_encoder(parts.encoder))
+    kernel = graph.constant(spectral_encoder(weights.encoder))
     encoded = graph.node("MatMul", flat, kernel)  # (T, B, E)
-    mask = graph.mask(graph.normalise(encoded, parts.norm_encoded), parts.core_2, first=config.lstm_layers)
-    graph.node("MatMul", graph.node("Mul", encoded, mask), graph.constant(parts.decoder), outputs=[result])
+    mask = graph.mask(graph.normalise(encoded, weights.norm_encoded), weights.core_2, first=config.lstm_layers)
+    graph.node("MatMul", graph.node("Mul", encoded, mask), graph.constant(weights.decoder), outputs=[result])
 
 
 def sequence_model(config: DTLNConfig, stored: Sequence[StoredLayer]) -> bytes:
@@ -165,7 +167,7 @@ def sequence_model(config: DTLNConfig, stored: Sequence[StoredLayer]) -> bytes:
     (spectrum (T, B, F, 2), h_k and c_k (1, B, U) for each of the 2 K LSTMs) -> (denoised (T, B, N), hidden_k, cell_k).
     """
     graph, kinds = Graph(), range(2 * config.lstm_layers)
-    _network(graph, Parts.of(config, stored), config, "spectrum", (0, 0), "denoised")
+    _network(graph, NetworkWeights.of(config, stored), config, "spectrum", (0, 0), "denoised")
     states_in = {f"{kind}_{k}": (1, "signals", config.units) for k in kinds for kind in ("h", "c")}
     states_out = {f"{kind}_{k}": (1, "signals", config.units) for k in kinds for kind in ("hidden", "cell")}
     sequence = ("blocks", "signals")
@@ -185,7 +187,7 @@ def streaming_model(config: DTLNConfig, stored: Sequence[StoredLayer]) -> bytes:
     graph.node("Split", "states", outputs=[f"{kind}_{k}" for k in range(count) for kind in ("h", "c")], axis=0)
     column = graph.node("Unsqueeze", "block", graph.constant(np.array([3])))  # (1, 1, N, 1): real
     spectrum = graph.node("DFT", column, axis=2, onesided=1)  # (1, 1, F, 2): real, imaginary
-    _network(graph, Parts.of(config, stored), config, spectrum, (1, 1), "denoised")
+    _network(graph, NetworkWeights.of(config, stored), config, spectrum, (1, 1), "denoised")
     after = [f"{kind}_{k}" for k in range(count) for kind in ("hidden", "cell")]
     graph.node("Concat", *after, outputs=["states_out"], axis=0)
     shape, states = (1, 1, config.block_length), (2 * count, 1, config.units)
@@ -227,6 +229,4 @@ def export_graph(network: DTLNNetwork, path: str | Path, quantise: bool = False)
 
     quantise: the LSTMs in 8 bits, one scale a column, the rest in float.
     """
-
-    stored = [(layer.name, layer.get_weights()) for layer in network.dtln_layers.weighted]
-    return export_streaming(network.config, stored, path, quantise)
+    return export_streaming(network.config, network.stored_layers(), path, quantise)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dtln.export.split import _split_exports
+from dtln.export.halves import halves_of
 from dtln.files import complete_file
 from dtln.formats import SHIFT_KEY
 
@@ -20,9 +20,9 @@ def export_pair(network: DTLNNetwork, path_1: str | Path, path_2: str | Path) ->
     import tf2onnx
 
     paths = (Path(path_1), Path(path_2))
-    for export, path in zip(_split_exports(network), paths, strict=True):
-        model, _ = tf2onnx.convert.from_function(tf.function(export.step), input_signature=export.specs, opset=17)
-        for old, new in zip([value.name for value in model.graph.output], export.names_out, strict=True):
+    for half, path in zip(halves_of(network), paths, strict=True):
+        model, _ = tf2onnx.convert.from_function(tf.function(half.step), input_signature=half.specs, opset=17)
+        for old, new in zip([value.name for value in model.graph.output], half.names_out, strict=True):
             _rename_onnx_value(model.graph, old, new)
         onnx.helper.set_model_props(model, {SHIFT_KEY: str(network.config.block_shift)})
         onnx.checker.check_model(model)

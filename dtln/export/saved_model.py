@@ -1,19 +1,20 @@
-"""The SavedModel: writing it, and reading weights from one of ours."""
+"""The SavedModel: writing it, and reading the weights of one of ours."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
-
-from keras import ops
+from typing import TYPE_CHECKING, Any
 
 from dtln.errors import WeightsFileError
-from dtln.export.split import split_networks_of
 from dtln.formats import SHIFT_KEY
-from dtln.weights import StoredLayer, config_of
-from DTLN_model import DTLNNetwork, _set_stored_layers, build_network, magnitude
+from dtln.weights import DTLNConfig, StoredLayer, config_of
+
+if TYPE_CHECKING:
+    from DTLN_model import DTLNNetwork
+
+__all__ = ["export_saved_model", "read_saved_model"]
 
 
 def export_saved_model(network: DTLNNetwork, folder: str | Path) -> Path:
@@ -25,22 +26,18 @@ def export_saved_model(network: DTLNNetwork, folder: str | Path) -> Path:
     """
     import tensorflow as tf
 
-    config = network.config
-    model_1, model_2, _ = split_networks_of(network)
+    config, split = network.config, network.split()
     block_spec = tf.TensorSpec((1, config.block_length), tf.float32, name="block")
     states_specs = [tf.TensorSpec(config.states_shape, tf.float32, name=f"states_{i}") for i in (1, 2)]
     module = tf.Module()
     module.block_shift = tf.Variable(config.block_shift, trainable=False)
     module.states = [tf.Variable(tf.zeros(config.states_shape), trainable=False) for _ in (1, 2)]
-    # the models themselves stay outside: a checkpoint that also followed them would hold every weight twice
-    module.weights = [v.value for v in [*model_1.trainable_variables, *model_2.trainable_variables]]
+    # the network itself stays outside: a checkpoint that also followed it would hold every weight twice
+    module.weights = [variable.value for layer in split.dtln_layers.weighted for variable in layer.weights]
 
     @tf.function(input_signature=[block_spec, *states_specs])
     def stream(block: Any, states_1: Any, states_2: Any) -> dict[str, Any]:
-        real, imag = ops.rfft(block[:, None], fft_length=config.block_length)  # (1, 1, F)
-        mask, states_1 = model_1([magnitude(real, imag), states_1])  # (1, 1, F)
-        masked = ops.irfft((real * mask, imag * mask), fft_length=config.block_length)  # (1, 1, N)
-        denoised, states_2 = model_2([masked, states_2])  # (1, 1, N)
+        denoised, states_1, states_2 = split([block[:, None], states_1, states_2])
         return {"denoised": denoised, "states_1": states_1, "states_2": states_2}
 
     @tf.function(input_signature=[tf.TensorSpec((1, config.block_length), tf.float32, name="input_1")])
@@ -62,10 +59,10 @@ def export_saved_model(network: DTLNNetwork, folder: str | Path) -> Path:
     return folder
 
 
-def load_network_from_saved_model(folder: str | Path) -> DTLNNetwork:
-    """The batch network with the weights of a SavedModel that `export_saved_model` wrote.
+def read_saved_model(folder: str | Path) -> tuple[DTLNConfig, list[StoredLayer]]:
+    """Configuration and layers of the network in a SavedModel that `export_saved_model` wrote.
 
-    Raises FileNotFoundError or WeightsFileError (a published SavedModel lists no weights: convert its `.h5` instead).
+    Raises FileNotFoundError, or WeightsFileError (a published SavedModel lists no weights: convert its `.h5` instead).
     """
     import tensorflow as tf
 
@@ -83,6 +80,4 @@ def load_network_from_saved_model(folder: str | Path) -> DTLNNetwork:
         count = 1 if arrays[0].ndim == 3 else 3 if len(arrays) > 2 and arrays[1].ndim == 2 == arrays[0].ndim else 2
         stored.append((f"layer_{len(stored)}", arrays[:count]))
         arrays = arrays[count:]
-    network = build_network(config_of(stored, int(loaded.block_shift.numpy()), folder))
-    _set_stored_layers(network.dtln_layers.weighted, stored, folder)
-    return network
+    return config_of(stored, int(loaded.block_shift.numpy()), folder), stored

@@ -12,7 +12,6 @@ from signals import batch_output, random_network, snr_db, speech_like
 
 import DTLN_model as dtln
 from dtln.errors import MissingRuntimeError, ModelError
-from dtln.export.saved_model import load_network_from_saved_model
 from dtln.facts import BLOCK_SHIFT, OVERLAP_DELAY
 from dtln.formats import EXPORT_KINDS, kind_paths
 from dtln.streaming import backends
@@ -178,7 +177,7 @@ def test_exports_and_engine_take_their_sizes_from_the_model(tmp_path, length, sh
         backend = open_backend(kind, tmp_path)
         assert (backend.block_length, backend.block_shift) == (length, shift)
         assert_parity(network, kind, signal, StreamingDenoiser(backend).denoise(signal))
-    restored = load_network_from_saved_model(tmp_path / "dtln_saved_model")
+    restored = dtln.load_network(tmp_path / "dtln_saved_model")
     assert restored.config == config
     np.testing.assert_array_equal(batch_output(restored, signal), batch_output(network, signal))
 
