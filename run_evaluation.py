@@ -1,4 +1,4 @@
-"""Denoise a folder of recordings with DTLN weights, and score the result where clean recordings are given."""
+"""Denoise a recording or a folder of them, and score the result where clean recordings are given."""
 
 import sys
 

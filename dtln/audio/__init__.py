@@ -1,10 +1,10 @@
 """Recordings: finding, reading, resampling and writing them. soundfile and soxr are imported where they are used."""
 
-from dtln.audio.folders import audio_extensions, find_audio_files, pair_files
+from dtln.audio.folders import audio_extensions, find_audio_files, find_recordings, pair_files
 from dtln.audio.headers import AudioInfo, SampleFormat, audio_info
 from dtln.audio.reading import audio_blocks, read_audio, read_stretch
 from dtln.audio.resampling import Resampler, resample, resampled_length
-from dtln.audio.writing import audio_writer, can_write, writable_format, write_audio
+from dtln.audio.writing import audio_writer, can_write, format_for_name, writable_format, write_audio
 
 __all__ = [
     "AudioInfo",
@@ -16,6 +16,8 @@ __all__ = [
     "audio_writer",
     "can_write",
     "find_audio_files",
+    "find_recordings",
+    "format_for_name",
     "pair_files",
     "read_audio",
     "read_stretch",

@@ -9,14 +9,37 @@ from pathlib import Path, PurePath
 
 from dtln.errors import AudioFileError, require
 
+CONTAINERS = {  # extension: libsndfile's name of the container, where that is not the extension itself
+    ".8svx": "SVX",
+    ".aif": "AIFF",
+    ".aifc": "AIFF",
+    ".iff": "SVX",
+    ".mat": "MAT5",
+    ".mp1": "MP3",
+    ".mp2": "MP3",
+    ".oga": "OGG",
+    ".opus": "OGG",
+    ".sf": "IRCAM",
+    ".snd": "AU",
+    ".sph": "NIST",
+}
 
-def audio_extensions() -> set[str]:
-    """Lower-case file name extensions, with dot, that soundfile reads, the usual aliases among them."""
+
+def audio_extensions() -> dict[str, str]:
+    """File name extensions that soundfile reads, in lower case and with their dot, and the container of each."""
     soundfile = require("soundfile", "reading recordings")
+    found = {f".{name.lower()}": name for name in soundfile.available_formats()} | CONTAINERS
+    del found[".raw"]  # raw samples say neither rate nor format
+    return found
 
-    names = {f".{name.lower()}" for name in soundfile.available_formats()}
-    aliases = {".aif", ".aifc", ".iff", ".8svx", ".mat", ".mp1", ".mp2", ".oga", ".opus", ".sf", ".snd", ".sph"}
-    return (names | aliases) - {".raw"}  # raw samples say neither rate nor format
+
+def find_recordings(path: str | Path) -> tuple[Path, list[Path]]:
+    """The recordings that a path stands for: (folder below which they lie, files), for one recording or a folder.
+
+    Raises as `find_audio_files`; whether a single file is a recording is found out where it is read.
+    """
+    path = Path(path)
+    return (path.parent, [path]) if path.is_file() else (path, find_audio_files(path))
 
 
 def find_audio_files(folder: str | Path) -> list[Path]:

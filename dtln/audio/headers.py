@@ -7,13 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dtln.errors import AudioFileError, require
+
+if TYPE_CHECKING:
+    from soundfile import SoundFile
 
 
 @dataclass(frozen=True)
 class SampleFormat:
-    """How a file stores its samples, in soundfile's words: container ("WAV", "FLAC", ...), subtype ("PCM_16", ...)."""
+    """How a file stores its samples, by soundfile's names: container ("WAV", "FLAC", ...), subtype ("PCM_16", ...)."""
 
     container: str
     subtype: str
@@ -44,10 +48,9 @@ def audio_info(path: str | Path) -> AudioInfo:
 
 
 @contextmanager
-def opened_audio(path: Path) -> Iterator:
-    """An open soundfile.SoundFile; AudioFileError where the path leads to no audio file."""
+def opened_audio(path: Path) -> Iterator[SoundFile]:
+    """The open file. Raises AudioFileError where the path leads to no audio file."""
     soundfile = require("soundfile", "reading recordings")
-
     if path.is_symlink() and not path.exists():
         raise AudioFileError(
             f"{path}: is a link to {os.readlink(path)}, which does not exist. Mend or remove the link."
@@ -76,5 +79,5 @@ def opened_audio(path: Path) -> Iterator:
 
 
 def libsndfile_reason(error: Exception) -> str:
-    """libsndfile's own words, without the path that soundfile puts before them and without the full stop."""
+    """libsndfile's own message, without the path that soundfile puts before it and without its full stop."""
     return str(getattr(error, "error_string", error)).strip().rstrip(".")

@@ -15,13 +15,16 @@ from dtln.audio.truncation import mp3_length, require_complete
 from dtln.errors import AudioFileError, require
 
 READ_BLOCK = 1 << 18  # samples per channel that are decoded at once
+UNKNOWN_LENGTH = 1 << 62  # libsndfile announces its largest number where a FLAC stream leaves the length open
+STRETCH_MARGIN = 0.02  # s on either side, for the resampler's filter
+EXACT_SEEKS = re.compile(r"PCM_|FLOAT|DOUBLE|ULAW|ALAW|OPUS")  # of libsndfile 1.2; MP3 and Vorbis land elsewhere
 
 
 def read_audio(path: str | Path, sample_rate: int | None = None, mono: bool = False) -> tuple[np.ndarray, int]:
-    """Reads a recording: (samples, sample rate in Hz); samples are float32 in full scale 1.
+    """Reads a recording: (samples, sample rate in Hz); the samples are float32, full scale is 1.
 
-    sample_rate: resample to this rate; None keeps the file's own. mono: average the channels and return (L,), else
-    (L, channels). A recording of n samples becomes ceil(n * sample_rate / rate) samples.
+    sample_rate: resample to this rate in Hz; None keeps the file's own. mono: average the channels and return (L,),
+    else (L, channels). A recording of n samples becomes ceil(n * sample_rate / rate) samples.
     Raises AudioFileError if the file cannot be opened or decoded, ends early, or holds NaN or Inf.
     """
     info = audio_info(path)
@@ -30,15 +33,11 @@ def read_audio(path: str | Path, sample_rate: int | None = None, mono: bool = Fa
     return (samples[:, 0] if mono else samples), sample_rate or info.sample_rate
 
 
-STRETCH_MARGIN = 0.02  # s on either side, for the resampler's filter
-EXACT_SEEKS = re.compile(r"PCM_|FLOAT|DOUBLE|ULAW|ALAW|OPUS")  # of libsndfile 1.2; MP3 and Vorbis land elsewhere
-
-
 def read_stretch(path: str | Path, start: int, length: int, sample_rate: int) -> np.ndarray:
-    """What `read_audio(path, sample_rate, mono=True)` has from sample `start` on: float32 (length,), less at the end.
+    """The samples of `read_audio(path, sample_rate, mono=True)` from `start` on: float32 (length,), fewer at the end.
 
-    Decodes little else, where the format can be entered anywhere: PCM, FLAC, Opus (there some 60 dB exact), but not MP3
-    or Vorbis. Raises as `read_audio` does, for what it meets.
+    Decodes little more than these in formats that can be entered anywhere: PCM, FLAC and Opus (there the samples differ
+    by about -60 dB). MP3 and Vorbis are decoded from their beginning. Raises as `read_audio`, for what it reads.
     """
     rate = audio_info(path).sample_rate
     common = math.gcd(rate, sample_rate)
@@ -56,10 +55,9 @@ def audio_blocks(
 ) -> Iterator[np.ndarray]:
     """`read_audio` piece by piece, in constant memory: float32 (M, channels), (M, 1) if mono. Raises as it does.
 
-    stretch: (first, end) in the file's own samples, what to read of it; beyond its end is nothing.
+    stretch: (first, end), the part to read, in samples at the file's own rate; it may reach beyond the file's end.
     """
     soundfile = require("soundfile", "reading recordings")
-
     path = Path(path)
     with opened_audio(path) as file:
         announced, container = file.frames, file.format
@@ -108,6 +106,3 @@ def audio_blocks(
             if mono:
                 samples = samples.mean(axis=1, keepdims=True)  # (M, 1)
             yield resampler.process(samples, last=read == end)
-
-
-UNKNOWN_LENGTH = 1 << 62  # libsndfile announces its largest number where a FLAC stream leaves the length open

@@ -8,7 +8,7 @@ from dtln.errors import require
 
 
 def resampled_length(length: int, rate: int, new_rate: int) -> int:
-    """Samples a recording of `length` samples has after resampling: ceil(length * new_rate / rate)."""
+    """How many samples a recording of `length` samples has after resampling: ceil(length * new_rate / rate)."""
     return -(-length * new_rate // rate)
 
 
@@ -25,7 +25,7 @@ def resample(signal: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 
 
 class Resampler:
-    """`resample` piece by piece. Rates in Hz; equal rates pass the samples through.
+    """`resample` piece by piece. Rates are in Hz; between equal rates the samples pass through.
 
     Raises MissingPackageError where soxr is not installed.
     """
@@ -39,7 +39,7 @@ class Resampler:
         self._stream = soxr.ResampleStream(rate, new_rate, channels, dtype="float32", quality="HQ")
 
     def process(self, samples: np.ndarray, last: bool = False) -> np.ndarray:
-        """Samples (M, channels) -> those (M', channels) that are complete by now; with `last` all of them."""
+        """Takes samples (M, channels), gives (M', channels) those that are complete; with `last`, all the rest."""
         if self.rate == self.new_rate:
             return samples
         self._taken += len(samples)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Literal
 
 from dtln.errors import AudioFileError
 
@@ -64,7 +65,8 @@ def _riff_shortage(path: Path) -> str | None:
     """
     size_of_file = os.path.getsize(path)
     with open(path, "rb") as file:
-        order = {b"RIFF": "little", b"RIFX": "big"}.get(file.read(4))
+        orders: dict[bytes, Literal["little", "big"]] = {b"RIFF": "little", b"RIFX": "big"}
+        order = orders.get(file.read(4))
         if order is None:
             return None
         file.seek(12)

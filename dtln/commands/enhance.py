@@ -1,21 +1,23 @@
-"""Denoise a folder of recordings with DTLN weights, and score the result where clean recordings are given.
+"""Denoise a recording or a folder of them, and score the result where clean recordings are given.
 
+    run_evaluation.py -i noisy.wav -o denoised.wav
     run_evaluation.py -i NOISY_DIR -o DENOISED_DIR -m model.h5
     run_evaluation.py -i NOISY_DIR -o DENOISED_DIR -m model.h5 --reference CLEAN_DIR --csv scores.csv
     run_evaluation.py --score-only -i DENOISED_DIR --noisy NOISY_DIR --reference CLEAN_DIR --json scores.json
     run_evaluation.py --score-only -i DENOISED_DIR --dnsmos
 
-Sub-folders and names are kept. Recordings of any rate, channel count and format that soundfile reads are taken; what
-is written is mono at 16 kHz, aligned with the input and of the input's sample format (a format that cannot be written
-becomes wav; the summary says so). A file that cannot be denoised is reported at the end and the others are done; the
-exit status is then 1.
+Recordings may have any rate, channel count and format that soundfile reads. The output is mono at 16 kHz, aligned with
+the input and in its sample format. A format that cannot be written becomes wav; the summary says so. Outputs of a
+folder keep their names and sub-folders. The output of one recording is NAME_denoised beside it, or the file that -o
+names, whose extension then decides the format. A file that cannot be denoised is reported at the end, and the others
+are denoised; the exit status is then 1.
 
 Scores are PESQ (raw P.862 narrow band, its P.862.1 mapping, wide band), STOI, ESTOI, SI-SDR and SNR against clean
-recordings of equal name, extensions aside, or of the same fileid_N; and DNSMOS, which needs none. --score-only takes
-recordings that were denoised elsewhere, or noisy ones, and needs no TensorFlow. The means over files come with 95 %
-intervals (Student's t), also broken down by input SNR, as a manifest or names like ..._snr5_fileid_1.wav tell it, else
-as measured against the clean recordings. Silent recordings and such as are too short are left out and counted; delays,
-clipping and levels that spoil a score are reported.
+recordings of the same name, whatever the extension, or of the same fileid_N; and DNSMOS, which needs no clean
+recordings. --score-only, like the command `dtln score`, scores recordings that any program denoised, or noisy ones.
+The means over files come with 95 % intervals (Student's t). They are also given by input SNR: --manifest or names like
+..._snr5_fileid_1.wav tell it, else it is measured on the noisy recordings. Recordings that are silent or too short are
+left out and counted. Delays, clipping and levels that spoil a score are reported.
 """
 
 from __future__ import annotations
@@ -25,21 +27,23 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dtln.evaluation.denoising import denoise_files, plan
-from dtln.evaluation.scores import plan_scores, score_files
-from dtln.formats import EXPORT_KINDS, MODEL_DIR
+from dtln.commands import score
+from dtln.formats import DEFAULT_WEIGHTS, EXPORT_KINDS, MODEL_DIR
 
 
 def parse(argv: Sequence[str] | None, prog: str = "run_evaluation.py") -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-i", "--input", type=Path, required=True, metavar="IN", help="folder of noisy recordings")
-    parser.add_argument("-o", "--output", type=Path, metavar="OUT", help="folder to write to")
+    description = (__doc__ or "").replace("run_evaluation.py", prog)
+    parser = argparse.ArgumentParser(prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    score.add_input(parser, "IN", "noisy recording, or folder of them")
+    parser.add_argument(
+        "-o", "--output", type=Path, metavar="OUT", help="folder to write to; for one recording, the file"
+    )
     parser.add_argument(
         "-m",
         "--weights",
         type=Path,
         metavar="H5",
-        help="weights of the network (default: pretrained_model/model.h5 beside this script); for an export its folder",
+        help="weights of the network (default: those that are included); for an export its folder",
     )
     parser.add_argument("--keep-rate", action="store_true", help="write the input's sampling rate instead of 16 kHz")
     parser.add_argument("--keep-channels", action="store_true", help="denoise each channel instead of their average")
@@ -61,67 +65,54 @@ def parse(argv: Sequence[str] | None, prog: str = "run_evaluation.py") -> argpar
         help="files at a time, in threads (processes for keras, savedmodel and scores); default: one per core, with "
         "keras and savedmodel one",
     )
-    scoring = parser.add_argument_group("scores")
-    scoring.add_argument("--reference", type=Path, metavar="CLEAN_DIR", help="score against the recordings in here")
-    scoring.add_argument("--dnsmos", action="store_true", help="score with DNSMOS too (needs the package speechmos)")
-    scoring.add_argument("--score-only", action="store_true", help="denoise nothing: score the recordings in IN")
-    scoring.add_argument(
-        "--noisy", type=Path, metavar="NOISY_DIR", help="with --score-only: what IN was denoised from, to score it too"
-    )
-    scoring.add_argument(
-        "--align", action="store_true", help="remove a delay against the clean recording, and cut both to what is left"
-    )
-    scoring.add_argument(
-        "--manifest", type=Path, metavar="FILE", help="CSV table of input SNRs: noisy/file/name, snr_db"
-    )
-    scoring.add_argument("--csv", type=Path, metavar="FILE", help="write the scores of each file here")
-    scoring.add_argument("--json", type=Path, metavar="FILE", help="write scores, means, intervals and settings here")
+    parser.add_argument("--score-only", action="store_true", help="denoise nothing: score the recordings in IN")
+    score.add_scoring_flags(parser, "with --score-only: what IN was denoised from, to score it too")
     args = parser.parse_args(argv)
+    score.check_input(parser, args)
     if args.weights is None:
-        args.weights = MODEL_DIR if args.engine in EXPORT_KINDS else MODEL_DIR / "model.h5"
-    if args.jobs is not None and args.jobs < 1:
-        parser.error(f"--jobs {args.jobs}: expected at least one process")
+        args.weights = MODEL_DIR if args.engine in EXPORT_KINDS else DEFAULT_WEIGHTS
     if not args.score_only:
-        if args.output is None:
-            parser.error("the following arguments are required: -o/--output (or --score-only)")
+        if args.output is None and not args.input.is_file():
+            missing = "" if args.input.exists() else f"; {args.input} does not exist"
+            parser.error(f"the following arguments are required: -o/--output (or --score-only){missing}")
         if args.noisy:
             parser.error("--noisy goes with --score-only: what is denoised here is scored beside its input anyway")
     elif not (args.reference or args.dnsmos):
-        parser.error("--score-only: say against which recordings with --reference CLEAN_DIR, or say --dnsmos")
+        parser.error("--score-only: say against which recordings with --reference CLEAN, or say --dnsmos")
     elif args.output or args.overwrite or args.skip_existing or args.keep_rate or args.keep_channels:
         parser.error("--score-only writes no recordings: leave out -o, --overwrite, --skip-existing and --keep-...")
-    for option in ("csv", "json", "manifest"):
-        if getattr(args, option) and not (args.reference or args.dnsmos):
-            parser.error(
-                f"--{option} is about scores: say against which recordings with --reference CLEAN_DIR, or say --dnsmos"
-            )
-    if args.align and not args.reference:
-        parser.error("--align removes delays against clean recordings: say which with --reference CLEAN_DIR")
+    score.check_scoring_flags(parser, args)
     return args
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "run_evaluation.py") -> int:
     args = parse(argv, prog)
-    from dtln.errors import AudioFileError
+    if args.score_only:
+        return score.run(args, prog)
+    from dtln.evaluation.denoising import DenoisingSettings, denoise_files, plan_denoising
+    from dtln.evaluation.scores import ScoredFile, plan_scores, score_files
 
+    settings = DenoisingSettings(args.engine, args.weights, args.keep_rate, args.keep_channels)
+    wants_scores = bool(args.reference or args.dnsmos)
+    scored: list[ScoredFile] = []
     try:
-        jobs, unreadable = ([], []) if args.score_only else plan(args)
-        pairs = plan_scores(jobs, args) if args.reference or args.dnsmos else []
-        denoised = [] if args.score_only else denoise_files(jobs, unreadable, args)
-        left_out = {outcome.job.source for outcome in denoised if outcome.failure or outcome.empty}
-        pairs = [pair for pair in pairs if pair.signals[0][1] not in left_out]
-        scored = score_files(pairs, args) if args.reference or args.dnsmos else []
-    except (AudioFileError, ValueError, OSError, ImportError) as error:
+        scoring = score.scoring_settings(args)
+        jobs = plan_denoising(
+            args.input, args.output, settings, args.reference, may_exist=args.overwrite or args.skip_existing
+        )
+        targets = {job.source: job.target for job in jobs if not job.unreadable}
+        pairs = plan_scores(args.input, scoring, denoised=targets) if wants_scores else []
+        denoised = denoise_files(jobs, settings, args.jobs, args.skip_existing)
+        if args.output is None and any(not file.failure for file in denoised):
+            print(f"written to {jobs[0].target}")
+        if wants_scores:
+            useless = {file.job.source for file in denoised if file.failure or file.empty}
+            scored = score_files([pair for pair in pairs if pair.signals["noisy"] not in useless], scoring, args.jobs)
+            score.write_reports(args, scored, vars(args))
+    except score.user_errors() as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        written = (
-            "no scores were written" if args.score_only else "what was written is complete, --skip-existing goes on"
-        )
-        print(f"{prog}: stopped; {written}", file=sys.stderr)
+        print(f"{prog}: stopped; what was written is complete, --skip-existing goes on", file=sys.stderr)
         return 130
-    failures = [outcome for outcome in denoised + scored if outcome.failure]
-    for outcome in failures:
-        print(f"FAILED {outcome.failure}", file=sys.stderr)
-    nothing_scored = scored and not any(outcome.scores for outcome in scored)
-    return 1 if failures or nothing_scored else 0
+    return score.status(denoised, scored)

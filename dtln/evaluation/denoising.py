@@ -1,42 +1,101 @@
-"""Denoising of a folder: what will be written, the work on each file, the summary."""
+"""Denoising of recordings: what will be written, the work on each file, the summary."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-from dtln.evaluation.outcomes import Job, Outcome, count, print_files
-from dtln.formats import EXPORT_KINDS
+import numpy as np
+
+from dtln.audio.folders import find_recordings
+from dtln.audio.headers import SampleFormat, audio_info
+from dtln.audio.reading import audio_blocks
+from dtln.audio.resampling import Resampler
+from dtln.audio.writing import audio_writer, format_for_name, writable_format
+from dtln.errors import AudioFileError, require
+from dtln.facts import SAMPLE_RATE
+from dtln.formats import DEFAULT_WEIGHTS, EXPORT_KINDS
 from dtln.pool import run_all
 
-if TYPE_CHECKING:
-    import numpy as np
+__all__ = ["DenoisedFile", "DenoisingSettings", "Job", "denoise_file", "denoise_files", "load_engine", "plan_denoising"]
+
+TENSORFLOW_ENGINES = ("keras", "savedmodel")  # processes, because their threads wait for each other
+NAMES_SHOWN = 10  # files listed under one heading of the summary; failures are listed all
 
 
-def plan(args: argparse.Namespace) -> tuple[list[Job], list[Outcome]]:
-    """The jobs, and the files that cannot be read. Raises AudioFileError for everything that forbids to start."""
-    from dtln.audio.folders import find_audio_files
-    from dtln.errors import AudioFileError
+@dataclass(frozen=True)
+class DenoisingSettings:
+    """How recordings are denoised; weights: an `.h5` file, or for an export its folder."""
 
-    require_apart(args.output, args.input, "input")
-    if args.reference:
-        require_apart(args.output, args.reference, "clean")
-    sources = find_audio_files(args.input)
-    clean = find_audio_files(args.reference) if args.reference else []
-    jobs, unreadable = [], []
-    for source in sources:
-        try:
-            jobs.append(plan_file(source, args))
-        except AudioFileError as error:
-            unreadable.append(Outcome(Job(source, args.output / source.relative_to(args.input), None), str(error)))
+    engine: str = "fast"
+    weights: Path = DEFAULT_WEIGHTS
+    keep_rate: bool = False
+    keep_channels: bool = False
 
+    def written(self, sample_rate: int, channels: int) -> tuple[int, int]:
+        """The rate in Hz and the channels of the output of a recording with this rate and these channels."""
+        return sample_rate if self.keep_rate else SAMPLE_RATE, channels if self.keep_channels else 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """One recording: where it lies, where it goes, in which sample format."""
+
+    source: Path
+    target: Path
+    sample_format: SampleFormat | None  # None where the header cannot be read
+    converted_from: SampleFormat | None = None  # the input's format where it cannot be written
+    unreadable: str | None = None  # why the header cannot be read
+
+
+@dataclass(frozen=True)
+class DenoisedFile:
+    """What became of a job."""
+
+    job: Job
+    failure: str | None = None  # the reason, which names the file
+    seconds: float = 0.0  # of audio
+    empty: bool = False
+    clipped: int = 0  # samples
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Before work starts: what will be written, and everything that can be refused
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def plan_denoising(
+    source: Path,
+    target: Path | None,
+    settings: DenoisingSettings,
+    clean: Path | None = None,
+    may_exist: bool = False,
+) -> list[Job]:
+    """The job of each recording in a folder, or of one recording.
+
+    target: the folder to write to; for one recording the file, which may be left out (NAME_denoised beside the input),
+    or a folder that exists. clean: a recording or a folder of them that is read later, so that nothing may be written
+    there. may_exist: outputs that exist are no error. Raises AudioFileError for everything that forbids to start.
+    """
+    folder, sources = find_recordings(source)
+    if source.is_file():
+        jobs = [_plan_recording(source, target, settings)]
+    else:
+        if target is None:
+            raise AudioFileError(f"{source}: is a folder. Expected the name of a folder to write to, too.")
+        _require_apart(target, source, "input")
+        if clean and clean.is_dir():
+            _require_apart(target, clean, "clean")
+        jobs = [_plan_file(path, target / path.relative_to(folder), settings) for path in sources]
+    readable = [job for job in jobs if job.sample_format]
     taken: dict[Path, Job] = {}
-    for job in jobs:
+    for job in readable:
         other = taken.setdefault(job.target, job)
         if other is not job:
             converted = job if job.converted_from else other
@@ -44,40 +103,50 @@ def plan(args: argparse.Namespace) -> tuple[list[Job], list[Outcome]]:
                 f"{other.source} and {job.source}: both would be written to {job.target}, because "
                 f"{converted.converted_from} cannot be written and becomes {converted.sample_format}. Rename one."
             )
-    inputs = {source.resolve() for source in [*sources, *clean]}
-    for job in jobs:
+    inputs = {path.resolve() for path in [*sources, *(find_recordings(clean)[1] if clean else [])]}
+    for job in readable:
         if job.target.resolve() in inputs:
-            raise AudioFileError(f"{job.target}: is one of the recordings to be read. Choose another output folder.")
-    existing = [job.target for job in jobs if os.path.lexists(job.target)]
-    if existing and not (args.overwrite or args.skip_existing):
+            raise AudioFileError(f"{job.target}: is one of the recordings to be read. Choose another output.")
+    present = [job.target for job in readable if os.path.lexists(job.target)]
+    if present and not may_exist:
         raise AudioFileError(
-            f"{existing[0]}: exists already ({len(existing)} of {len(jobs)} outputs do). Expected none of them; choose "
-            "another output folder, or say --overwrite or --skip-existing."
+            f"{present[0]}: exists already ({len(present)} of {len(readable)} outputs do). Expected none of them; "
+            "choose another output, or say --overwrite or --skip-existing."
         )
-    return jobs, unreadable
+    return jobs
 
 
-def plan_file(source: Path, args: argparse.Namespace) -> Job:
-    """Where one recording goes and how. Raises AudioFileError if it is no audio file."""
-    from dtln.audio.headers import audio_info
-    from dtln.audio.writing import writable_format
-    from dtln.facts import SAMPLE_RATE
+def _plan_recording(source: Path, target: Path | None, settings: DenoisingSettings) -> Job:
+    """Where one recording that was named itself goes. Raises AudioFileError if it cannot be read, or written there."""
+    if target is None:
+        job = _plan_file(source, source.with_stem(f"{source.stem}_denoised"), settings)
+    elif target.is_dir():
+        job = _plan_file(source, target / source.name, settings)
+    else:
+        info = audio_info(source)
+        rate, channels = settings.written(info.sample_rate, info.channels)
+        job = Job(source, target, format_for_name(target, info.sample_format, rate, channels))
+    if job.unreadable:
+        raise AudioFileError(job.unreadable)
+    return job
 
-    info = audio_info(source)
-    rate = info.sample_rate if args.keep_rate else SAMPLE_RATE
-    sample_format = writable_format(info.sample_format, rate, info.channels if args.keep_channels else 1)
-    target = args.output / source.relative_to(args.input)
+
+def _plan_file(source: Path, target: Path, settings: DenoisingSettings) -> Job:
+    """The job of a recording; its target becomes a wav where the input's format cannot be written."""
+    try:
+        info = audio_info(source)
+    except AudioFileError as error:
+        return Job(source, target, None, unreadable=str(error))
+    sample_format = writable_format(info.sample_format, *settings.written(info.sample_rate, info.channels))
     if sample_format == info.sample_format:
         return Job(source, target, sample_format)
     if sample_format.container != info.sample_format.container:
         target = target.with_suffix(".wav")
-    return Job(source, target, sample_format, info.sample_format)
+    return Job(source, target, sample_format, converted_from=info.sample_format)
 
 
-def require_apart(output: Path, folder: Path, name: str) -> None:
+def _require_apart(output: Path, folder: Path, name: str) -> None:
     """Raises AudioFileError if `output` is `folder`, lies inside it, or is a file."""
-    from dtln.errors import AudioFileError
-
     real, inside = output.resolve(), folder.resolve()
     if real == inside or inside in real.parents:
         where = "is" if real == inside else "lies inside"
@@ -86,8 +155,13 @@ def require_apart(output: Path, folder: Path, name: str) -> None:
         raise AudioFileError(f"{output}: is a file. Expected a folder to write to; choose another name.")
 
 
+# ----------------------------------------------------------------------------------------------------------------------
+# Engines
+# ----------------------------------------------------------------------------------------------------------------------
+
+
 class Stream(Protocol):
-    """C signals at 16 kHz that come in pieces: float32 (C, M) in, aligned ones out, as many in the end as went in."""
+    """C signals at 16 kHz in pieces: float32 (C, M) in, aligned ones out; in the end as many came out as went in."""
 
     def process(self, samples: np.ndarray) -> np.ndarray: ...
 
@@ -95,23 +169,22 @@ class Stream(Protocol):
 
 
 class WholeSignals:
-    """A stream that keeps what comes until all is there, for an engine that takes whole signals."""
+    """A stream that keeps what comes until all is there, for an engine that takes whole signals (C, L)."""
 
     def __init__(self, denoise: Callable[[np.ndarray], np.ndarray]) -> None:
-        self.denoise, self.pieces = denoise, []
+        self.denoise = denoise
+        self.pieces: list[np.ndarray] = []
 
     def process(self, samples: np.ndarray) -> np.ndarray:
         self.pieces.append(samples)
         return samples[:, :0]
 
     def flush(self) -> np.ndarray:
-        import numpy as np
-
         return self.denoise(np.concatenate(self.pieces, axis=1))
 
 
 class BlockByBlock:
-    """A stream through exported models, each signal with runtimes of its own: they are not to be shared by threads."""
+    """A stream through exported models. Each signal has runtimes of its own, because threads must not share them."""
 
     def __init__(self, kind: str, model_dir: Path, signals: int) -> None:
         from dtln.streaming.backends import open_backend
@@ -120,28 +193,25 @@ class BlockByBlock:
         self.denoisers = [StreamingDenoiser(open_backend(kind, model_dir)) for _ in range(signals)]
 
     def process(self, samples: np.ndarray) -> np.ndarray:
-        import numpy as np
-
         return np.stack([denoiser.process(signal) for denoiser, signal in zip(self.denoisers, samples, strict=True)])
 
     def flush(self) -> np.ndarray:
-        import numpy as np
-
         return np.stack([denoiser.flush() for denoiser in self.denoisers])
 
 
 @lru_cache(maxsize=1)
 def load_engine(engine: str, weights: Path) -> Callable[[int], Stream]:
-    """Makes streams of as many signals as it is told, through the network in an `.h5` file, loaded once in a process,
-    or through the exports in a folder.
+    """A function that makes a stream of so many signals. Each process loads the network once.
 
-    Raises FileNotFoundError, WeightsFileError or ModelError for what cannot be loaded,
-    ImportError where packages are missing.
+    engine: "fast", "keras" or a kind of export. Raises FileNotFoundError, WeightsFileError or ModelError for what
+    cannot be loaded, MissingPackageError where a package is missing.
     """
     if engine in EXPORT_KINDS:
-        BlockByBlock(engine, weights, 1)  # what cannot be opened is found out here
+        BlockByBlock(engine, weights, 1)  # finds out here what cannot be opened
         return partial(BlockByBlock, engine, weights)
     if engine == "keras":
+        for package in ("tensorflow", "keras"):
+            require(package, "the engine keras")
         import DTLN_model
 
         denoise = DTLN_model.load_network(weights).denoise
@@ -151,93 +221,113 @@ def load_engine(engine: str, weights: Path) -> Callable[[int], Stream]:
     return partial(SequenceDenoiser, SequenceNetwork(weights))
 
 
-def denoise_file(engine: str, weights: Path, keep_rate: bool, keep_channels: bool, job: Job) -> Outcome:
-    """Denoises one recording piece by piece; whatever goes wrong with it is its outcome."""
-    import numpy as np
+# ----------------------------------------------------------------------------------------------------------------------
+# The work
+# ----------------------------------------------------------------------------------------------------------------------
 
-    from dtln.audio.headers import audio_info
-    from dtln.audio.reading import audio_blocks
-    from dtln.audio.resampling import Resampler
-    from dtln.audio.writing import audio_writer
-    from dtln.errors import AudioFileError
-    from dtln.facts import SAMPLE_RATE
 
+def denoise_files(
+    jobs: Sequence[Job], settings: DenoisingSettings, workers: int | None = None, skip_existing: bool = False
+) -> list[DenoisedFile]:
+    """Does the jobs, prints the summary and returns what became of each that was not skipped.
+
+    workers: files at a time; None: one per core, with TensorFlow one. skip_existing: leaves outputs that exist.
+    Raises as `load_engine`, before the first file.
+    """
+    todo = [job for job in jobs if not (skip_existing and job.sample_format and job.target.exists())]
+    load_engine(settings.engine, settings.weights)  # here, so that not every worker finds out what is wrong with them
+    processes = settings.engine in TENSORFLOW_ENGINES
+    started = time.perf_counter()
+    done = run_all(
+        partial(denoise_file, settings),
+        todo,
+        workers or (1 if processes else os.cpu_count() or 1),
+        "denoising",
+        lambda job, reason: DenoisedFile(job, f"{job.source}: {reason}"),
+        processes,
+    )
+    _report(done, len(jobs) - len(todo), time.perf_counter() - started)
+    return done
+
+
+def denoise_file(settings: DenoisingSettings, job: Job) -> DenoisedFile:
+    """Denoises one recording piece by piece, in constant memory. Whatever goes wrong with it is its `failure`."""
+    if job.sample_format is None:
+        return DenoisedFile(job, job.unreadable)
     try:
         info = audio_info(job.source)
-        channels = info.channels if keep_channels else 1
-        rate = info.sample_rate if keep_rate else SAMPLE_RATE
-        stream = load_engine(engine, weights)(channels)
-        resampler = Resampler(SAMPLE_RATE, rate, channels)
+        rate, channels = settings.written(info.sample_rate, info.channels)
+        stream = load_engine(settings.engine, settings.weights)(channels)
         clipped = written = 0
         job.target.parent.mkdir(parents=True, exist_ok=True)
         with audio_writer(job.target, rate, channels, job.sample_format) as write:
-
-            def finish(denoised: np.ndarray, last: bool = False) -> None:
-                nonlocal clipped, written
-                if not np.all(np.isfinite(denoised)):
+            for samples in _denoised(job.source, stream, channels, rate):  # (M, C)
+                if not np.all(np.isfinite(samples)):
                     raise AudioFileError(
-                        f"{job.source}: the network gave NaN or Inf. Expected sound weights; check {weights}."
+                        f"{job.source}: the network gave NaN or Inf. Expected sound weights; check {settings.weights}."
                     )
-                samples = resampler.process(denoised.T, last)  # (M, C)
-                if keep_rate:
+                if settings.keep_rate:  # from 16 kHz back, there may be some samples too many
                     samples = samples[: info.length - written]
                 clipped += write(samples)
                 written += len(samples)
-
-            for samples in audio_blocks(job.source, SAMPLE_RATE, mono=not keep_channels):  # (M, C)
-                finish(stream.process(samples.T))
-            if info.length:
-                finish(stream.flush(), last=True)
     except AudioFileError as error:
-        return Outcome(job, str(error))
+        return DenoisedFile(job, str(error))
     except Exception as error:  # the other files are still to be done
-        return Outcome(job, f"{job.source}: {type(error).__name__}: {error}")
-    return Outcome(job, seconds=info.length / info.sample_rate, empty=info.length == 0, clipped=clipped)
+        return DenoisedFile(job, f"{job.source}: {describe_error(error)}")
+    return DenoisedFile(job, seconds=info.length / info.sample_rate, empty=info.length == 0, clipped=clipped)
 
 
-def denoise_files(jobs: Sequence[Job], unreadable: list[Outcome], args: argparse.Namespace) -> list[Outcome]:
-    """Denoises what is not to be skipped and prints the summary; returns what became of these and of the unreadable.
-
-    Raises as `load_engine` before the first file.
-    """
-    todo = [job for job in jobs if not (args.skip_existing and job.target.exists())]
-    load_engine(args.engine, args.weights)  # a file that holds no weights is found out here, not in every worker
-    args.output.mkdir(parents=True, exist_ok=True)
-    started = time.perf_counter()
-    work = partial(denoise_file, args.engine, args.weights, args.keep_rate, args.keep_channels)
-    processes = args.engine in (
-        "keras",
-        "savedmodel",
-    )  # the others leave the interpreter's lock: threads share a network
-    workers = args.jobs or (1 if processes else os.cpu_count() or 1)
-    outcomes = unreadable + run_all(
-        work, todo, workers, "denoising", lambda job, reason: Outcome(job, f"{job.source}: {reason}"), processes
-    )
-    report_denoising(outcomes, len(jobs) - len(todo), time.perf_counter() - started)
-    return outcomes
+def _denoised(source: Path, stream: Stream, channels: int, rate: int) -> Iterator[np.ndarray]:
+    """The denoised recording in pieces (M, C) at a rate in Hz."""
+    resampler = Resampler(SAMPLE_RATE, rate, channels)
+    begun = False
+    for samples in audio_blocks(source, SAMPLE_RATE, mono=channels == 1):  # (M, C)
+        begun = True
+        yield resampler.process(stream.process(samples.T).T)
+    if begun:
+        yield resampler.process(stream.flush().T, last=True)
 
 
-def report_denoising(outcomes: Sequence[Outcome], skipped: int, seconds: float) -> None:
-    """Prints the summary; the failures themselves come last of all."""
-    done = [outcome for outcome in outcomes if not outcome.failure]
-    audio = sum(outcome.seconds for outcome in done)
+def describe_error(error: Exception) -> str:
+    """An unforeseen error in a line: its type, its message, and where it was raised."""
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# The summary
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def _report(files: Sequence[DenoisedFile], skipped: int, seconds: float) -> None:
+    """Prints the summary; the command prints the failures themselves, last of all."""
+    done = [file for file in files if not file.failure]
+    audio = sum(file.seconds for file in done)
     speed = f" in {seconds:.1f} s, {audio / seconds:.1f} x real time" if audio else ""
     print(f"{count(len(done), 'file')} denoised: {audio:.1f} s of audio{speed}")
     if skipped:
         print(f"{count(skipped, 'file')} skipped, because the output exists")
-    for title, lines in (
-        (
-            "converted",
-            [
-                f"{o.job.source}: {o.job.converted_from} cannot be written, {o.job.target} is {o.job.sample_format}"
-                for o in done
-                if o.job.converted_from
-            ],
-        ),
-        ("clipped at full scale", [f"{o.job.target}: {count(o.clipped, 'sample')}" for o in done if o.clipped]),
-        ("empty", [f"{o.job.source}: holds no samples, neither does {o.job.target}" for o in done if o.empty]),
-    ):
-        print_files(title, lines)
-    failed = len(outcomes) - len(done)
-    if failed:
-        print(f"{count(failed, 'file')} failed")
+    converted = [
+        f"{job.source}: {job.converted_from} cannot be written, {job.target} is {job.sample_format}"
+        for job in (file.job for file in done)
+        if job.converted_from
+    ]
+    print_files("converted", converted)
+    print_files("clipped at full scale", [f"{f.job.target}: {count(f.clipped, 'sample')}" for f in done if f.clipped])
+    print_files("empty", [f"{f.job.source}: holds no samples, neither does {f.job.target}" for f in done if f.empty])
+    if len(done) < len(files):
+        print(f"{count(len(files) - len(done), 'file')} failed")
+
+
+def print_files(title: str, lines: Sequence[str]) -> None:
+    """Prints how many files the title says something about, and the first of them; nothing where there are none."""
+    if lines:
+        print(f"{count(len(lines), 'file')} {title}:")
+        print("\n".join(f"  {line}" for line in lines[:NAMES_SHOWN]))
+        if len(lines) > NAMES_SHOWN:
+            print(f"  and {len(lines) - NAMES_SHOWN} more")
+
+
+def count(number: int, noun: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

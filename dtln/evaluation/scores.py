@@ -1,50 +1,110 @@
-"""Scoring of a folder: pairs, the work on each, means, CSV and JSON."""
+"""Scores of recordings: what belongs together, the work on each, means, CSV and JSON."""
 
 from __future__ import annotations
 
-import argparse
 import os
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from dtln.evaluation.outcomes import Job, Outcome, Pair, count, print_files
+from dtln.audio.folders import find_recordings, pair_files
+from dtln.audio.reading import read_audio
+from dtln.errors import AudioFileError, NotScorable
+from dtln.evaluation.denoising import count, describe_error, print_files
+from dtln.facts import SAMPLE_RATE
+from dtln.files import complete_file
 from dtln.pool import run_all
+from dtln.scoring.findings import UNRELATED, align, find_delay, findings
+from dtln.scoring.input_snr import bins_by_snr, read_manifest, snr_from_name
+from dtln.scoring.means import CONFIDENCE, Scores, summarise, table_lines
+from dtln.scoring.metrics import dnsmos, require_metrics, score, versions
+
+__all__ = [
+    "Pair",
+    "ScoredFile",
+    "ScoringSettings",
+    "plan_scores",
+    "score_file",
+    "score_files",
+    "write_csv",
+    "write_json",
+]
+
+FILES_WORTH_A_PROCESS = 8  # in fewer, the start of a process does not pay
 
 
-def plan_scores(jobs: Sequence[Job], args: argparse.Namespace) -> list[Pair]:
-    """What is scored: the jobs' recordings, or those of the input folder. Raises for everything that forbids to start.
+@dataclass(frozen=True)
+class ScoringSettings:
+    """How recordings are scored; reference: a recording or a folder of clean ones, manifest: a table of input SNRs."""
 
-    AudioFileError for recordings without partners, ValueError for a manifest that cannot be used, ModuleNotFoundError
-    with the remedy for a missing package.
+    reference: Path | None = None
+    dnsmos: bool = False
+    align: bool = False
+    manifest: Path | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One recording to be scored, maybe beside the noisy one it came from, maybe against a clean one."""
+
+    name: str  # below its folder
+    signals: Mapping[str, Path]  # "noisy" and "enhanced", or "input" alone
+    clean: Path | None
+    known_snr: float | None = None  # of the noisy recording, dB, where a manifest or the names tell it
+
+    @property
+    def source(self) -> Path:
+        """The recording that the pair is about."""
+        return list(self.signals.values())[-1]
+
+
+@dataclass(frozen=True)
+class ScoredFile:
+    """What became of a pair."""
+
+    pair: Pair
+    failure: str | None = None  # the reason, which names the file
+    excluded: str | None = None  # why no metric is defined for it
+    seconds: float = 0.0  # of audio
+    scores: Scores = field(default_factory=dict)  # {} where there are none
+    findings: tuple[tuple[str, str], ...] = ()  # (kind, words that name the file) of what spoils the scores
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Before work starts: what belongs together, and everything that can be refused
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+def plan_scores(
+    recordings: Path,
+    settings: ScoringSettings,
+    noisy: Path | None = None,
+    denoised: Mapping[Path, Path] | None = None,
+) -> list[Pair]:
+    """What is scored: a recording or those of a folder.
+
+    noisy: what they were denoised from, a recording or a folder likewise. denoised: where each of them will lie once it
+    is denoised; then both are scored. Raises for everything that forbids to start: AudioFileError for recordings
+    without partners, SettingsError for a manifest that cannot be used, MissingPackageError.
     """
-    from dtln.audio.folders import find_audio_files
-    from dtln.errors import AudioFileError
-    from dtln.scoring.input_snr import read_manifest, snr_from_name
-    from dtln.scoring.metrics import DNSMOS_PACKAGES, SCORING_PACKAGES, require_packages
-
-    require_packages(SCORING_PACKAGES if args.reference else ())
-    require_packages(DNSMOS_PACKAGES if args.dnsmos else ())
-    for report in (args.csv, args.json):
-        if report and not report.absolute().parent.is_dir():
-            raise AudioFileError(f"{report}: its folder does not exist. Make it first.")
-    sources = find_audio_files(args.input) if args.score_only else [job.source for job in jobs]
-    clean = partners(sources, args.input, args.reference) if args.reference else {}
-    noisy = partners(sources, args.input, args.noisy) if args.noisy else {}
-    targets = {job.source: job.target for job in jobs}
+    require_metrics(reference=settings.reference is not None, dnsmos=settings.dnsmos)
+    folder, sources = find_recordings(recordings) if denoised is None else (_folder(recordings), list(denoised))
+    clean = _partners(recordings, sources, settings.reference) if settings.reference else {}
+    origins = _partners(recordings, sources, noisy) if noisy else {}
     pairs, names = [], []
     for source in sources:
-        signals: tuple[tuple[str, Path], ...] = (("input", source),)
-        if source in targets:
-            signals = (("noisy", source), ("enhanced", targets[source]))
-        elif source in noisy:
-            signals = (("noisy", noisy[source]), ("enhanced", source))
-        name = source.relative_to(args.input).as_posix()
-        names.append([name, *([noisy[source].relative_to(args.noisy).as_posix()] if source in noisy else [])])
+        signals = {"input": source}
+        if denoised is not None:
+            signals = {"noisy": source, "enhanced": denoised[source]}
+        elif noisy:
+            signals = {"noisy": origins[source], "enhanced": source}
+        name = source.relative_to(folder).as_posix()
+        names.append([name, *([origins[source].relative_to(_folder(noisy)).as_posix()] if noisy else [])])
         pairs.append(Pair(name, signals, clean.get(source)))
-    if args.manifest:
-        snrs: list[float | None] = list(read_manifest(args.manifest, names))
+    if settings.manifest:
+        snrs: list[float | None] = list(read_manifest(settings.manifest, names))
     else:
         snrs = [next((snr for snr in map(snr_from_name, known) if snr is not None), None) for known in names]
     if None in snrs:
@@ -52,33 +112,56 @@ def plan_scores(jobs: Sequence[Job], args: argparse.Namespace) -> list[Pair]:
     return [replace(pair, known_snr=snr) for pair, snr in zip(pairs, snrs, strict=True)]
 
 
-def partners(sources: Sequence[Path], folder: Path, other: Path) -> dict[Path, Path]:
-    """The recording in another folder that belongs to each. Raises AudioFileError if one has none or several."""
-    from dtln.audio.folders import find_audio_files, pair_files
+def _folder(path: Path) -> Path:
+    """The folder that the names of recordings are below."""
+    return path.parent if path.is_file() else path
 
+
+def _partners(recordings: Path, sources: Sequence[Path], others: Path) -> dict[Path, Path]:
+    """The other recording that belongs to each source. Raises AudioFileError if one has none or several."""
+    if others.is_file():
+        if not recordings.is_file():
+            raise AudioFileError(f"{others}: is a file, {recordings} a folder. Expected two files or two folders.")
+        return dict.fromkeys(sources, others)
+    folder, found = _folder(recordings), find_recordings(others)[1]
     names = [source.relative_to(folder).as_posix() for source in sources]
-    others = [file.relative_to(other).as_posix() for file in find_audio_files(other)]
-    pairs = pair_files(names, others, folder, other)
-    return {source: other / partner for source, (_, partner) in zip(sources, pairs, strict=True)}
+    pairs = pair_files(names, [path.relative_to(others).as_posix() for path in found], folder, others)
+    return {source: others / partner for source, (_, partner) in zip(sources, pairs, strict=True)}
 
 
-def score_file(with_dnsmos: bool, aligned: bool, pair: Pair) -> Outcome:
-    """Scores the recordings of a pair, mono at 16 kHz; whatever goes wrong with it is its outcome."""
-    from dtln.audio.reading import read_audio
-    from dtln.errors import AudioFileError, NotScorable
-    from dtln.facts import SAMPLE_RATE
-    from dtln.scoring.findings import UNRELATED, align, find_delay, findings
-    from dtln.scoring.metrics import dnsmos, score
+# ----------------------------------------------------------------------------------------------------------------------
+# The work
+# ----------------------------------------------------------------------------------------------------------------------
 
+
+def score_files(pairs: Sequence[Pair], settings: ScoringSettings, workers: int | None = None) -> list[ScoredFile]:
+    """Scores all pairs, prints the means, and returns what became of each.
+
+    workers: processes; None: as many as pay, at most one per core.
+    """
+    files = run_all(
+        partial(score_file, settings),
+        pairs,
+        workers or min(os.cpu_count() or 1, len(pairs) // FILES_WORTH_A_PROCESS),
+        "scoring",
+        lambda pair, reason: ScoredFile(pair, f"{pair.source}: {reason}"),
+        processes=True,
+    )
+    _report(files)
+    return files
+
+
+def score_file(settings: ScoringSettings, pair: Pair) -> ScoredFile:
+    """Scores the recordings of a pair, mono at 16 kHz. Whatever goes wrong with it is its `failure`."""
     found: list[tuple[str, str]] = []
     scores: dict[str, dict[str, float]] = {}
     path = pair.clean or pair.source
     try:
         clean = read_audio(pair.clean, sample_rate=SAMPLE_RATE, mono=True)[0] if pair.clean else None
-        for name, path in pair.signals:
+        for name, path in pair.signals.items():
             signal, _ = read_audio(path, sample_rate=SAMPLE_RATE, mono=True)
             target, estimate = clean, signal
-            if clean is not None and aligned:
+            if clean is not None and settings.align:
                 delay, correlation = find_delay(clean, signal)
                 target, estimate = align(clean, signal, delay if abs(correlation) >= UNRELATED else 0)
                 if not len(clean) == len(signal) == len(estimate):
@@ -91,133 +174,112 @@ def score_file(with_dnsmos: bool, aligned: bool, pair: Pair) -> Outcome:
                 )
             found += [(kind, f"{path}: {words}") for kind, words in findings(estimate, target).items()]
             scores[name] = {} if target is None else score(target, estimate)
-            if with_dnsmos:
+            if settings.dnsmos:
                 scores[name] |= dnsmos(signal)
     except AudioFileError as error:
-        return Outcome(pair, str(error))
+        return ScoredFile(pair, str(error))
     except NotScorable as error:
         against = f" against {pair.clean}" if pair.clean else ""
-        return Outcome(pair, excluded=f"{path}{against}: {error}", findings=tuple(found))
+        return ScoredFile(pair, excluded=f"{path}{against}: {error}", findings=tuple(found))
     except Exception as error:  # the other files are still to be done
-        return Outcome(pair, f"{path}: cannot be scored: {type(error).__name__}: {error}")
-    return Outcome(pair, seconds=len(signal) / SAMPLE_RATE, scores=scores, findings=tuple(found))
+        return ScoredFile(pair, f"{path}: cannot be scored: {describe_error(error)}")
+    return ScoredFile(pair, seconds=len(signal) / SAMPLE_RATE, scores=scores, findings=tuple(found))
 
 
-def score_files(pairs: Sequence[Pair], args: argparse.Namespace) -> list[Outcome]:
-    """Scores all pairs, prints the means and writes the scores of each file if a name for them was given."""
-    workers = args.jobs or min(os.cpu_count() or 1, len(pairs) // 8)  # a process is worth its start for 8 files
-    outcomes = run_all(
-        partial(score_file, args.dnsmos, args.align),
-        pairs,
-        workers,
-        "scoring",
-        lambda pair, reason: Outcome(pair, f"{pair.source}: {reason}"),
-        processes=True,
-    )
-    scored = [outcome for outcome in outcomes if outcome.scores]
-    snrs = input_snrs(scored)
-    report_scores(outcomes, scored, snrs)
-    if args.csv:
-        write_csv(args.csv, scored, snrs)
-        print(f"scores of {count(len(scored), 'file')} written to {args.csv}")
-    if args.json:
-        write_json(args.json, outcomes, scored, snrs, args)
-        print(f"scores, means and settings written to {args.json}")
-    return outcomes
+# ----------------------------------------------------------------------------------------------------------------------
+# What is printed and written
+# ----------------------------------------------------------------------------------------------------------------------
 
 
-def input_snrs(scored: Sequence[Outcome]) -> list[float]:
-    """The SNR in dB of each noisy recording, as told or else as measured; [] where there is neither for all."""
-    known = [outcome.job.known_snr for outcome in scored]
-    if None not in known:
-        return known
-    measured = [outcome.scores.get("noisy", {}).get("snr_db") for outcome in scored]
-    return [] if None in measured else measured
+def _scored(files: Sequence[ScoredFile]) -> tuple[list[ScoredFile], list[float]]:
+    """The files that have scores, and their input SNRs in dB: told, else measured; [] where not all have one."""
+    scored = [file for file in files if file.scores]
+    for snrs in (
+        [file.pair.known_snr for file in scored],
+        [file.scores.get("noisy", {}).get("snr_db") for file in scored],
+    ):
+        present = [snr for snr in snrs if snr is not None]
+        if len(present) == len(scored):
+            return scored, present
+    return scored, []
 
 
-def report_scores(outcomes: Sequence[Outcome], scored: Sequence[Outcome], snrs: Sequence[float]) -> None:
+def _report(files: Sequence[ScoredFile]) -> None:
     """Prints the means with their intervals, those by input SNR, what was left out, and what spoils scores."""
-    from dtln.scoring.input_snr import bins_by_snr
-    from dtln.scoring.means import summarise, table_lines
-
+    scored, snrs = _scored(files)
     if not scored:
         print("no file could be scored")
     else:
         intervals = ", with 95 % intervals" if len(scored) > 1 else ""
         print(f"means over {count(len(scored), 'file')}{intervals}:")
-        print("\n".join(table_lines(summarise([outcome.scores for outcome in scored]))))
+        print("\n".join(table_lines(summarise([file.scores for file in scored]))))
     bins = bins_by_snr(snrs)
     for label, indices in bins.items() if len(bins) > 1 else ():
         print(f"input SNR {label}, {count(len(indices), 'file')}:")
         print("\n".join(table_lines(summarise([scored[index].scores for index in indices]))))
-    print_files("left out of the means", [outcome.excluded for outcome in outcomes if outcome.excluded])
+    print_files("left out of the means", [file.excluded for file in files if file.excluded])
     lines: dict[str, list[str]] = {}
-    for kind, words in (finding for outcome in outcomes for finding in outcome.findings):
+    for kind, words in (finding for file in files for finding in file.findings):
         lines.setdefault(kind, []).append(words)
     for kind in sorted(lines):
         print_files(kind, lines[kind])
 
 
-def write_csv(path: Path, scored: Sequence[Outcome], snrs: Sequence[float]) -> None:
+def write_csv(path: Path, files: Sequence[ScoredFile]) -> None:
     """Writes a table with one row a file: its name, its input SNR where known, and each metric of each signal."""
     import csv
 
-    from dtln.files import complete_file
-
+    scored, snrs = _scored(files)
     columns = [(signal, key) for signal, scores in scored[0].scores.items() for key in scores] if scored else []
     with complete_file(path) as part, open(part, "w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(["file", *(["input_snr_db"] if snrs else []), *(f"{signal}_{key}" for signal, key in columns)])
-        for index, outcome in enumerate(scored):
-            values = [*snrs[index : index + 1], *(outcome.scores[signal][key] for signal, key in columns)]
-            writer.writerow([outcome.job.name, *(f"{value:.6g}" for value in values)])
+        for index, file in enumerate(scored):
+            values = [*snrs[index : index + 1], *(file.scores[signal][key] for signal, key in columns)]
+            writer.writerow([file.pair.name, *(f"{value:.6g}" for value in values)])
+    print(f"scores of {count(len(scored), 'file')} written to {path}")
 
 
-def write_json(
-    path: Path,
-    outcomes: Sequence[Outcome],
-    scored: Sequence[Outcome],
-    snrs: Sequence[float],
-    args: argparse.Namespace,
-) -> None:
-    """Writes settings, versions, means with intervals, also by input SNR, and each file; null is what is not finite."""
+def write_json(path: Path, files: Sequence[ScoredFile], settings: Mapping[str, object]) -> None:
+    """Writes settings, versions, means with intervals, also by input SNR, and each file; null is what is not finite.
+
+    settings: of the command line, by the names of the flags.
+    """
     import json
     import math
 
-    from dtln.facts import SAMPLE_RATE
-    from dtln.files import complete_file
-    from dtln.scoring.input_snr import bins_by_snr
-    from dtln.scoring.means import CONFIDENCE, summarise
-    from dtln.scoring.metrics import versions
+    scored, snrs = _scored(files)
 
-    def plain(value: object) -> object:
-        if isinstance(value, dict):
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
             return {key: plain(item) for key, item in value.items()}
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    def means(files: Sequence[Outcome]) -> dict[str, object]:
+    def means(some: Sequence[ScoredFile]) -> dict[str, object]:
         return {
             signal: {
                 key: plain({"mean": mean.mean, "low": mean.low, "high": mean.high}) for key, mean in of_signal.items()
             }
-            for signal, of_signal in summarise([outcome.scores for outcome in files]).items()
+            for signal, of_signal in summarise([file.scores for file in some]).items()
         }
 
-    settings = {name: str(value) if isinstance(value, Path) else value for name, value in vars(args).items()}
-    for unused in ("output", "weights") if args.score_only else ():
-        del settings[unused]
-    told = scored and scored[0].job.known_snr is not None
+    origin_of_snrs = "measured" if snrs else None
+    if scored and scored[0].pair.known_snr is not None:
+        origin_of_snrs = "manifest" if settings.get("manifest") else "names"
     report = {
         "settings": {
-            **settings, "sample_rate": SAMPLE_RATE, "confidence": CONFIDENCE, "interval": "Student's t over files",
+            **{name: str(value) if isinstance(value, Path) else value for name, value in settings.items()},
+            "sample_rate": SAMPLE_RATE,
+            "confidence": CONFIDENCE,
+            "interval": "Student's t over files",
             "difference": "enhanced - noisy, file by file",
-            "input_snr": ("manifest" if args.manifest else "names") if told else "measured" if snrs else None,
+            "input_snr": origin_of_snrs,
         },
         "versions": versions(),
         "count": {
             "scored": len(scored),
-            "left_out": sum(bool(outcome.excluded) for outcome in outcomes),
-            "failed": sum(bool(outcome.failure) for outcome in outcomes),
+            "left_out": sum(bool(file.excluded) for file in files),
+            "failed": sum(bool(file.failure) for file in files),
         },
         "means": means(scored) if scored else {},
         "by_input_snr": {
@@ -226,16 +288,17 @@ def write_json(
         },
         "files": [
             {
-                "file": outcome.job.name,
-                "clean": str(outcome.job.clean) if outcome.job.clean else None,
+                "file": file.pair.name,
+                "clean": str(file.pair.clean) if file.pair.clean else None,
                 "input_snr_db": plain(snrs[index]) if snrs else None,
-                "scores": plain(outcome.scores),
-                "findings": [words for _, words in outcome.findings],
+                "scores": plain(file.scores),
+                "findings": [words for _, words in file.findings],
             }
-            for index, outcome in enumerate(scored)
+            for index, file in enumerate(scored)
         ],
-        "left_out": [outcome.excluded for outcome in outcomes if outcome.excluded],
-        "failed": [outcome.failure for outcome in outcomes if outcome.failure],
-    }  # fmt: skip
+        "left_out": [file.excluded for file in files if file.excluded],
+        "failed": [file.failure for file in files if file.failure],
+    }
     with complete_file(path) as part:
         part.write_text(json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    print(f"scores, means and settings written to {path}")

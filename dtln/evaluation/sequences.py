@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dtln.blocks import overlap_add, whole_blocks
-from dtln.export.onnx_graph import sequence_model
-from dtln.weights import read_network
+from dtln.errors import require
 
 CHUNK_BLOCKS = 512  # blocks denoised at once: 4 s; longer ones only take more memory
 
@@ -17,16 +16,18 @@ CHUNK_BLOCKS = 512  # blocks denoised at once: 4 s; longer ones only take more m
 class SequenceNetwork:
     """The network on ONNX Runtime, for whole signals.
 
-    threads: of the runtime. Raises FileNotFoundError or WeightsFileError for the weights,
-    ModuleNotFoundError with the remedy where onnx or onnxruntime is missing.
+    weights: an `.h5` file. threads: how many the runtime uses. Raises FileNotFoundError, WeightsFileError or
+    MissingPackageError.
     """
 
     def __init__(self, weights: str | Path, threads: int = 1) -> None:
-        try:
-            import onnx  # noqa: F401
-            import onnxruntime
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(f"the fast engine needs {error.name}: pip install onnx onnxruntime") from error
+        for package in ("h5py", "onnx", "onnxruntime"):
+            require(package, "the engine fast")
+        import onnxruntime
+
+        from dtln.export.onnx_graph import sequence_model
+        from dtln.weights import read_network
+
         self.config, stored = read_network(weights)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -44,8 +45,8 @@ class SequenceNetwork:
         spectrum = np.fft.rfft(blocks).astype(np.complex64, copy=False)  # (T, B, F)
         inputs = dict(zip(self._states_in, states, strict=True))
         inputs["spectrum"] = spectrum.view(np.float32).reshape(*spectrum.shape, 2)
-        denoised, *states = self._session.run(self._names_out, inputs)
-        return denoised, states
+        denoised, *new_states = self._session.run(self._names_out, inputs)
+        return denoised, new_states
 
     def denoise(self, signals: np.ndarray) -> np.ndarray:
         """Denoises whole signals: float32 (B, L) -> (B, L), aligned, the zeros before and after added and taken off."""

@@ -11,15 +11,15 @@ from dtln.facts import SAMPLE_RATE
 LONGEST_DELAY = SAMPLE_RATE  # samples: one second
 UNRELATED = 0.1  # normalised correlation; a mixture at -15 dB still has 0.17
 FULL_SCALE = 1.0 - 1.5 / 32768  # 16-bit samples of 32767 and beyond
-NEAR_SILENCE = -60.0  # dB of full scale; in 16 bits about 5 bits are left, from about -75 on PESQ falls
+NEAR_SILENCE = -60.0  # dB of full scale: of 16 bits about 5 are left; PESQ falls from about -75 on
 LEVEL_DIFFERENCE = 20.0  # dB; a mixture at -15 dB is 15 dB above its speech
 
 
 def find_delay(clean: np.ndarray, estimate: np.ndarray, longest: int = LONGEST_DELAY) -> tuple[int, float]:
-    """Samples by which the estimate (L2,) comes after the clean signal (L1,), and their correlation there, -1 to 1.
+    """How many samples the estimate (L2,) comes after the clean signal (L1,), and their correlation there, -1 to 1.
 
-    The cross-correlation with the largest magnitude among delays of `longest` samples either way; (0, 0.0) where a
-    signal is constant.
+    It is the cross-correlation of largest magnitude among delays of up to `longest` samples either way; (0, 0.0) where
+    a signal is constant.
     """
     clean, estimate = (x.astype(np.float64) - np.mean(x, dtype=np.float64) for x in (clean, estimate))
     energy = float(np.dot(clean, clean) * np.dot(estimate, estimate))
@@ -41,14 +41,14 @@ def align(clean: np.ndarray, estimate: np.ndarray, delay: int) -> tuple[np.ndarr
 
 
 def findings(estimate: np.ndarray, clean: np.ndarray | None = None) -> dict[str, str]:
-    """What spoils scores of an estimate (L2,), of its own or against a clean signal (L1,): kind -> words.
+    """What spoils the scores of an estimate (L2,), by itself or against a clean signal (L1,): kind -> words.
 
     Kinds: "delayed", "unrelated", "at another level", "clipped", "nearly silent".
     """
     found = {}
     level = level_db(estimate)
     full = np.abs(estimate) >= FULL_SCALE
-    pairs = full[1:] & full[:-1]  # one alone is the peak of a normalised recording
+    pairs = full[1:] & full[:-1]  # a single one is the peak of a normalised recording
     clipped = int(np.count_nonzero(np.append(pairs, False) | np.append(False, pairs)))
     if clipped:
         found["clipped"] = f"{clipped} samples at full scale, side by side"

@@ -7,11 +7,13 @@ import re
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
+from dtln.errors import SettingsError
+
 BIN_WIDTH = 5  # dB
 
 
 def snr_from_name(name: str) -> float | None:
-    """The SNR in dB that a name of the DNS-Challenge tells (`..._snr-5_tl-20_fileid_3.wav`: -5), or None."""
+    """The SNR in dB in a name of the DNS-Challenge (`..._snr-5_tl-20_fileid_3.wav`: -5), or None."""
     found = re.search(r"(?<![A-Za-z])snr_?(-?\d+(?:\.\d+)?)", PurePath(name).stem, re.IGNORECASE)
     return float(found[1]) if found else None
 
@@ -19,9 +21,9 @@ def snr_from_name(name: str) -> float | None:
 def read_manifest(path: str | Path, files: Sequence[Sequence[str]]) -> list[float]:
     """The SNR in dB of each file from a table with a line of headings, split by commas, semicolons or tabs.
 
-    Columns: `noisy`, `file` or `name`, and `snr_db` or `snr`. files: for each the names (paths below their folders)
-    that it may stand under; a row fits if its path or, where that is unique, its name is equal, extensions aside.
-    Raises ValueError if the table cannot be read or used, or lacks a file.
+    Columns: `noisy`, `file` or `name`, and `snr_db` or `snr`. files: for each file the names, paths below their
+    folders, under which the table may list it. A row fits if its path is equal, whatever the extension, or if its bare
+    name is equal and unique. Raises SettingsError if the table cannot be read or used, or lacks a file.
     """
     import csv
 
@@ -29,14 +31,14 @@ def read_manifest(path: str | Path, files: Sequence[Sequence[str]]) -> list[floa
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise ValueError(f"{path}: cannot be read as a manifest ({reason}). Expected a CSV table.") from error
+        raise SettingsError(f"{path}: cannot be read as a manifest ({reason}). Expected a CSV table.") from error
     delimiter = max(",;\t", key=lines[0].count) if lines else ","
     table = csv.DictReader(lines, delimiter=delimiter)
     headings = table.fieldnames or []
     name_column = next((column for column in ("noisy", "file", "name") if column in headings), None)
     snr_column = next((column for column in ("snr_db", "snr") if column in headings), None)
     if name_column is None or snr_column is None:
-        raise ValueError(
+        raise SettingsError(
             f"{path}: has the columns {', '.join(headings) or '(none)'}. Expected noisy, file or name, "
             "and snr_db or snr."
         )
@@ -47,26 +49,26 @@ def read_manifest(path: str | Path, files: Sequence[Sequence[str]]) -> list[floa
         except (TypeError, ValueError):
             value = math.nan
         if math.isnan(value):
-            raise ValueError(
+            raise SettingsError(
                 f"{path}: line {table.line_num} has {row[snr_column]!r} as {snr_column}. Expected a number in dB."
             )
         name = PurePath((row[name_column] or "").replace("\\", "/"))
         for key in {name.with_suffix("").as_posix() if name.name else "", name.stem}:
             rows.setdefault(key, set()).add(value)
-    snrs = []
+    snrs: list[float] = []
     for names in files:
         keys = [PurePath(name).with_suffix("").as_posix() for name in names]
         keys += [PurePath(name).stem for name in names]
         found = next((rows[key] for key in keys if key in rows), None)
         if found is None or len(found) > 1:
             what = "does not name" if found is None else f"gives several values of {snr_column} for"
-            raise ValueError(f"{path}: {what} {names[0]}. Expected one row for each file; add or mend it.")
+            raise SettingsError(f"{path}: {what} {names[0]}. Expected one row for each file; add or mend it.")
         snrs += found
     return snrs
 
 
 def bins_by_snr(snrs: Sequence[float], width: int = BIN_WIDTH) -> dict[str, list[int]]:
-    """Indices of files by input SNR: "-5 to 0 dB" -> those from -5 on and below 0, in ascending order; inf is last."""
+    """Indices of files by input SNR, in ascending order: "-5 to 0 dB" begins at -5 and ends below 0; inf comes last."""
     starts: dict[float, list[int]] = {}
     for index, value in enumerate(snrs):
         starts.setdefault(math.floor(value / width) * width if math.isfinite(value) else value, []).append(index)

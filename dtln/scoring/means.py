@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dtln.errors import require
 from dtln.scoring.metrics import DNSMOS_METRICS, METRICS
 
 CONFIDENCE = 0.95
@@ -17,7 +18,7 @@ Scores = Mapping[str, Mapping[str, float]]  # of one file: signal ("noisy", "enh
 
 @dataclass(frozen=True)
 class Mean:
-    """A mean over files and half the width of its interval; nan where there is none: one file, or infinite scores."""
+    """A mean over files and half the width of its interval: nan for one file, or for infinite scores."""
 
     mean: float
     half_width: float
@@ -33,40 +34,38 @@ class Mean:
 
 
 def mean_with_interval(values: Sequence[float], confidence: float = CONFIDENCE) -> Mean:
-    """Mean of one score a file, with the interval of Student's t: mean -+ t(n - 1) * standard deviation / sqrt(n).
+    """Mean of one score per file, with the interval of Student's t: mean -+ t(n - 1) * standard deviation / sqrt(n).
 
-    Student's t rather than a bootstrap: the bins by SNR hold few files, where the percentile bootstrap is too narrow;
-    and it can be checked with a pocket calculator, without a seed. It takes the files as drawn independently. Raises
-    ValueError where there are no values.
+    Student's t rather than a bootstrap: the bins by SNR hold few files, for which the percentile bootstrap is too
+    narrow, and a pocket calculator can check it, without a seed. The interval assumes that the files were drawn
+    independently. Raises ValueError where there are no values.
     """
-    values = np.asarray(values, np.float64)  # (n,)
-    if values.size == 0:
+    if len(values) == 0:
         raise ValueError("no scores to average. Expected those of one file at least")
+    scores = np.asarray(values, np.float64)  # (n,)
     with np.errstate(invalid="ignore"):  # inf - inf
-        mean = float(np.mean(values))
-    if len(values) < 2 or not math.isfinite(mean):
-        return Mean(mean, math.nan, len(values))
-    from scipy.special import stdtrit
-
-    quantile = float(stdtrit(len(values) - 1, 0.5 + confidence / 2))
-    return Mean(mean, quantile * float(np.std(values, ddof=1)) / math.sqrt(len(values)), len(values))
+        mean = float(np.mean(scores))
+    if len(scores) < 2 or not math.isfinite(mean):
+        return Mean(mean, math.nan, len(scores))
+    quantile = float(require("scipy.special", "the interval of a mean").stdtrit(len(scores) - 1, 0.5 + confidence / 2))
+    return Mean(mean, quantile * float(np.std(scores, ddof=1)) / math.sqrt(len(scores)), len(scores))
 
 
 def summarise(files: Sequence[Scores], confidence: float = CONFIDENCE) -> dict[str, dict[str, Mean]]:
     """Mean of each signal and metric: signal -> metric -> Mean; with "noisy" and "enhanced" also their "difference".
 
-    The difference is taken file by file: its interval is far narrower than those of the two say. files: signals and
-    metrics as in the first of them. Raises ValueError where there are none.
+    The difference is taken file by file, so that its interval is far narrower than the intervals of the two suggest.
+    The first file tells which signals and metrics there are. Raises ValueError where there are no files.
     """
     if not files:
         raise ValueError("no scores to average. Expected those of one file at least")
-    columns = {
+    columns: dict[str, dict[str, Sequence[float]]] = {
         signal: {key: [file[signal][key] for file in files] for key in scores} for signal, scores in files[0].items()
     }
     if "noisy" in columns and "enhanced" in columns:
         with np.errstate(invalid="ignore"):  # inf - inf
             columns[DIFFERENCE] = {
-                key: np.subtract(columns["enhanced"][key], noisy) for key, noisy in columns["noisy"].items()
+                key: np.subtract(columns["enhanced"][key], noisy).tolist() for key, noisy in columns["noisy"].items()
             }
     return {
         signal: {key: mean_with_interval(values, confidence) for key, values in scores.items()}
@@ -75,7 +74,7 @@ def summarise(files: Sequence[Scores], confidence: float = CONFIDENCE) -> dict[s
 
 
 def table_lines(summary: Mapping[str, Mapping[str, Mean]]) -> list[str]:
-    """A summary as text: a heading and a line for each signal, `mean \u00b1half width` in each cell; DNSMOS apart."""
+    """A summary as text: a heading and, for each signal, a line of `mean \u00b1half width`; then the same of DNSMOS."""
     lines = []
     for metrics in (METRICS, DNSMOS_METRICS):
         if any(key in scores for scores in summary.values() for key in metrics):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import platform
 import warnings
-from collections.abc import Sequence
 
 import numpy as np
 
-from dtln.errors import NotScorable
+from dtln.errors import NotScorable, require
 from dtln.facts import SAMPLE_RATE
 
 METRICS = {  # key -> heading, in the order of tables
@@ -28,17 +25,16 @@ DNSMOS_METRICS = {
     "dnsmos_ovrl": "DNSMOS OVRL",
     "dnsmos_p808": "DNSMOS P808",
 }
-SCORING_PACKAGES = ("pesq", "pystoi")
-DNSMOS_PACKAGES = ("speechmos", "librosa", "onnxruntime", "requests")  # speechmos does not name what it imports
 STOI_SHORTEST = (256 + 29 * 128) / 10000  # seconds: STOI correlates 30 frames of 256 samples, shift 128, at 10 kHz
 
 
-def require_packages(names: Sequence[str] = SCORING_PACKAGES) -> None:
-    """Raises ModuleNotFoundError with the remedy where one of the packages is missing."""
-    missing = [name for name in names if importlib.util.find_spec(name) is None]
-    if missing:
-        purpose = "DNSMOS" if "speechmos" in names else "scoring"
-        raise ModuleNotFoundError(f"{purpose} needs {' and '.join(missing)}: pip install {' '.join(missing)}")
+def require_metrics(reference: bool = True, dnsmos: bool = False) -> None:
+    """Imports what metrics against a clean reference need, and DNSMOS. Raises MissingPackageError with the pip line."""
+    for package in ("pesq", "pystoi", "scipy") if reference else ():
+        require(package, "scoring")
+    # speechmos does not name what it imports
+    for package in ("librosa", "onnxruntime", "requests", "scipy", "speechmos") if dnsmos else ():
+        require(package, "DNSMOS")
 
 
 def si_sdr(clean: np.ndarray, estimate: np.ndarray) -> float:
@@ -81,12 +77,10 @@ def stoi_percent(
     """Short-time objective intelligibility in percent of signals (L,) (Taal et al., IEEE TASLP 2011), by pystoi.
 
     extended: ESTOI (Jensen & Taal, IEEE/ACM TASLP 2016). Raises ValueError for unequal lengths, NotScorable for less
-    speech than 30 of its frames, ModuleNotFoundError with the remedy where the package is missing.
+    speech than 30 of its frames, MissingPackageError.
     """
     _require_pair(clean, estimate)
-    require_packages()
-    from pystoi import stoi
-
+    stoi = require("pystoi", "STOI").stoi
     too_short = f"STOI cannot be computed. Expected at least {STOI_SHORTEST:.1f} s of speech between the pauses"
     if len(clean) < STOI_SHORTEST * sample_rate:
         raise NotScorable(too_short)
@@ -102,19 +96,16 @@ def pesq_lqo(clean: np.ndarray, estimate: np.ndarray, band: str, sample_rate: in
     """PESQ of signals (L,) as listening quality (MOS-LQO), by the package pesq.
 
     band "wb": P.862.2, 1.04 to 4.64; "nb": P.862 mapped by P.862.1, 1.02 to 4.55. Raises ValueError for unequal
-    lengths, NotScorable where one signal is silent or pesq finds no speech, ModuleNotFoundError with the remedy where
-    the package is missing.
+    lengths, NotScorable where one signal is silent or pesq finds no speech, MissingPackageError.
     """
     _require_pair(clean, estimate)
     for name, signal in (("clean signal", clean), ("estimate", estimate)):
         if not np.any(signal):
             raise NotScorable(f"PESQ of a silent {name} is not defined. Expected speech")
-    require_packages()
-    from pesq import PesqError, pesq
-
+    pesq = require("pesq", "PESQ")
     try:
-        return float(pesq(sample_rate, clean, estimate, band))
-    except PesqError as error:
+        return float(pesq.pesq(sample_rate, clean, estimate, band))
+    except pesq.PesqError as error:
         text = error.args[0].decode() if error.args and isinstance(error.args[0], bytes) else str(error)
         raise NotScorable(
             f"PESQ cannot be computed ({text}). Expected speech of at least a quarter of a second"
@@ -151,14 +142,12 @@ def dnsmos(signal: np.ndarray) -> dict[str, float]:
     Opinions of listeners as a network predicts them, without a clean signal: of the speech, the background and the
     whole (P.835; Reddy et al., ICASSP 2022), and of the whole by an older network (P.808; Reddy et al., ICASSP 2021).
     Samples beyond full scale are set to it, because speechmos refuses them; signals below 9 s are repeated there.
-    Raises NotScorable for a silent signal, ModuleNotFoundError with the remedy where a package is missing.
+    Raises NotScorable for a silent signal, MissingPackageError.
     """
     if not np.any(signal):
         raise NotScorable("DNSMOS of a silent signal is not defined. Expected speech")
-    require_packages(DNSMOS_PACKAGES)
-    from speechmos import dnsmos
-
-    found = dnsmos.run(np.clip(signal, -1.0, 1.0), SAMPLE_RATE)
+    require_metrics(reference=False, dnsmos=True)
+    found = require("speechmos.dnsmos", "DNSMOS").run(np.clip(signal, -1.0, 1.0), SAMPLE_RATE)
     return {f"dnsmos_{key}": float(found[f"{key}_mos"]) for key in ("sig", "bak", "ovrl", "p808")}
 
 
@@ -175,10 +164,13 @@ def _require_pair(clean: np.ndarray, estimate: np.ndarray) -> None:
 def versions() -> dict[str, str | None]:
     """Versions of Python and of the packages that the scores come from; None where one is not installed."""
 
+    import platform
+    from importlib import metadata
+
     def version(name: str) -> str | None:
         try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
             return None
 
     names = ("numpy", "scipy", "soxr", "pesq", "pystoi", "speechmos", "librosa", "onnxruntime")

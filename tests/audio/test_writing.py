@@ -7,7 +7,8 @@ import pytest
 
 from dtln.audio.headers import SampleFormat
 from dtln.audio.reading import read_audio
-from dtln.audio.writing import writable_format, write_audio
+from dtln.audio.writing import audio_writer, format_for_name, writable_format, write_audio
+from dtln.errors import AudioFileError
 
 
 @pytest.mark.parametrize(("subtype", "clipped", "peak"), [("PCM_16", 2, 32767 / 32768), ("FLOAT", 0, 1.5)])
@@ -41,3 +42,40 @@ def test_samples_take_the_nearest_step(tmp_path, container, subtype, bits):
 )
 def test_writable_format(sample_format, rate, channels, expected):
     assert writable_format(SampleFormat(*sample_format), rate, channels) == SampleFormat(*expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "like", "expected"),
+    [
+        ("a.wav", ("WAV", "PCM_24"), ("WAV", "PCM_24")),
+        ("a.WAV", ("FLAC", "PCM_16"), ("WAV", "PCM_16")),
+        ("a.flac", ("WAV", "FLOAT"), ("FLAC", "PCM_24")),
+        ("a.flac", ("WAV", "PCM_U8"), ("FLAC", "PCM_16")),
+        ("a.wav", ("MP3", "MPEG_LAYER_III"), ("WAV", "PCM_16")),
+        ("a.ogg", ("WAV", "PCM_16"), ("OGG", "VORBIS")),
+        ("a.ogg", ("OGG", "OPUS"), ("OGG", "OPUS")),
+        ("a.opus", ("WAV", "PCM_16"), ("OGG", "OPUS")),
+        ("a.mp3", ("WAV", "PCM_16"), ("MP3", "MPEG_LAYER_III")),
+        ("a.aif", ("WAV", "PCM_32"), ("AIFF", "PCM_32")),
+    ],
+)
+def test_format_for_name(name, like, expected):
+    assert format_for_name(name, SampleFormat(*like), 16000, 1) == SampleFormat(*expected)
+
+
+def test_names_that_tell_no_format_that_can_be_written():
+    pcm = SampleFormat("WAV", "PCM_16")
+    for name in ("out", "out.txt", "out.raw"):
+        with pytest.raises(AudioFileError, match=f"{name}: its name tells no format. Expected a name that ends"):
+            format_for_name(name, pcm, 16000, 1)
+    with pytest.raises(AudioFileError, match="a.mp3: MP3 cannot be written at 16000 Hz with 3 channels. Choose"):
+        format_for_name("a.mp3", pcm, 16000, 3)
+
+
+def test_error_of_the_caller_is_not_one_of_writing(tmp_path):
+    """A bug while a file is written keeps its type, and leaves no file."""
+    pcm = SampleFormat("WAV", "PCM_16")
+    with pytest.raises(ValueError, match="a bug"), audio_writer(tmp_path / "a.wav", 16000, 1, pcm) as write:
+        write(np.zeros(100, np.float32))
+        raise ValueError("a bug")
+    assert not list(tmp_path.iterdir())

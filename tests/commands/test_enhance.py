@@ -76,7 +76,7 @@ def test_wrong_weights(folders, evaluate, noise, tmp_path, capsys):
         (["--jobs", "0"], "--jobs 0: expected at least one process"),
         (
             ["--csv", "a.csv"],
-            "--csv is about scores: say against which recordings with --reference CLEAN_DIR, or say --",
+            "--csv is about scores: say against which recordings with --reference CLEAN, or say --",
         ),
         (["--json", "a.json"], "--json is about scores"),
         (["--manifest", "a.csv"], "--manifest is about scores"),
@@ -96,7 +96,7 @@ def test_options_that_contradict(evaluate, capsys, options, message):
     ("options", "message"),
     [
         ([], r"the following arguments are required: -o/--output \(or --score-only\)"),
-        (["--score-only"], "--score-only: say against which recordings with --reference CLEAN_DIR, or say --dnsmos"),
+        (["--score-only"], "--score-only: say against which recordings with --reference CLEAN, or say --dnsmos"),
         (["--score-only", "--dnsmos", "--keep-rate"], "--score-only writes no recordings"),
     ],
 )

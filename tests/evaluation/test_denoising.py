@@ -224,7 +224,7 @@ def test_unforeseen_error_is_one_files_own(folders, evaluate, noise, capsys, mon
             raise MemoryError("too long")
         return audio_blocks(path, *rate, **options)
 
-    monkeypatch.setattr("dtln.audio.reading.audio_blocks", reader)
+    monkeypatch.setattr(denoising, "audio_blocks", reader)
     assert evaluate() == 1
     assert "a.wav: MemoryError: too long" in capsys.readouterr().err
     assert os.listdir(target) == ["b.wav"]

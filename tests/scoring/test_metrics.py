@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dtln.audio.reading import read_audio
-from dtln.errors import NotScorable
+from dtln.errors import MissingPackageError, NotScorable
 from dtln.scoring import metrics
 from dtln.scoring.findings import align, find_delay, findings, level_db
 from dtln.scoring.input_snr import bins_by_snr, read_manifest, snr_from_name
@@ -110,13 +110,16 @@ def test_stoi_of_too_little_speech(noise, length):
 
 
 def test_missing_packages(monkeypatch, noise):
-    for name in ("pesq", "pystoi"):
+    for name in ("pesq", "pystoi", "speechmos", "librosa", "requests"):
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ModuleNotFoundError, match="scoring needs pesq and pystoi: pip install pesq pystoi"):
+    with pytest.raises(MissingPackageError, match=r"STOI needs the package pystoi: pip install .*\[score\]"):
         stoi_percent(noise(1000), noise(1000))
-    with pytest.raises(ModuleNotFoundError, match="DNSMOS needs speechmos and .*: pip install speechmos librosa"):
+    with pytest.raises(MissingPackageError, match=r"PESQ needs the package pesq: pip install .*\[score\]"):
+        pesq_lqo(noise(1000), noise(1000), "wb")
+    with pytest.raises(MissingPackageError, match=r"DNSMOS needs the package \w+: pip install .*\[dnsmos\]"):
         dnsmos(noise(1000))
+    with pytest.raises(MissingPackageError, match=r"scoring needs the package pesq: pip install .*\[score\]"):
+        metrics.require_metrics()
 
 
 def test_score_is_what_the_packages_say(pair):

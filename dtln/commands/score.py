@@ -1,0 +1,148 @@
+"""Score recordings that were denoised already, or noisy ones.
+
+    dtln score DENOISED --reference CLEAN --noisy NOISY --json scores.json
+    dtln score DENOISED --reference CLEAN --csv scores.csv
+    dtln score DENOISED --dnsmos
+
+DENOISED, CLEAN and NOISY are folders, or single recordings. Any program may have denoised them; the network is not
+needed.
+
+Scores are PESQ (raw P.862 narrow band, its P.862.1 mapping, wide band), STOI, ESTOI, SI-SDR and SNR against clean
+recordings of the same name, whatever the extension, or of the same fileid_N; and DNSMOS, which needs no clean
+recordings. The means over files come with 95 % intervals (Student's t). They are also given by input SNR: --manifest or
+names like ..._snr5_fileid_1.wav tell it, else it is measured on the noisy recordings. Recordings that are silent or too
+short are left out and counted. Delays, clipping and levels that spoil a score are reported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dtln.evaluation.denoising import DenoisedFile
+    from dtln.evaluation.scores import ScoredFile, ScoringSettings
+
+
+def parse(argv: Sequence[str] | None, prog: str = "dtln score") -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_input(parser, "DENOISED", "recording or folder to score")
+    parser.add_argument(
+        "--jobs", type=int, metavar="N", help="processes (default: as many as pay, at most one per core)"
+    )
+    add_scoring_flags(parser, "what DENOISED was denoised from, a recording or folder, to score it too")
+    args = parser.parse_args(argv)
+    check_input(parser, args)
+    if not (args.reference or args.dnsmos):
+        parser.error("say against which recordings with --reference CLEAN, or say --dnsmos")
+    check_scoring_flags(parser, args)
+    return args
+
+
+def add_input(parser: argparse.ArgumentParser, name: str, text: str) -> None:
+    """Adds the input, as an argument or after -i."""
+    parser.add_argument("positional_input", nargs="?", type=Path, metavar=name, help=text)
+    parser.add_argument("-i", "--input", type=Path, metavar=name, help=f"{name}, given as a flag")
+
+
+def check_input(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Leaves the input in `args.input`, refuses none or two, and --jobs below 1."""
+    if (args.input is None) == (args.positional_input is None):
+        parser.error("expected one recording or folder, as an argument or after -i")
+    args.input = args.input or args.positional_input
+    del args.positional_input
+    if args.jobs is not None and args.jobs < 1:
+        parser.error(f"--jobs {args.jobs}: expected at least one process")
+
+
+def add_scoring_flags(parser: argparse.ArgumentParser, noisy_help: str) -> None:
+    """Adds the flags of scores, which `run_evaluation.py` and `dtln score` share."""
+    group = parser.add_argument_group("scores")
+    group.add_argument(
+        "--reference", type=Path, metavar="CLEAN", help="score against this clean recording, or those in this folder"
+    )
+    group.add_argument("--noisy", type=Path, metavar="NOISY", help=noisy_help)
+    group.add_argument("--dnsmos", action="store_true", help="score with DNSMOS too (needs the package speechmos)")
+    group.add_argument(
+        "--align", action="store_true", help="remove a delay against the clean recording, and cut both to what is left"
+    )
+    group.add_argument(
+        "--manifest", type=Path, metavar="FILE", help="take input SNRs from a CSV table: noisy/file/name, snr_db"
+    )
+    group.add_argument("--csv", type=Path, metavar="FILE", help="write the scores of each file here")
+    group.add_argument("--json", type=Path, metavar="FILE", help="write scores, means, intervals and settings here")
+
+
+def check_scoring_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Refuses flags of scores where nothing is scored."""
+    for option in ("csv", "json", "manifest"):
+        if getattr(args, option) and not (args.reference or args.dnsmos):
+            parser.error(
+                f"--{option} is about scores: say against which recordings with --reference CLEAN, or say --dnsmos"
+            )
+    if args.align and not args.reference:
+        parser.error("--align removes delays against clean recordings: say which with --reference CLEAN")
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "dtln score") -> int:
+    return run(parse(argv, prog), prog)
+
+
+def run(args: argparse.Namespace, prog: str) -> int:
+    """Scores what the arguments say; `run_evaluation.py --score-only` does the same. Returns the exit status."""
+    from dtln.evaluation.scores import plan_scores, score_files
+
+    try:
+        settings = scoring_settings(args)
+        scored = score_files(plan_scores(args.input, settings, args.noisy), settings, args.jobs)
+        write_reports(args, scored, {name: value for name, value in vars(args).items() if name not in NOT_SCORING})
+    except user_errors() as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{prog}: stopped; no scores were written", file=sys.stderr)
+        return 130
+    return status([], scored)
+
+
+NOT_SCORING = ("output", "weights")  # flags of run_evaluation.py that say nothing about scores
+
+
+def user_errors() -> tuple[type[Exception], ...]:
+    """What a user can mend, told without a traceback; any other exception is a bug of ours."""
+    from dtln.errors import AudioFileError, ModelError, SettingsError, WeightsFileError
+
+    return AudioFileError, ModelError, SettingsError, WeightsFileError, OSError, ImportError
+
+
+def scoring_settings(args: argparse.Namespace) -> ScoringSettings:
+    """The settings that the flags stand for. Raises AudioFileError for a report in a folder that does not exist."""
+    from dtln.errors import AudioFileError
+    from dtln.evaluation.scores import ScoringSettings
+
+    for report in (args.csv, args.json):
+        if report and not report.absolute().parent.is_dir():
+            raise AudioFileError(f"{report}: its folder does not exist. Make it first.")
+    return ScoringSettings(args.reference, args.dnsmos, args.align, args.manifest)
+
+
+def write_reports(args: argparse.Namespace, scored: Sequence[ScoredFile], settings: Mapping[str, object]) -> None:
+    """Writes the files of --csv and --json."""
+    from dtln.evaluation.scores import write_csv, write_json
+
+    if args.csv:
+        write_csv(args.csv, scored)
+    if args.json:
+        write_json(args.json, scored, settings)
+
+
+def status(denoised: Sequence[DenoisedFile], scored: Sequence[ScoredFile]) -> int:
+    """Prints the failures, last of all. The exit status: 1 where a file failed, or none could be scored."""
+    failures = [failure for failure in [*(f.failure for f in denoised), *(f.failure for f in scored)] if failure]
+    for failure in failures:
+        print(f"FAILED {failure}", file=sys.stderr)
+    nothing_scored = bool(scored) and not any(file.scores for file in scored)
+    return 1 if failures or nothing_scored else 0
