@@ -32,8 +32,8 @@ from dtln.formats import DEFAULT_WEIGHTS, EXPORT_KINDS, MODEL_DIR
 
 
 def parse(argv: Sequence[str] | None, prog: str = "run_evaluation.py") -> argparse.Namespace:
-    description = (__doc__ or "").replace("run_evaluation.py", prog)
-    parser = argparse.ArgumentParser(prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    text = (__doc__ or "").replace("run_evaluation.py", prog)
+    parser = argparse.ArgumentParser(prog, description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     score.add_input(parser, "IN", "noisy recording, or folder of them")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="OUT", help="folder to write to; for one recording, the file"
