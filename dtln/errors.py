@@ -9,6 +9,8 @@ import importlib
 from types import ModuleType
 
 __all__ = [
+    "EXTRAS",
+    "KNOWN_PACKAGES",
     "AudioDeviceError",
     "AudioFileError",
     "MissingPackageError",
@@ -79,6 +81,7 @@ EXTRAS = {  # the extra of this toolkit that brings a package, by the name under
     "tf2onnx": "convert",
     "wavinfo": "train",
 }
+KNOWN_PACKAGES = {*EXTRAS, "jax", "numpy", "tf_keras", "torch", "triton"}  # the last ones are installed by themselves
 
 
 def install_line(package: str) -> str:
@@ -98,7 +101,7 @@ def install_line(package: str) -> str:
     return f'pip install "{toolkit}[{extra}]"' if extra and toolkit else f"pip install {package}"
 
 
-def require(package: str, purpose: str) -> ModuleType:
+def require(package: str, purpose: str, error_class: type[MissingPackageError] = MissingPackageError) -> ModuleType:
     """Imports a package. Raises MissingPackageError where it is not installed: PURPOSE needs the package X: pip ..."""
     try:
         return importlib.import_module(package)
@@ -106,4 +109,4 @@ def require(package: str, purpose: str) -> ModuleType:
         top = package.partition(".")[0]
         if error.name is None or error.name.partition(".")[0] != top:
             raise  # the package is there; what it imports itself is missing
-        raise MissingPackageError(f"{purpose} needs the package {top}: {install_line(top)}", name=top) from error
+        raise error_class(f"{purpose} needs the package {top}: {install_line(top)}", name=top) from error

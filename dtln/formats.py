@@ -7,6 +7,7 @@ A new kind is one entry here, its exporter in `dtln/export/` and, if no class th
 from __future__ import annotations
 
 import importlib
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ __all__ = [
     "MODEL_DIR",
     "SHIFT_KEY",
     "available_kinds",
+    "default_kind",
     "export_kind",
     "fastest_kind",
     "kind_paths",
@@ -41,17 +43,21 @@ DEFAULT_WEIGHTS = MODEL_DIR / "model.h5"
 class ExportKind:
     """One kind of export.
 
+    title: for people.
     files: their names in a folder of exports, as published where the kind is published.
     backend: "module:class" that runs them, called with their paths and the number of threads.
     exporter: "module:function" that writes them, called with the network, their paths and, for 8 bits, quantise=True.
+    runtimes: packages, each of which runs them.
     quantised: the LSTMs are in 8 bits, so the output is close to that of the float kinds, not equal to it.
     faster: the kind that gives the same samples in less time, where there is one.
     """
 
     name: str
+    title: str
     files: tuple[str, ...]
     backend: str
     exporter: str
+    runtimes: tuple[str, ...]
     quantised: bool = False
     faster: str | None = None
 
@@ -68,6 +74,10 @@ class ExportKind:
         """The files in a folder, whether they are there or not."""
         return [Path(folder) / name for name in self.files]
 
+    def installed_runtime(self) -> str | None:
+        """The first of the runtimes that is installed, found without importing it; None if none is."""
+        return next((package for package in self.runtimes if importlib.util.find_spec(package)), None)
+
 
 def _attribute(reference: str) -> Any:
     module, _, name = reference.partition(":")
@@ -75,62 +85,80 @@ def _attribute(reference: str) -> Any:
 
 
 _BACKENDS, _EXPORT = "dtln.streaming.backends", "dtln.export"
-EXPORT_KINDS: dict[str, ExportKind] = {
+_TFLITE = ("tflite_runtime", "ai_edge_litert", "tensorflow")
+_ONNX = ("onnxruntime",)
+EXPORT_KINDS: dict[str, ExportKind] = {  # in the order in which `default_kind` tries them
     kind.name: kind
     for kind in (
         ExportKind(
-            "tflite",
-            ("model_1.tflite", "model_2.tflite"),
-            f"{_BACKENDS}:TFLiteBackend",
-            f"{_EXPORT}.tflite:export_pair",
-            faster="tflite-stream",
-        ),
-        ExportKind(
-            "tflite-quant",
-            ("model_quant_1.tflite", "model_quant_2.tflite"),
-            f"{_BACKENDS}:TFLiteBackend",
-            f"{_EXPORT}.tflite:export_pair",
-            quantised=True,
-            faster="tflite-stream-quant",
-        ),
-        ExportKind(
             "tflite-stream",
+            "TF-lite graph",
             ("model_stream.tflite",),
             f"{_BACKENDS}:TFLiteStreamBackend",
             f"{_EXPORT}.tflite:export_graph",
-        ),
-        ExportKind(
-            "tflite-stream-quant",
-            ("model_stream_quant.tflite",),
-            f"{_BACKENDS}:TFLiteStreamBackend",
-            f"{_EXPORT}.tflite:export_graph",
-            quantised=True,
-        ),
-        ExportKind(
-            "onnx",
-            ("model_1.onnx", "model_2.onnx"),
-            f"{_BACKENDS}:ONNXBackend",
-            f"{_EXPORT}.onnx_pair:export_pair",
-            faster="onnx-stream",
+            _TFLITE,
         ),
         ExportKind(
             "onnx-stream",
+            "ONNX graph",
             ("model_stream.onnx",),
             f"{_BACKENDS}:ONNXStreamBackend",
             f"{_EXPORT}.onnx_graph:export_graph",
+            _ONNX,
         ),
         ExportKind(
-            "onnx-stream-quant",
-            ("model_stream_quant.onnx",),
-            f"{_BACKENDS}:ONNXStreamBackend",
-            f"{_EXPORT}.onnx_graph:export_graph",
-            quantised=True,
+            "tflite",
+            "TF-lite pair",
+            ("model_1.tflite", "model_2.tflite"),
+            f"{_BACKENDS}:TFLiteBackend",
+            f"{_EXPORT}.tflite:export_pair",
+            _TFLITE,
+            faster="tflite-stream",
+        ),
+        ExportKind(
+            "onnx",
+            "ONNX pair",
+            ("model_1.onnx", "model_2.onnx"),
+            f"{_BACKENDS}:ONNXBackend",
+            f"{_EXPORT}.onnx_pair:export_pair",
+            _ONNX,
+            faster="onnx-stream",
         ),
         ExportKind(
             "savedmodel",
+            "SavedModel",
             ("dtln_saved_model",),
             f"{_BACKENDS}:SavedModelBackend",
             f"{_EXPORT}.saved_model:export_saved_model",
+            ("tensorflow",),
+        ),
+        ExportKind(
+            "tflite-stream-quant",
+            "TF-lite graph, 8 bit",
+            ("model_stream_quant.tflite",),
+            f"{_BACKENDS}:TFLiteStreamBackend",
+            f"{_EXPORT}.tflite:export_graph",
+            _TFLITE,
+            quantised=True,
+        ),
+        ExportKind(
+            "onnx-stream-quant",
+            "ONNX graph, 8 bit",
+            ("model_stream_quant.onnx",),
+            f"{_BACKENDS}:ONNXStreamBackend",
+            f"{_EXPORT}.onnx_graph:export_graph",
+            _ONNX,
+            quantised=True,
+        ),
+        ExportKind(
+            "tflite-quant",
+            "TF-lite pair, 8 bit",
+            ("model_quant_1.tflite", "model_quant_2.tflite"),
+            f"{_BACKENDS}:TFLiteBackend",
+            f"{_EXPORT}.tflite:export_pair",
+            _TFLITE,
+            quantised=True,
+            faster="tflite-stream-quant",
         ),
     )
 }
@@ -151,6 +179,20 @@ def kind_paths(name: str, folder: str | Path) -> list[Path]:
 def available_kinds(folder: str | Path) -> list[str]:
     """The kinds of exports that a folder holds whole, in the order of the table."""
     return [name for name, kind in EXPORT_KINDS.items() if all(path.exists() for path in kind.paths(folder))]
+
+
+def default_kind(folder: str | Path) -> str:
+    """The first kind of the table that the folder holds and that a package can run here; else the first that it holds.
+
+    Raises FileNotFoundError where it holds none.
+    """
+    kinds = available_kinds(folder)
+    if not kinds:
+        raise FileNotFoundError(
+            f"{folder}: holds no model files such as model_1.tflite. Check the path, or make them with "
+            "convert_weights_and_savedmodel.py."
+        )
+    return next((name for name in kinds if EXPORT_KINDS[name].installed_runtime()), kinds[0])
 
 
 def fastest_kind(name: str, folder: str | Path) -> str:

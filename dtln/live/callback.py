@@ -12,11 +12,13 @@ from dtln.streaming.backends import Backend, States
 from dtln.streaming.engine import StreamingDenoiser
 from dtln.streaming.times import BlockTimes, describe_times
 
+__all__ = ["FLAGS", "LiveDenoiser", "PassThrough"]
+
 FLAGS = ("input_overflow", "input_underflow", "output_overflow", "output_underflow")  # of sounddevice.CallbackFlags
 
 
 class PassThrough:
-    """A back end that gives each block back, scaled so that the overlap-add of all blocks is the signal again."""
+    """A back end that returns each block, scaled so that their overlap-add is the signal again."""
 
     def __init__(self, backend: Backend) -> None:
         self.runtime = "bypass"
@@ -35,13 +37,14 @@ class PassThrough:
 class LiveDenoiser:
     """The audio callback: denoises whatever the devices deliver, and counts what the main thread reports.
 
-    It collects whole shifts itself, which delays by one shift beside the network's overlap: PortAudio's own adaption
-    to a wanted block size plays stale samples again, without a flag, when PulseAudio's ALSA plugin delivers varying
-    numbers of samples (seen with PortAudio 19.6 on a busy machine: 1 to 26 samples, up to four times in 12 s).
+    It collects whole shifts itself, which adds a delay of one shift to that of the network's overlap. PortAudio would
+    do it, too, if a block size were asked for. But when PulseAudio's ALSA plugin delivers varying numbers of samples,
+    PortAudio plays stale samples again without setting a flag (seen with PortAudio 19.6 on a busy machine: 1 to 26
+    samples, up to four times in 12 s).
 
-    `error` is the exception after which only silence is played; None while all is well. `silent_callbacks` came before
-    the microphone delivered anything: PortAudio fills the output buffer with them and flags each as input underflow,
-    but nothing is lost, and the network starts with the first sound.
+    error: the exception after which it plays only silence; None while all is well.
+    silent_callbacks: how many came before the microphone delivered anything. PortAudio fills the output buffer with
+    them and flags each as input underflow, but nothing is lost: the network starts with the first sound.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -50,8 +53,8 @@ class LiveDenoiser:
         self.flags = dict.fromkeys(FLAGS, 0)
         self.error: Exception | None = None
         self.callbacks = self.silent_callbacks = 0
-        self._heard = np.zeros(backend.block_shift, np.float32)  # the shift that is being collected ...
-        self._denoised = np.zeros(backend.block_shift, np.float32)  # ... while this one is played
+        self._heard = np.zeros(backend.block_shift, np.float32)  # the shift that is being collected
+        self._denoised = np.zeros(backend.block_shift, np.float32)  # the shift that is played meanwhile
         self._position = 0  # in both
 
     def __call__(self, indata: np.ndarray, outdata: np.ndarray, frames: int, time_info: Any, status: Any) -> None:
@@ -92,10 +95,10 @@ class LiveDenoiser:
     def report(self) -> str:
         """What happened, in lines for people."""
         summary = self.times.summary(self.denoiser.block_shift)
-        seconds = summary["blocks"] * self.denoiser.block_shift / SAMPLE_RATE
+        seconds = summary.blocks * self.denoiser.block_shift / SAMPLE_RATE
         return "\n".join(
             [
-                f"{summary['blocks']} blocks, {seconds:.1f} s of sound",
+                f"{summary.blocks} blocks, {seconds:.1f} s of sound",
                 ", ".join(f"{name.replace('_', ' ')}s: {number}" for name, number in self.flags.items()),
                 f"callbacks before the first input: {self.silent_callbacks}",
                 f"silenced blocks (NaN, Inf or far beyond full scale): {self.denoiser.silenced_blocks}",

@@ -5,28 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dtln.errors import AudioDeviceError
+from dtln.errors import AudioDeviceError, require
 from dtln.facts import SAMPLE_RATE
+
+__all__ = ["choose_device", "import_sounddevice", "open_devices"]
 
 
 def import_sounddevice() -> Any:
-    """The module sounddevice, imported late: it opens PortAudio, which asks every device at once.
+    """The module sounddevice. Its import opens PortAudio, which asks every device at once.
 
-    Raises ImportError or AudioDeviceError with the remedy.
+    Raises MissingPackageError or AudioDeviceError with the remedy.
     """
     try:
-        import sounddevice
-    except ImportError as error:
-        raise ImportError("the sound devices need the package sounddevice: pip install sounddevice") from error
+        return require("sounddevice", "live denoising")
     except OSError as error:
         raise AudioDeviceError(
             f"the PortAudio library is missing ({error}). Install it, on Debian: apt install libportaudio2"
         ) from error
-    return sounddevice
 
 
 def open_devices(sounddevice: Any, wanted_input: str | None, wanted_output: str | None) -> tuple[int, int]:
-    """Indices of microphone and loudspeaker; both take 16 kHz mono. Raises AudioDeviceError."""
+    """Indices of microphone and loudspeaker. Raises AudioDeviceError where one of them does not take 16 kHz mono."""
     devices = []
     for kind, wanted in (("input", wanted_input), ("output", wanted_output)):
         index = choose_device(sounddevice, wanted, kind)
@@ -46,9 +45,10 @@ def open_devices(sounddevice: Any, wanted_input: str | None, wanted_output: str 
 
 
 def choose_device(sounddevice: Any, wanted: str | None, kind: str) -> int:
-    """Index of the one device of a kind, "input" or "output", that has this index or this in its name.
+    """Index of the one device of a kind, "input" or "output", that is wanted: by its index or a part of its name.
 
-    None is the system's default. A full name goes before a part of a longer one; "name, host API" is the fullest.
+    None takes the system's default. Names are compared as "name" and as "name, host API", capitals aside; a device
+    whose whole name is given goes before those whose name only contains it.
     Raises AudioDeviceError, which names the candidates, if none or several match.
     """
     hosts = sounddevice.query_hostapis()

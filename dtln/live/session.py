@@ -1,4 +1,4 @@
-"""A live session: from the devices' start to a signal, a time limit or a failure."""
+"""A live session: from the start of the devices to a signal, a time limit or a failure."""
 
 from __future__ import annotations
 
@@ -12,15 +12,17 @@ from dtln.errors import AudioDeviceError
 from dtln.facts import SAMPLE_RATE
 from dtln.live.callback import LiveDenoiser
 
+__all__ = ["noted_signals", "play"]
+
 POLL_SECONDS = 0.05  # how often the main thread looks for a reason to end
 STALL_SECONDS = 5.0  # without a callback: the device is gone, although PortAudio does not say so
 
 
 @contextmanager
 def noted_signals() -> Iterator[list[int]]:
-    """Ctrl+C and SIGTERM are put into the list it gives; a second one ends the program in the usual, hard way.
+    """Gives a list that Ctrl+C and SIGTERM are put into. A second signal ends the program in the usual, hard way.
 
-    The handler only appends: it interrupts the main thread anywhere, so it must neither raise nor wait for a lock.
+    The handler only appends. It interrupts the main thread anywhere, so it must neither raise nor wait for a lock.
     """
     noted: list[int] = []
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -2,12 +2,13 @@
 
 from dtln.streaming.backends import Backend, find_tflite_runtime, open_backend
 from dtln.streaming.engine import StreamingDenoiser, TimedDenoiser
-from dtln.streaming.times import BlockTimes, describe_times, time_summary
+from dtln.streaming.times import BlockTimes, TimeSummary, describe_times, time_summary
 
 __all__ = [
     "Backend",
     "BlockTimes",
     "StreamingDenoiser",
+    "TimeSummary",
     "TimedDenoiser",
     "describe_times",
     "find_tflite_runtime",

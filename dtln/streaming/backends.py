@@ -1,14 +1,14 @@
-"""Block-by-block DTLN without TensorFlow: one shift of 128 samples in, one shift out.
+"""Back ends: each runs one kind of export on one block, with one runtime and without TensorFlow where it can.
 
     samples -> last 512 samples -> rFFT -> model 1 -> mask -> irFFT -> model 2 -> overlap-add -> samples
 
-`StreamingDenoiser` owns the buffers and the LSTM states; a back end runs the two models: a TF-lite pair
-(`TFLiteBackend`), an ONNX pair (`ONNXBackend`) or a SavedModel (`SavedModelBackend`, which does need TensorFlow).
-Exports of this toolkit and the published ones are taken alike. Each runtime is imported by the back end that uses it.
+`dtln.streaming.engine` owns buffers and LSTM states; a back end does what stands between the last 512 samples and the
+overlap-add. It runs a TF-lite or ONNX pair, one graph that holds the transforms as well, or a SavedModel, which does
+need TensorFlow. Exports of this toolkit and the published ones are taken alike.
 
 Block sizes come from the models: the block length from the shapes, the shift from a note in our exports (TF-lite:
-tensor name, ONNX: metadata, SavedModel: variable). Files without the note are taken to have four shifts to a block, as
-the published ones.
+tensor name, ONNX: metadata, SavedModel: variable). In files without the note a block has four shifts, as in the
+published ones.
 """
 
 from __future__ import annotations
@@ -22,8 +22,22 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dtln.errors import MissingRuntimeError, ModelError
-from dtln.formats import MODEL_DIR, SHIFT_KEY, export_kind
+from dtln.errors import MissingRuntimeError, ModelError, require
+from dtln.formats import MODEL_DIR, SHIFT_KEY, default_kind, export_kind
+
+__all__ = [
+    "Backend",
+    "ONNXBackend",
+    "ONNXStreamBackend",
+    "SavedModelBackend",
+    "SplitBackend",
+    "States",
+    "TFLITE_RUNTIMES",
+    "TFLiteBackend",
+    "TFLiteStreamBackend",
+    "find_tflite_runtime",
+    "open_backend",
+]
 
 TFLITE_RUNTIMES = {  # name: where its Interpreter is, in the order of preference
     "tflite_runtime": ("tflite_runtime.interpreter", "Interpreter"),
@@ -31,10 +45,14 @@ TFLITE_RUNTIMES = {  # name: where its Interpreter is, in the order of preferenc
     "tf.lite": ("tensorflow", "lite.Interpreter"),
 }
 States = tuple[Any, ...]
+Model = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]  # (signal, states) -> (signal, states)
 
 
 class Backend(Protocol):
-    """Runs the network on one block. Sizes in samples."""
+    """Runs the network on one block.
+
+    block_length, block_shift: in samples. runtime: its name, for people.
+    """
 
     block_length: int
     block_shift: int
@@ -59,7 +77,7 @@ class SplitBackend:
     def __init__(
         self,
         runtime: str,
-        models: Sequence[Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]],
+        models: Sequence[Model],
         signal_shapes: Sequence[Sequence[int]],
         states_shapes: Sequence[Sequence[int]],
         block_shift: int | None,
@@ -92,7 +110,7 @@ class SplitBackend:
 
 
 class TFLiteBackend(SplitBackend):
-    """The TF-lite pair, on tflite_runtime, ai_edge_litert or tf.lite, whichever is found first.
+    """The TF-lite pair, on the first TF-lite runtime that is found.
 
     Raises MissingRuntimeError, FileNotFoundError or ModelError.
     """
@@ -105,7 +123,7 @@ class TFLiteBackend(SplitBackend):
         note = re.search(rf"{SHIFT_KEY}_(\d+)", inputs[0][1]["name"])
         super().__init__(
             name,
-            [self._function(i, p, s) for i, p, s in zip(interpreters, paths, inputs, strict=True)],
+            [self._model(i, p, s) for i, p, s in zip(interpreters, paths, inputs, strict=True)],
             [signal["shape"] for signal, _ in inputs],
             [states["shape"] for _, states in inputs],
             int(note[1]) if note else None,
@@ -113,7 +131,7 @@ class TFLiteBackend(SplitBackend):
         )
 
     @staticmethod
-    def _function(interpreter: Any, path: Path, inputs: tuple[dict, dict]) -> Callable:
+    def _model(interpreter: Any, path: Path, inputs: tuple[dict, dict]) -> Model:
         signal_in, states_in = (detail["index"] for detail in inputs)
         outputs = _signal_and_states(interpreter.get_output_details(), path)
         signal_out, states_out = (detail["index"] for detail in outputs)
@@ -177,7 +195,7 @@ class ONNXBackend(SplitBackend):
         super().__init__(
             "onnxruntime",
             [
-                self._function(s, i, _signal_and_states(details(s.get_outputs()), p))
+                self._model(s, i, _signal_and_states(details(s.get_outputs()), p))
                 for s, p, i in zip(sessions, paths, inputs, strict=True)
             ],
             [signal["shape"] for signal, _ in inputs],
@@ -187,18 +205,19 @@ class ONNXBackend(SplitBackend):
         )
 
     @staticmethod
-    def _function(session: Any, inputs: tuple[dict, dict], outputs: tuple[dict, dict]) -> Callable:
+    def _model(session: Any, inputs: tuple[dict, dict], outputs: tuple[dict, dict]) -> Model:
         signal_in, states_in = (detail["name"] for detail in inputs)
         names_out = [detail["name"] for detail in outputs]
 
         def run(signal: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            return tuple(session.run(names_out, {signal_in: signal, states_in: states}))
+            signal, states = session.run(names_out, {signal_in: signal, states_in: states})
+            return signal, states
 
         return run
 
 
 class ONNXStreamBackend:
-    """One ONNX graph with the transforms inside, as `export_streaming` writes it, on onnxruntime (CPU).
+    """One ONNX graph with the transforms inside, as `dtln.export.onnx_graph` writes it, on onnxruntime (CPU).
 
     Raises MissingRuntimeError, FileNotFoundError or ModelError.
     """
@@ -230,10 +249,7 @@ class ONNXStreamBackend:
 
 
 def _onnx_session(path: Path, threads: int) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingRuntimeError("the ONNX models need onnxruntime: pip install onnxruntime") from error
+    onnxruntime: Any = require("onnxruntime", "an ONNX model", MissingRuntimeError)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = threads
     try:
@@ -243,9 +259,9 @@ def _onnx_session(path: Path, threads: int) -> Any:
 
 
 class SavedModelBackend:
-    """A SavedModel on TensorFlow: ours by its signature with external states, any other by `serving_default`.
+    """A SavedModel on TensorFlow: ours by its signature that takes and gives states, others by `serving_default`.
 
-    A published SavedModel keeps its states inside and cannot clear them: a new signal loads it again.
+    The published SavedModel keeps its states inside and cannot clear them, so each new signal loads it again.
     Raises MissingRuntimeError, FileNotFoundError or ModelError.
     """
 
@@ -253,10 +269,7 @@ class SavedModelBackend:
     STREAM_SIGNATURE = "stream"
 
     def __init__(self, folder: str | Path, threads: int = 1) -> None:
-        try:
-            import tensorflow
-        except ImportError as error:
-            raise MissingRuntimeError("the SavedModel needs TensorFlow: pip install tensorflow") from error
+        tensorflow: Any = require("tensorflow", "a SavedModel", MissingRuntimeError)
         self._tensorflow = tensorflow
         try:
             tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
@@ -289,7 +302,7 @@ class SavedModelBackend:
         self._used = False
 
     def initial_states(self) -> States:
-        """Zeros where the states are outside; else nothing, and the model starts afresh."""
+        """Zeros for our models. For a published one nothing: the model is loaded again."""
         if not self._stream and self._used:
             self._load()
         return tuple(self._tensorflow.zeros(shape) for shape in self._states_shapes)
@@ -306,7 +319,10 @@ class SavedModelBackend:
 
 
 def find_tflite_runtime(wanted: str | None = None) -> tuple[str, Any]:
-    """(name, Interpreter class) of the first TF-lite runtime that can be imported, or of the wanted one."""
+    """(name, Interpreter class) of the first TF-lite runtime that can be imported, or of the wanted one.
+
+    Raises MissingRuntimeError, which says why each could not be imported.
+    """
     problems = []
     for name in TFLITE_RUNTIMES if wanted is None else (wanted,):
         module_name, attribute = TFLITE_RUNTIMES[name]
@@ -359,9 +375,9 @@ def _block_shift(noted: int | None, block_length: int, path: Path) -> int:
     return block_shift
 
 
-def open_backend(kind: str, model_dir: str | Path = MODEL_DIR, threads: int = 1) -> Backend:
-    """Opens one of the kinds of EXPORT_KINDS from a folder with the published file names.
+def open_backend(kind: str | None = None, model_dir: str | Path = MODEL_DIR, threads: int = 1) -> Backend:
+    """The back end of one kind of EXPORT_KINDS, on the files in a folder; without a kind, of its `default_kind`.
 
-    Raises ValueError, FileNotFoundError, ModelError or MissingRuntimeError.
+    Raises ValueError for an unknown kind, FileNotFoundError, ModelError or MissingRuntimeError.
     """
-    return export_kind(kind).open(model_dir, threads)
+    return export_kind(kind or default_kind(model_dir)).open(model_dir, threads)

@@ -1,4 +1,4 @@
-"""The engine: owns the buffers and the LSTM states, and makes a stream of blocks."""
+"""The engine: cuts a stream of samples into blocks, and owns the buffers and the LSTM states."""
 
 from __future__ import annotations
 
@@ -6,32 +6,37 @@ import time
 
 import numpy as np
 
-from dtln.streaming.backends import Backend
+from dtln.streaming.backends import Backend, open_backend
+
+__all__ = ["LOUDEST_SAMPLE", "StreamingDenoiser", "TimedDenoiser"]
 
 LOUDEST_SAMPLE = 1e6  # 120 dB above full scale: beyond it float32 arithmetic inside the network may overflow
 
 
 class StreamingDenoiser:
-    """Denoises a stream of samples; the one owner of buffers and states.
+    """Denoises one stream of samples at 16 kHz.
 
-    Two ways to feed it, not to be mixed within one signal:
+    There are two ways to feed it. Do not mix them within one signal:
 
-    * `process_block`: exactly one shift in, one shift out, delayed by `delay` samples (block length - shift), for
-      sound cards;
-    * `process` and `flush`: any number of samples in, aligned samples out, as many in the end as went in.
+    * `process_block`, for sound cards: exactly one shift in, one shift out, delayed by `delay` samples (block length
+      minus shift);
+    * `process` and `flush`: any number of samples in, aligned samples out, in the end as many as went in.
 
-    A shift that holds NaN, Inf or samples beyond LOUDEST_SAMPLE is replaced by silence and counted in
-    `silenced_blocks`: it never reaches the states.
+    A shift that holds NaN, Inf or samples beyond LOUDEST_SAMPLE becomes silence, and `silenced_blocks` counts it: it
+    never reaches the states.
+
+    backend: `open_backend()` where none is given. Raises as that does.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend | None = None) -> None:
+        backend = open_backend() if backend is None else backend
         self.backend = backend
         self.block_length, self.block_shift = backend.block_length, backend.block_shift
         self.delay = self.block_length - self.block_shift
         self.reset()
 
     def reset(self) -> None:
-        """Forgets the signal so far."""
+        """Forgets the signal so far, so that a new one can begin."""
         self.silenced_blocks = 0
         self._states = self.backend.initial_states()
         self._input = np.zeros(self.block_length, np.float32)
@@ -57,7 +62,10 @@ class StreamingDenoiser:
         return denoised[:shift]
 
     def process(self, samples: np.ndarray) -> np.ndarray:
-        """Any number of samples (L,) in; the aligned samples (M,) that are complete by now out, M from 0 on."""
+        """Takes any number of samples (L,); returns the aligned samples (M,) that are complete by now, perhaps none.
+
+        Raises ValueError for more than one channel.
+        """
         samples = np.asarray(samples, np.float32)
         if samples.ndim != 1:
             raise ValueError(f"samples of shape {samples.shape} were given: expected one channel, (L,)")
@@ -65,7 +73,7 @@ class StreamingDenoiser:
         return self._push(samples)
 
     def flush(self) -> np.ndarray:
-        """The rest of the signal, so that as many samples have come out as went in; then resets."""
+        """Returns the rest of the signal, so that as many samples have come out as went in, and resets."""
         missing = self._taken - max(self._given, 0)
         end = -(-(self._taken + self.delay) // self.block_shift) * self.block_shift
         rest = self._push(np.zeros(end - self._taken, np.float32))[:missing] if missing else np.zeros(0, np.float32)
@@ -73,7 +81,7 @@ class StreamingDenoiser:
         return rest
 
     def denoise(self, signal: np.ndarray) -> np.ndarray:
-        """A whole signal (L,) -> (L,), aligned, as a stream of its own: starts and ends with a reset."""
+        """Denoises a whole signal, (L,) -> (L,), aligned; forgets what came before it, and it."""
         self.reset()
         return np.concatenate([self.process(signal), self.flush()])
 
@@ -89,13 +97,14 @@ class StreamingDenoiser:
 
 
 class TimedDenoiser(StreamingDenoiser):
-    """A StreamingDenoiser that notes in `milliseconds` how long each block took, from samples to samples."""
+    """A StreamingDenoiser that notes in `milliseconds` how long each block took."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend | None = None) -> None:
         super().__init__(backend)
         self.milliseconds: list[float] = []
 
     def process_block(self, samples: np.ndarray) -> np.ndarray:
+        """As in StreamingDenoiser."""
         start = time.perf_counter()
         result = super().process_block(samples)
         self.milliseconds.append((time.perf_counter() - start) * 1e3)

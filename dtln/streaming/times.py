@@ -1,44 +1,64 @@
-"""Times of blocks: percentiles, and the line that tells them."""
+"""Times of blocks: mean, percentiles, maximum, and the line that tells them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from dtln.facts import SAMPLE_RATE
 
+__all__ = ["BlockTimes", "TimeSummary", "describe_times", "time_summary"]
 
-def time_summary(milliseconds: Sequence[float], block_shift: int) -> dict[str, float]:
-    """Mean, percentiles and maximum in ms per block, and `real_time_factor`: time per block over its 8 ms."""
+PERCENTILES = (50, 95, 99)
+
+
+@dataclass(frozen=True)
+class TimeSummary:
+    """Times in ms per block; zeros where there were no blocks.
+
+    real_time_factor: the mean over the duration of a shift, 8 ms for the published network.
+    """
+
+    blocks: int
+    mean: float
+    p50: float
+    p95: float
+    p99: float
+    max: float
+    real_time_factor: float
+
+
+def time_summary(milliseconds: Sequence[float], block_shift: int) -> TimeSummary:
+    """The summary of the time that each block took; block_shift in samples."""
     values = np.asarray(milliseconds)
     if not values.size:
-        return {"blocks": 0}
-    p50, p95, p99 = np.percentile(values, [50, 95, 99])
-    return {
-        "blocks": int(values.size),
-        "mean": float(values.mean()),
-        "p50": float(p50),
-        "p95": float(p95),
-        "p99": float(p99),
-        "max": float(values.max()),
-        "real_time_factor": float(values.mean() / (block_shift / SAMPLE_RATE * 1e3)),
-    }
+        return _summary(0, 0.0, (0.0, 0.0, 0.0), 0.0, block_shift)
+    return _summary(values.size, values.mean(), np.percentile(values, PERCENTILES), values.max(), block_shift)
 
 
-def describe_times(summary: dict[str, float]) -> str:
-    """One line of `time_summary` for people."""
-    if not summary["blocks"]:
+def _summary(
+    blocks: int, mean: float, percentiles: Sequence[float] | np.ndarray, maximum: float, block_shift: int
+) -> TimeSummary:
+    p50, p95, p99 = (float(value) for value in percentiles)
+    shift_ms = block_shift / SAMPLE_RATE * 1e3
+    return TimeSummary(blocks, float(mean), p50, p95, p99, float(maximum), float(mean) / shift_ms)
+
+
+def describe_times(summary: TimeSummary) -> str:
+    """One line for people."""
+    if not summary.blocks:
         return "no blocks"
-    times = ", ".join(f"{name} {summary[name]:.3f}" for name in ("mean", "p50", "p95", "p99", "max"))
-    return f"ms per block: {times} ({summary['blocks']} blocks); real-time factor {summary['real_time_factor']:.3f}"
+    times = ", ".join(f"{name} {getattr(summary, name):.3f}" for name in ("mean", "p50", "p95", "p99", "max"))
+    return f"ms per block: {times} ({summary.blocks} blocks); real-time factor {summary.real_time_factor:.3f}"
 
 
 class BlockTimes:
     """Times of any number of blocks in a store of fixed size, because a stream may run for weeks.
 
-    Mean and maximum are exact; percentiles come from a histogram whose bins are 1 % wide, from 1 us to 400 s.
+    Mean and maximum are exact. Percentiles come from a histogram whose bins are 1 % wide, from 1 us to 400 s.
     """
 
     SHORTEST = 1e-3  # ms
@@ -58,18 +78,12 @@ class BlockTimes:
         position = math.log(max(milliseconds, self.SHORTEST) / self.SHORTEST) / self.WIDTH
         self._counts[min(int(position), self.BINS - 1)] += 1
 
-    def summary(self, block_shift: int) -> dict[str, float]:
+    def summary(self, block_shift: int) -> TimeSummary:
         """The same as `time_summary`, percentiles within 1 %."""
         if not self.blocks:
-            return {"blocks": 0}
-        mean = self._sum / self.blocks
-        return {
-            "blocks": self.blocks,
-            "mean": mean,
-            **{f"p{percent}": self._percentile(percent) for percent in (50, 95, 99)},
-            "max": self._maximum,
-            "real_time_factor": mean / (block_shift / SAMPLE_RATE * 1e3),
-        }
+            return time_summary([], block_shift)
+        percentiles = [self._percentile(percent) for percent in PERCENTILES]
+        return _summary(self.blocks, self._sum / self.blocks, percentiles, self._maximum, block_shift)
 
     def _percentile(self, percent: int) -> float:
         index = int(np.searchsorted(np.cumsum(self._counts), percent / 100 * self.blocks))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from fake_devices import FakeSoundDevice, pass_through
 
-from dtln.commands import live as live_command
 from dtln.formats import EXPORT_KINDS, MODEL_DIR, available_kinds
+from dtln.streaming import backends
 
 
 @pytest.fixture(scope="session")
@@ -36,5 +36,5 @@ def fake(monkeypatch) -> FakeSoundDevice:
     """Takes the place of sounddevice; the model is a PassThrough."""
     fake = FakeSoundDevice()
     monkeypatch.setitem(sys.modules, "sounddevice", fake)
-    monkeypatch.setattr(live_command, "open_backend", lambda *_: pass_through())
+    monkeypatch.setattr(backends, "open_backend", lambda *_: pass_through())
     return fake

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from fake_devices import pass_through
 
-from dtln.commands import live as live_command
 from dtln.commands.live import main
 from dtln.live.callback import FLAGS, LiveDenoiser, PassThrough
+from dtln.streaming import backends
 from dtln.streaming.backends import open_backend
 from dtln.streaming.engine import StreamingDenoiser
 
@@ -48,7 +48,7 @@ class Failing(PassThrough):
 
 
 def test_error_in_the_callback_gives_silence_and_exit_status(fake, monkeypatch, capsys):
-    monkeypatch.setattr(live_command, "open_backend", lambda *_: Failing(pass_through()))
+    monkeypatch.setattr(backends, "open_backend", lambda *_: Failing(pass_through()))
     assert main([]) == 1
     assert len(fake.outputs) == 20
     assert np.all(np.array(fake.outputs[4:8]) == 0.5)

@@ -52,17 +52,12 @@ def test_devices_that_fall_silent(fake, monkeypatch, capsys, active):
     assert "no blocks" in captured.out
 
 
-def test_missing_sounddevice_and_portaudio(monkeypatch, capsys):
+def test_missing_sounddevice_and_portaudio(monkeypatch, tmp_path, capsys):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     assert main(["--list-devices"]) == 1
-    assert "pip install sounddevice" in capsys.readouterr().err
-
-    def refuse(name, *rest, **options):
-        if name == "sounddevice":
-            raise OSError("PortAudio library not found")
-        return original(name, *rest, **options)
-
-    original = __import__
-    monkeypatch.setattr("builtins.__import__", refuse)
+    assert 'needs the package sounddevice: pip install "' in capsys.readouterr().err
+    monkeypatch.delitem(sys.modules, "sounddevice")
+    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')")
+    monkeypatch.syspath_prepend(tmp_path)
     assert main(["--list-devices"]) == 1
     assert "apt install libportaudio2" in capsys.readouterr().err

@@ -121,7 +121,8 @@ def test_list_devices_needs_no_model(server):
         (("-i", "kazoo"), "no input device matches 'kazoo'. There are: 0 (pulse, ALSA)"),
         (("-o", "99"), "no output device matches '99'. There are: 0 (pulse, ALSA)"),
         (("-i", "ALSA"), "2 input devices match 'ALSA': 0 (pulse, ALSA)"),
-        (("-m", "nowhere"), "no such model file"),
+        (("-m", "nowhere"), "nowhere: holds no model files"),
+        (("-m", "nowhere", "--backend", "tflite"), "no such model file"),
     ],
 )
 def test_what_cannot_be_chosen_is_named(server, arguments, message):

@@ -17,7 +17,6 @@ from dtln.formats import EXPORT_KINDS, kind_paths
 from dtln.streaming import backends
 from dtln.streaming.backends import TFLiteBackend, find_tflite_runtime, open_backend
 from dtln.streaming.engine import StreamingDenoiser
-from dtln.streaming.times import describe_times, time_summary
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOAT_TOLERANCE = 1e-4  # at a peak level of 0.5
@@ -289,10 +288,3 @@ def test_samples_of_wrong_shape_are_refused(exported):
         denoiser.process_block(np.zeros(100, np.float32))
     with pytest.raises(ValueError, match=r"shape \(128, 2\) were given: expected one channel"):
         denoiser.process(np.zeros((128, 2), np.float32))
-
-
-def test_time_summary():
-    summary = time_summary([1.0] * 98 + [2.0, 9.0], 128)
-    assert summary["blocks"] == 100 and summary["max"] == 9.0 and summary["p50"] == 1.0
-    assert summary["real_time_factor"] == pytest.approx(1.09 / 8)
-    assert describe_times(time_summary([], 128)) == "no blocks"

@@ -1,0 +1,82 @@
+"""What `import dtln` offers: a recording denoised in one call, and back ends for streams."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from dtln.audio.resampling import resample
+from dtln.facts import SAMPLE_RATE
+from dtln.formats import MODEL_DIR
+from dtln.streaming.backends import Backend, open_backend
+from dtln.streaming.engine import StreamingDenoiser
+
+__all__ = ["denoise", "load"]
+
+MOST_CHANNELS = 64  # more are taken for samples: the axes are the wrong way round
+LOUDEST_PEAK = 100.0  # 40 dB above full scale; integers taken as floats are far beyond it
+
+
+def load(kind: str | None = None, model_dir: str | Path | None = None, threads: int = 1) -> Backend:
+    """A back end for `StreamingDenoiser` and `denoise`.
+
+    kind: a kind of export that `dtln models` lists, such as "tflite-stream" or "onnx-stream"; None takes the first one
+    that is there and whose runtime is installed. model_dir: the folder of the exports; None takes the included ones.
+    threads: of the runtime. A back end belongs to one thread at a time.
+    Raises ValueError for an unknown kind, FileNotFoundError, dtln.errors.ModelError for files that hold no such model,
+    dtln.errors.MissingRuntimeError with the pip command for the runtime.
+    """
+    return open_backend(kind, MODEL_DIR if model_dir is None else model_dir, threads)
+
+
+def denoise(
+    samples: np.ndarray, sample_rate: int = SAMPLE_RATE, *, backend: Backend | None = None, threads: int = 1
+) -> np.ndarray:
+    """Denoises a recording: samples (L,) or (L, channels) in, as many out, aligned, of the same type.
+
+    samples: float32 or float64 with full scale 1, or int16 or int32 over their whole range. Each channel is denoised by
+    itself. sample_rate: in Hz; other rates than 16000 are resampled, there and back (this needs the package soxr), so
+    that nothing above 8 kHz comes out. backend: from `load`; None opens the default one with `threads`.
+    Raises ValueError for samples of another type or shape, or with NaN, Inf or peaks far above full scale; else what
+    `load` raises, and dtln.errors.MissingPackageError without soxr.
+    """
+    samples = np.asarray(samples)
+    _check(samples, sample_rate)
+    scale = 1.0 if samples.dtype.kind == "f" else float(np.iinfo(samples.dtype).max) + 1.0
+    signal = (samples / scale).astype(np.float32)
+    if signal.size:
+        peak = np.abs(signal).max()
+        if not peak <= LOUDEST_PEAK:
+            found = f"a peak of {peak:g}" if np.isfinite(peak) else "NaN or Inf"
+            raise ValueError(
+                f"samples with {found} were given. Expected finite samples with full scale 1; divide 16-bit samples "
+                "by 32768, or give them as int16."
+            )
+    columns = signal.reshape(len(signal), -1 if signal.size else int(np.prod(signal.shape[1:])))  # (L, channels)
+    denoiser = StreamingDenoiser(load(threads=threads) if backend is None else backend)
+    heard = resample(columns, sample_rate, SAMPLE_RATE)
+    denoised = np.stack([denoiser.denoise(channel) for channel in heard.T], axis=1)
+    denoised = resample(denoised, SAMPLE_RATE, sample_rate)[: len(signal)].reshape(signal.shape)
+    if samples.dtype.kind == "f":
+        return denoised.astype(samples.dtype)
+    steps = np.round(denoised.astype(np.float64) * scale)  # float32 does not hold the largest int32
+    return np.clip(steps, -scale, scale - 1).astype(samples.dtype)
+
+
+def _check(samples: np.ndarray, sample_rate: int) -> None:
+    """Raises ValueError for a type, shape or rate that is not taken."""
+    if samples.dtype not in (np.float32, np.float64, np.int16, np.int32):
+        raise ValueError(
+            f"samples of type {samples.dtype} were given. Expected float32 or float64 with full scale 1, or int16 or "
+            "int32."
+        )
+    if samples.ndim not in (1, 2):
+        raise ValueError(f"samples of shape {samples.shape} were given. Expected (L,) or (L, channels).")
+    if samples.ndim == 2 and not 0 < samples.shape[1] <= MOST_CHANNELS:
+        raise ValueError(
+            f"samples of shape {samples.shape} were given. Expected (L, channels) with 1 to {MOST_CHANNELS} channels; "
+            "transpose what has the channels first."
+        )
+    if sample_rate != int(sample_rate) or sample_rate < 1:
+        raise ValueError(f"a sample rate of {sample_rate} was given. Expected a whole number of Hz above 0.")
