@@ -1,14 +1,20 @@
-"""Denoise one recording block by block with the SavedModel (TensorFlow), states outside the model.
+"""Denoise one recording block by block with the SavedModel. Needs TensorFlow.
 
-real_time_processing.py -i noisy.wav -o denoised.wav [-m DIR]
+    real_time_processing.py -i noisy.wav -o denoised.wav [-m DIR]
 
-The output is 16 kHz mono, aligned with the input and exactly as long; other rates are resampled with a notice. Prints
-the time per block and the real-time factor (time spent over time heard). The model is DIR/dtln_saved_model.
+The model is DIR/dtln_saved_model.
 """
 
 import sys
+from collections.abc import Sequence
 
-from dtln.commands.denoise_file import denoise_file_script
+from dtln.commands.run import run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the script; returns its exit status."""
+    return run("dtln.commands.denoise_file", argv, "real_time_processing.py", kind="savedmodel", description=__doc__)
+
 
 if __name__ == "__main__":
-    sys.exit(denoise_file_script("savedmodel", __doc__))
+    sys.exit(main())

@@ -1,15 +1,20 @@
-"""Denoise one recording block by block with the ONNX pair, states outside the models. Needs no TensorFlow.
+"""Denoise one recording block by block with the ONNX models. Needs no TensorFlow.
 
-real_time_processing_onnx.py -i noisy.wav -o denoised.wav [-m DIR]
+    real_time_processing_onnx.py -i noisy.wav -o denoised.wav [-m DIR] [--quantised]
 
-The output is 16 kHz mono, aligned with the input and exactly as long; other rates are resampled with a notice. Prints
-the time per block and the real-time factor (time spent over time heard). The models are DIR/model_1.onnx and
-DIR/model_2.onnx.
+The models are DIR/model_1.onnx and DIR/model_2.onnx, or DIR/model_stream.onnx, which is faster.
 """
 
 import sys
+from collections.abc import Sequence
 
-from dtln.commands.denoise_file import denoise_file_script
+from dtln.commands.run import run
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the script; returns its exit status."""
+    return run("dtln.commands.denoise_file", argv, "real_time_processing_onnx.py", kind="onnx", description=__doc__)
+
 
 if __name__ == "__main__":
-    sys.exit(denoise_file_script("onnx", __doc__))
+    sys.exit(main())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from collections.abc import Sequence
 
 from dtln.commands import COMMANDS
+from dtln.commands.run import run
 
 
 def usage() -> str:
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"dtln: unknown command {name!r}: expected one of {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    return importlib.import_module(COMMANDS[name][0]).main(rest, prog=f"dtln {name}")
+    return run(COMMANDS[name][0], rest, prog=f"dtln {name}")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,12 @@
-"""Convert weights to a SavedModel, TF-lite pairs (float, 8-bit) and ONNX graphs, and check what was written.
+"""Convert weights to a SavedModel, TF-lite and ONNX, in float and in 8 bits, and check what was written.
 
-convert_weights_and_savedmodel.py -m WEIGHTS.h5 -t FOLDER [--formats savedmodel tflite tflite-quant onnx ...]
+    convert_weights_and_savedmodel.py -m WEIGHTS.h5 -t FOLDER [--formats KIND ...]
 
--m takes published `.h5` weights, ours, or a SavedModel of this toolkit; of several `.h5` files from one training the
-mean is converted, and written to --mean: it is often better than each of them. The files in FOLDER carry the published
-names: dtln_saved_model/, model_1.tflite, model_2.tflite, model_quant_1.tflite, model_quant_2.tflite, model_1.onnx,
-model_2.onnx; and four of ours: model_stream.tflite, model_stream.onnx and, in 8 bits, model_stream_quant.tflite and
-model_stream_quant.onnx, the whole network on one block in one graph, transforms inside, (block (1, 1, 512), states
-(8, 1, 128)) -> (denoised (1, 1, 512), states).
-Each conversion is opened again by the streaming engine and compared with the Keras network on a test signal; files take
-their places only when all conversions have passed, so that a failure leaves older files alone.
+-m takes `.h5` weights, published ones or ours, or a SavedModel of this toolkit. From several `.h5` files of one
+training it converts the mean, which is often better than each of them, and writes it to --mean.
+
+Each export is opened again by the streaming engine and compared with the Keras network on a test signal. Files take
+their places only when all exports have passed: after a failure the older files are as they were.
 """
 
 from __future__ import annotations
@@ -20,38 +17,53 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from dtln.export.check import check
+from dtln.errors import WeightsFileError
 from dtln.formats import EXPORT_KINDS
 
+if TYPE_CHECKING:
+    from DTLN_model import DTLNNetwork
 
-def parse(argv: Sequence[str] | None, prog: str = "convert_weights_and_savedmodel.py") -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+def parse(argv: Sequence[str] | None, prog: str) -> argparse.Namespace:
+    kinds = "\n".join(f"  {kind.name:20} {kind.title:21} {', '.join(kind.files)}" for kind in EXPORT_KINDS.values())
+    parser = argparse.ArgumentParser(
+        prog,
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=f"kinds of exports:\n{kinds}\nA pair is two halves of the network, a graph is the whole of it on one "
+        "block, transforms inside.",
+    )
     parser.add_argument(
         "-m", "--model", type=Path, required=True, nargs="+", metavar="WEIGHTS",
         help="`.h5` weights, or a SavedModel of ours; several `.h5` files: their mean",
     )  # fmt: skip
     parser.add_argument("--mean", type=Path, metavar="H5", help="write the mean of several -m here")
     parser.add_argument("-t", "--target", type=Path, required=True, metavar="FOLDER", help="folder for the exports")
-    parser.add_argument("--formats", nargs="+", choices=EXPORT_KINDS, default=EXPORT_KINDS, help="which (default: all)")
+    parser.add_argument(
+        "--formats", nargs="+", choices=EXPORT_KINDS, default=EXPORT_KINDS, metavar="KIND",
+        help="which exports to make (default: all)",
+    )  # fmt: skip
     args = parser.parse_args(argv)
     if (len(args.model) > 1) != (args.mean is not None):
         parser.error("several files after -m need --mean, and --mean needs several")
     return args
 
 
-def load(sources: Sequence[Path]):
-    """The Keras network of one `.h5` file or SavedModel, or of the mean of several `.h5` files."""
-    import DTLN_model as dtln
+def load(sources: Sequence[Path]) -> DTLNNetwork:
+    """The Keras network of one `.h5` file or SavedModel, or of the mean of several `.h5` files.
 
-    if len(sources) > 1:
-        return dtln.load_mean_network(sources)
-    return dtln.load_network(sources[0])
+    Raises WeightsFileError or FileNotFoundError for what holds no such network.
+    """
+    import DTLN_model
+
+    return DTLN_model.load_mean_network(sources) if len(sources) > 1 else DTLN_model.load_network(sources[0])
 
 
-def convert(network, target: Path, formats: Sequence[str]) -> bool:
+def convert(network: DTLNNetwork, target: Path, formats: Sequence[str]) -> bool:
     """Converts, checks, then moves all files into place; False, and nothing moved, if a check fails."""
-    from dtln.formats import kind_paths
+    from dtln.export.check import check
 
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".partial.", dir=target) as name:
@@ -65,7 +77,7 @@ def convert(network, target: Path, formats: Sequence[str]) -> bool:
             print(f"{target}: left as it was, because a conversion failed", file=sys.stderr)
             return False
         for kind in formats:
-            for old, new in zip(kind_paths(kind, target), kind_paths(kind, partial), strict=True):
+            for old, new in zip(EXPORT_KINDS[kind].paths(target), EXPORT_KINDS[kind].paths(partial), strict=True):
                 if old.exists():
                     os.replace(old, partial / f"old_{old.name}")  # a folder cannot be replaced, only moved
                 os.replace(new, old)
@@ -83,6 +95,6 @@ def main(argv: Sequence[str] | None = None, prog: str = "convert_weights_and_sav
             network.save_weights(args.mean)
             print(f"wrote {args.mean}")
         return 0
-    except (ValueError, OSError, ImportError) as error:
+    except (WeightsFileError, OSError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 1

@@ -4,26 +4,21 @@
     real_time_dtln_audio.py -i "USB" -o 5 --latency 0.1
     real_time_dtln_audio.py --backend onnx -m my_export --duration 60
 
-Wear headphones: a loudspeaker near the microphone feeds back. The network itself adds 32 ms; the rest of what you hear
-is the --latency of the devices. The report at the end counts overflows and underflows and gives the time per block.
-Needs numpy, sounddevice and the runtime of the chosen model, nothing else.
+Wear headphones: a loudspeaker near the microphone feeds back. The network adds 32 ms, the devices add their --latency.
+The report at the end counts overflows and underflows and gives the time per block. This needs numpy, sounddevice and
+the runtime of the chosen model, nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import traceback
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-from dtln.errors import AudioDeviceError, ModelError
-from dtln.formats import EXPORT_KINDS, MODEL_DIR, fastest_kind
-from dtln.live.callback import LiveDenoiser, PassThrough
-from dtln.live.devices import import_sounddevice, open_devices
-from dtln.live.session import noted_signals, play
-from dtln.streaming.backends import open_backend
+from dtln.commands.flags import add_exports_arguments, positive
+from dtln.errors import AudioDeviceError, MissingPackageError, ModelError
+from dtln.formats import EXPORT_KINDS, default_kind
 
 
 def parse(argv: Sequence[str] | None, prog: str = "real_time_dtln_audio.py") -> argparse.Namespace:
@@ -35,16 +30,11 @@ def parse(argv: Sequence[str] | None, prog: str = "real_time_dtln_audio.py") -> 
         "--latency", type=positive(float), default=0.2, metavar="SECONDS",
         help="buffer of each device; raise it if the report counts underflows (default: %(default)s)",
     )  # fmt: skip
+    add_exports_arguments(parser)
     parser.add_argument(
-        "-m", "--model-dir", type=Path, default=MODEL_DIR, metavar="DIR",
-        help="folder with the exported model (default: pretrained_model beside the script)",
+        "--backend", choices=tuple(EXPORT_KINDS), metavar="KIND",
+        help=f"kind of model: {', '.join(EXPORT_KINDS)} (default: the first of these that is there and can run)",
     )  # fmt: skip
-    parser.add_argument(
-        "--backend", choices=tuple(EXPORT_KINDS), help="kind of model (default: tflite-stream, or tflite without it)"
-    )
-    parser.add_argument(
-        "--threads", type=positive(int), default=1, help="threads of the runtime (default: %(default)s)"
-    )
     parser.add_argument(
         "--duration", type=positive(float), metavar="SECONDS", help="end after this time (default: at Ctrl+C)"
     )
@@ -54,21 +44,13 @@ def parse(argv: Sequence[str] | None, prog: str = "real_time_dtln_audio.py") -> 
     return parser.parse_args(argv)
 
 
-def positive(number: type) -> Callable[[str], float]:
-    """A converter for argparse that takes finite numbers above zero."""
-
-    def convert(text: str) -> float:
-        value = number(text)
-        if not 0 < value < math.inf:
-            raise argparse.ArgumentTypeError(f"{text}: expected a finite number above 0")
-        return value
-
-    convert.__name__ = number.__name__  # argparse names it where the text is no number at all
-    return convert
-
-
 def main(argv: Sequence[str] | None = None, prog: str = "real_time_dtln_audio.py") -> int:
     args = parse(argv, prog)
+    from dtln.live.callback import LiveDenoiser, PassThrough
+    from dtln.live.devices import import_sounddevice, open_devices
+    from dtln.live.session import noted_signals, play
+    from dtln.streaming.backends import open_backend
+
     try:
         sounddevice = import_sounddevice()
         if args.list_devices:
@@ -76,7 +58,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "real_time_dtln_audio.py
             return 0
         with noted_signals() as noted:
             devices = open_devices(sounddevice, args.input_device, args.output_device)
-            kind = args.backend or fastest_kind("tflite", args.model_dir)
+            kind = args.backend or default_kind(args.model_dir)
             backend = open_backend(kind, args.model_dir, args.threads)
             live = LiveDenoiser(PassThrough(backend) if args.bypass else backend)
             print(f"{backend.runtime}, {kind}{', bypassed' if args.bypass else ''}")
@@ -84,7 +66,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "real_time_dtln_audio.py
                 play(sounddevice, devices, live, args.latency, args.duration, noted)
             finally:
                 print(live.report(), flush=True)
-    except (AudioDeviceError, ModelError, ImportError, OSError) as error:
+    except (AudioDeviceError, MissingPackageError, ModelError, OSError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 1
     if live.error is not None:

@@ -113,9 +113,9 @@ NOT_SCORING = ("output", "weights")  # flags of run_evaluation.py that say nothi
 
 def user_errors() -> tuple[type[Exception], ...]:
     """What a user can mend, told without a traceback; any other exception is a bug of ours."""
-    from dtln.errors import AudioFileError, ModelError, SettingsError, WeightsFileError
+    from dtln.errors import AudioFileError, MissingPackageError, ModelError, SettingsError, WeightsFileError
 
-    return AudioFileError, ModelError, SettingsError, WeightsFileError, OSError, ImportError
+    return AudioFileError, MissingPackageError, ModelError, SettingsError, WeightsFileError, OSError
 
 
 def scoring_settings(args: argparse.Namespace) -> ScoringSettings:

@@ -12,7 +12,7 @@ import soundfile
 from signals import batch_output, speech_like
 
 import DTLN_model as dtln
-from dtln.commands.denoise_file import denoise_file_script
+from dtln.commands import denoise_file
 
 ROOT = Path(__file__).resolve().parents[2]
 STEP = 1 / 32768  # of 16-bit samples
@@ -25,7 +25,7 @@ def test_file_scripts_write_aligned_wavs_of_equal_length(weights, model_dir, tmp
     signal = np.repeat(speech_like(rate)[:, None], channels, axis=1)
     soundfile.write(source, signal, rate)
     arguments = ["-i", str(source), "-o", str(target), "-m", str(model_dir)]
-    assert denoise_file_script(kind, "", arguments) == 0
+    assert denoise_file.main(arguments, kind=kind) == 0
     report = capsys.readouterr().out
     assert ("resampled from 44100 Hz" in report) == (rate == 44100)
     assert "ms per block: mean" in report and "p99" in report and "real-time factor" in report
@@ -36,11 +36,12 @@ def test_file_scripts_write_aligned_wavs_of_equal_length(weights, model_dir, tmp
         np.testing.assert_allclose(output, np.clip(expected, -1, 1), atol=STEP + 1e-4)
 
 
-def test_quantised_flag_takes_the_other_pair(model_dir, tmp_path):
+@pytest.mark.parametrize("kind", ["tflite", "onnx"])
+def test_quantised_flag_takes_the_8_bit_model(model_dir, tmp_path, kind):
     soundfile.write(tmp_path / "noisy.wav", speech_like(16000), 16000)
     for name, flags in (("float.wav", []), ("8bit.wav", ["--quantised"])):
         arguments = ["-i", str(tmp_path / "noisy.wav"), "-o", str(tmp_path / name), "-m", str(model_dir), *flags]
-        assert denoise_file_script("tflite", "", arguments) == 0
+        assert denoise_file.main(arguments, kind=kind) == 0
     outputs = [soundfile.read(tmp_path / name)[0] for name in ("float.wav", "8bit.wav")]
     assert 0 < np.max(np.abs(outputs[0] - outputs[1])) < 0.1
 
@@ -69,7 +70,7 @@ def test_file_scripts_name_what_is_wrong(model_dir, tmp_path, capsys, source, ta
     soundfile.write(tmp_path / "noisy.wav", speech_like(1000), 16000)
     (tmp_path / "text.wav").write_text("this is no recording, whatever its name says " * 9)
     arguments = ["-i", str(tmp_path / source), "-o", str(tmp_path / target), "-m", str(model_dir)]
-    assert denoise_file_script("onnx", "", arguments) == 1
+    assert denoise_file.main(arguments, kind="onnx") == 1
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out.wav").exists()
 
@@ -77,5 +78,5 @@ def test_file_scripts_name_what_is_wrong(model_dir, tmp_path, capsys, source, ta
 def test_file_scripts_name_a_missing_model(tmp_path, capsys):
     soundfile.write(tmp_path / "noisy.wav", speech_like(1000), 16000)
     arguments = ["-i", str(tmp_path / "noisy.wav"), "-o", str(tmp_path / "out.wav"), "-m", str(tmp_path)]
-    assert denoise_file_script("tflite", "", arguments) == 1
+    assert denoise_file.main(arguments, kind="tflite") == 1
     assert "model_1.tflite: no such model file" in capsys.readouterr().err

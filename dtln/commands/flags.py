@@ -1,0 +1,36 @@
+"""Flags that several commands have, and checks of their values."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from dtln.formats import MODEL_DIR
+
+__all__ = ["add_exports_arguments", "positive"]
+
+
+def add_exports_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds -m for the folder of exports, and --threads for the runtime that runs them."""
+    parser.add_argument(
+        "-m", "--model-dir", type=Path, default=MODEL_DIR, metavar="DIR",
+        help="folder of the exports (default: the included models)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--threads", type=positive(int), default=1, help="threads of the runtime (default: %(default)s)"
+    )
+
+
+def positive(number: type) -> Callable[[str], float]:
+    """A converter for argparse that takes finite numbers above zero, of a type: int or float."""
+
+    def convert(text: str) -> float:
+        value = number(text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text}: expected a finite number above 0")
+        return value
+
+    convert.__name__ = number.__name__  # argparse names it where the text is no number at all
+    return convert

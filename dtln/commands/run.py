@@ -1,0 +1,31 @@
+"""How scripts and `dtln` start a command: in one place, so that a missing package is always told in the same way."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from dtln.errors import KNOWN_PACKAGES, MissingPackageError, install_line
+
+__all__ = ["run"]
+
+
+def run(module: str, argv: Sequence[str] | None, prog: str, **options: Any) -> int:
+    """Calls `main(argv, prog=prog, **options)` of a command's module; returns the exit status.
+
+    A package of ours that is not installed, wherever it is imported, becomes one line with the pip command that
+    installs it, and exit status 1. A module that is not known keeps its traceback, because that is a bug.
+    """
+    try:
+        return importlib.import_module(module).main(argv, prog=prog, **options)
+    except MissingPackageError as error:
+        message = str(error)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in KNOWN_PACKAGES:
+            raise
+        message = f"needs the package {package}, which is not installed: {install_line(package)}"
+    print(f"{prog}: {message}", file=sys.stderr)
+    return 1

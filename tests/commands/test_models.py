@@ -1,0 +1,63 @@
+"""dtln models and dtln doctor: what is there, and what is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from dtln.commands import doctor, models
+from dtln.formats import EXPORT_KINDS, MODEL_DIR, ExportKind
+
+
+def test_models_lists_the_included_ones(capsys):
+    assert models.main([]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(str(MODEL_DIR)) and "model.h5" in text
+    assert models.main(["--json"]) == 0
+    found = json.loads(capsys.readouterr().out)[0]
+    assert [export["kind"] for export in found["exports"]] == list(EXPORT_KINDS)
+    assert found["default"] == "tflite-stream"
+    for export in found["exports"]:
+        assert f"  {export['kind']} " in text and 1e6 < export["bytes"] < 5e6
+        assert export["runtime"] in EXPORT_KINDS[export["kind"]].runtimes
+    weights = {file["file"]: file["bytes"] for file in found["weights"]}
+    assert weights["model.h5"] == (MODEL_DIR / "model.h5").stat().st_size
+
+
+def test_models_says_what_a_runtime_would_bring(monkeypatch, capsys):
+    monkeypatch.setattr(ExportKind, "installed_runtime", lambda self: None)
+    assert models.main([]) == 0
+    text = capsys.readouterr().out
+    for extra in ("live", "eval", "train"):
+        assert f'[{extra}]"' in text
+    assert text.count("cannot run here: pip install") >= len(EXPORT_KINDS)
+
+
+def test_models_of_an_empty_folder(tmp_path, capsys):
+    assert models.main(["-m", str(tmp_path)]) == 1
+    assert "holds neither weights nor exports" in capsys.readouterr().out
+
+
+def test_doctor_prints_what_a_bug_report_needs(tmp_path, capsys):
+    soundfile.write(tmp_path / "stereo.flac", np.zeros((4410, 2)), 44100, subtype="PCM_24")
+    assert doctor.main([str(tmp_path / "stereo.flac")]) == 0
+    report = capsys.readouterr().out
+    for line in ("system\n", "packages\n", f"numpy {np.__version__}\n", "not installed: ", "models\n", "tflite-stream"):
+        assert line in report
+    assert "the default runs on ai_edge_litert" in report and "sound devices\n" in report
+    assert "stereo.flac: FLAC PCM_24, 44100 Hz, channels: 2" in report
+    assert "4410 samples per channel, 0.100 s" in report
+
+
+def test_doctor_goes_on_where_something_fails(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Path, "home", lambda: tmp_path)
+    (tmp_path / "text.wav").write_text("this is no recording, whatever its name says " * 9)
+    monkeypatch.setattr("dtln.streaming.engine.open_backend", lambda: 1 / 0)
+    assert doctor.main([str(tmp_path / "text.wav"), str(tmp_path / "missing.wav")]) == 1
+    report = capsys.readouterr().out
+    assert "the default does not run: ZeroDivisionError" in report
+    assert "~/text.wav: cannot be read as audio" in report and "~/missing.wav: expected an audio file" in report
+    assert str(tmp_path) not in report

@@ -1,0 +1,133 @@
+"""The command `dtln` and the scripts: usage, version, times of --help, and packages that are missing."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import pytest
+
+import dtln
+from dtln.__main__ import main
+from dtln.commands import COMMANDS
+from dtln.commands.run import run
+
+ROOT = Path(__file__).resolve().parents[2]
+HELP_LIMIT = 0.3  # s
+SCRIPTS = sorted(path.name for path in ROOT.glob("*.py") if "__main__" in path.read_text())
+
+
+def test_usage_names_every_command(capsys):
+    assert main(["--help"]) == 0
+    usage = capsys.readouterr().out
+    for name, (module, text) in COMMANDS.items():
+        assert f"  {name} " in usage and text in usage
+        assert (ROOT / (module.replace(".", "/") + ".py")).is_file()
+    assert main([]) == 2
+
+
+def test_version_and_unknown_commands(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"dtln {dtln.__version__}\n"
+    assert main(["denoise"]) == 2
+    assert "dtln: unknown command 'denoise': expected one of enhance, live" in capsys.readouterr().err
+
+
+def help_commands() -> list[list[str]]:
+    """Command lines that print help, without the interpreter in front."""
+    names = [["-m", "dtln", *command] for command in ([], *([name] for name in COMMANDS))]
+    return [[*arguments, "--help"] for arguments in [*names, *([script] for script in SCRIPTS)]]
+
+
+@pytest.mark.parametrize("arguments", help_commands(), ids=" ".join)
+def test_help_comes_at_once(arguments):
+    """In the best of a few attempts, because other programs run, too."""
+    taken = []
+    for _ in range(8):
+        start = time.perf_counter()
+        run_ = subprocess.run([sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True)
+        taken.append(time.perf_counter() - start)
+        assert run_.returncode == 0 and "usage: " in run_.stdout, run_.stderr
+        if taken[-1] < HELP_LIMIT:
+            return
+    pytest.fail(f"took {min(taken):.2f} s at best. Does a command import a package at its top?")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_says_how_the_command_was_called(name, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main([name, "--help"])
+    assert f"usage: dtln {name} " in capsys.readouterr().out
+
+
+@pytest.fixture
+def failing_command(monkeypatch):
+    """Makes a command whose main raises an error; returns its module's name."""
+
+    def make(error: Exception) -> str:
+        def main(argv, prog):
+            raise error
+
+        module = types.ModuleType("failing_command")
+        module.main = main
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        return module.__name__
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("package", "line"),
+    [
+        ("keras", r'\[train\]"'),
+        ("h5py", r'\[eval\]"'),
+        ("pesq", r'\[score\]"'),
+        ("tensorflow.lite.python", r'\[train\]"'),
+        ("torch", "pip install torch"),
+    ],
+)
+def test_missing_package_is_one_line_with_its_remedy(failing_command, capsys, package, line):
+    import re
+
+    error = ModuleNotFoundError(f"No module named '{package}'", name=package)
+    assert run(failing_command(error), [], "dtln convert") == 1
+    written = capsys.readouterr().err
+    assert written.startswith(f"dtln convert: needs the package {package.partition('.')[0]}, which is not installed: ")
+    assert re.search(line, written) and written.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["dtln.nowhere", "no_such_module", None])
+def test_unknown_module_keeps_its_traceback(failing_command, name):
+    with pytest.raises(ModuleNotFoundError):
+        run(failing_command(ModuleNotFoundError("No module named", name=name)), [], "dtln convert")
+
+
+@pytest.mark.parametrize("package", ["keras", "h5py"])
+def test_converter_names_the_package_that_is_missing_deep_inside(package, tmp_path):
+    code = (
+        f"import sys; sys.modules['{package}'] = None\n"
+        "import convert_weights_and_savedmodel as script\n"
+        f"sys.exit(script.main(['-m', 'pretrained_model/model.h5', '-t', {str(tmp_path)!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"convert_weights_and_savedmodel.py: needs the package {package}, which is not installed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_scripts_are_thin_and_can_be_imported(script):
+    assert len((ROOT / script).read_text().splitlines()) <= 24
+    assert callable(importlib.import_module(Path(script).stem).main)
+
+
+def test_scripts_run_from_any_folder(tmp_path):
+    done = subprocess.run(
+        [sys.executable, ROOT / "measure_execution_time.py", "--backend", "onnx-stream", "--blocks", "10"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0 and "onnx-stream (onnxruntime): ms per block" in done.stdout
