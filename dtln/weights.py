@@ -131,14 +131,17 @@ def config_of(stored: Sequence[StoredLayer], block_shift: int | None, path: str 
             f"normalisation, LSTMs, dense, convolution; found {describe_layers(stored) or 'no weights'}."
         )
     _, block_length, encoder_size = stored[norm_stft + count + 1][1][0].shape
-    return DTLNConfig(
-        block_length=block_length,
-        block_shift=int(block_shift) if block_shift is not None else block_length // 4,
-        units=stored[int(norm_stft)][1][1].shape[0],
-        lstm_layers=count,
-        encoder_size=encoder_size,
-        norm_stft=norm_stft,
-    )
+    try:
+        return DTLNConfig(
+            block_length=block_length,
+            block_shift=int(block_shift) if block_shift is not None else block_length // 4,
+            units=stored[int(norm_stft)][1][1].shape[0],
+            lstm_layers=count,
+            encoder_size=encoder_size,
+            norm_stft=norm_stft,
+        )
+    except ValueError as error:
+        raise WeightsFileError(f"{path}: {error}. Take another file.") from error
 
 
 def layer_kind(weights: Sequence[np.ndarray]) -> str:

@@ -1,4 +1,4 @@
-"""Recordings: finding, reading, resampling and writing them. soundfile and soxr are imported where they are used."""
+"""Recordings: finds, reads, resamples and writes them. soundfile and soxr are imported where they are used."""
 
 from dtln.audio.folders import audio_extensions, find_audio_files, find_recordings, pair_files
 from dtln.audio.headers import AudioInfo, SampleFormat, audio_info

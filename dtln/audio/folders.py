@@ -43,9 +43,9 @@ def find_recordings(path: str | Path) -> tuple[Path, list[Path]]:
 
 
 def find_audio_files(folder: str | Path) -> list[Path]:
-    """All audio files below a folder, sorted by path; links are followed, and listed even where they dangle.
+    """All audio files below a folder, sorted by path. It follows links, and lists those that lead nowhere, too.
 
-    Raises AudioFileError if the folder is missing, holds none, or holds a folder that cannot be listed.
+    Raises AudioFileError if the folder is missing, if it holds none, or if a folder in it cannot be listed.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -83,11 +83,11 @@ def pair_files(
 ) -> list[tuple[str, str]]:
     """The clean partner of each noisy file, in the order of the noisy names: [(noisy name, clean name), ...].
 
-    Names are paths below their folders, which serve the messages alone. Partners are files of equal name, extensions
-    aside; of those left over, files with the same `fileid_N`: the DNS-Challenge set calls its pairs
+    Names are paths below the two folders, which only the messages need. Partners are files of the same name, whatever
+    the extension; among the others, files with the same `fileid_N`, because the DNS-Challenge set names its pairs
     `..._snr5_tl-25_fileid_12.wav` and `clean_fileid_12.wav` (https://github.com/microsoft/DNS-Challenge).
-    all_clean: a clean file without a noisy one is an error, too. Raises AudioFileError, naming the file, where one has
-    no partner or several, or an id stands twice on one side.
+    all_clean: a clean file without a noisy one is an error, too. Raises AudioFileError, with the file's name, where a
+    file has no partner or several, or where an id occurs twice on one side.
     """
     clean_by_stem: dict[str, list[str]] = {}
     for name in clean_names:
@@ -125,9 +125,9 @@ def _stem(name: str) -> str:
 
 
 def _names_by_fileid(names: Iterable[str], folder: Path, wanted: set[int] | None = None) -> dict[int, str]:
-    """The name that carries each `fileid_N`, the last one in the name; AudioFileError for an id that stands twice.
+    """The name that carries each `fileid_N`; where a name carries several, its last one counts.
 
-    wanted: look at these ids alone.
+    wanted: only these ids. Raises AudioFileError for an id that occurs twice.
     """
     found: dict[int, str] = {}
     for name in names:

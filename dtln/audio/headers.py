@@ -49,7 +49,7 @@ def audio_info(path: str | Path) -> AudioInfo:
 
 @contextmanager
 def opened_audio(path: Path) -> Iterator[SoundFile]:
-    """The open file. Raises AudioFileError where the path leads to no audio file."""
+    """Opens a recording for the length of the block. Raises AudioFileError where the path leads to none."""
     soundfile = require("soundfile", "reading recordings")
     if path.is_symlink() and not path.exists():
         raise AudioFileError(

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from dtln.audio.headers import audio_info, libsndfile_reason, opened_audio
 from dtln.audio.resampling import Resampler
 from dtln.audio.truncation import mp3_length, require_complete
 from dtln.errors import AudioFileError, require
+
+if TYPE_CHECKING:
+    from soundfile import SoundFile
 
 READ_BLOCK = 1 << 18  # samples per channel that are decoded at once
 UNKNOWN_LENGTH = 1 << 62  # libsndfile announces its largest number where a FLAC stream leaves the length open
@@ -60,19 +64,7 @@ def audio_blocks(
     soundfile = require("soundfile", "reading recordings")
     path = Path(path)
     with opened_audio(path) as file:
-        announced, container = file.frames, file.format
-        if announced >= UNKNOWN_LENGTH:
-            raise AudioFileError(
-                f"{path}: does not say how many samples it holds. Expected a file that was closed properly; convert it "
-                "again from its source."
-            )
-        require_complete(path, container, file.extra_info)
-        estimated = container == "MP3" and (length := mp3_length(path)) is not None
-        if estimated and length > announced:
-            raise AudioFileError(
-                f"{path}: does not say that it holds {length} samples per channel, of which only {announced} could be "
-                "read. Expected an MP3 with a header that tells (Xing, Info, VBRI); convert it, to FLAC say."
-            )
+        announced, estimated = _announced_length(file, path)
         resampler = Resampler(file.samplerate, sample_rate or file.samplerate, 1 if mono else file.channels)
         start, end = (min(sample, announced) for sample in stretch or (0, announced))
         read = 0
@@ -88,7 +80,7 @@ def audio_blocks(
                     f"them failed ({libsndfile_reason(error)}). Copy or convert it again from its source."
                 ) from error
             read += len(samples)
-            if not len(samples) and estimated:
+            if not len(samples) and estimated:  # the estimate was too high: this is the end
                 yield resampler.process(np.zeros((0, resampler.channels), np.float32), last=True)
                 return
             if not len(samples):
@@ -106,3 +98,25 @@ def audio_blocks(
             if mono:
                 samples = samples.mean(axis=1, keepdims=True)  # (M, 1)
             yield resampler.process(samples, last=read == end)
+
+
+def _announced_length(file: SoundFile, path: Path) -> tuple[int, bool]:
+    """Samples per channel by the header, and whether libsndfile estimated them, because an MP3 does not tell them.
+
+    Raises AudioFileError where the length is unknown, where the file lacks bytes that the header announces, or where
+    libsndfile would leave out the end of an MP3.
+    """
+    announced = file.frames
+    if announced >= UNKNOWN_LENGTH:
+        raise AudioFileError(
+            f"{path}: does not say how many samples it holds. Expected a file that was closed properly; convert it "
+            "again from its source."
+        )
+    require_complete(path, file.format, file.extra_info)
+    length = mp3_length(path) if file.format == "MP3" else None
+    if length is not None and length > announced:
+        raise AudioFileError(
+            f"{path}: does not say that it holds {length} samples per channel, of which only {announced} could be "
+            "read. Expected an MP3 with a header that tells (Xing, Info, VBRI); convert it, to FLAC say."
+        )
+    return announced, length is not None

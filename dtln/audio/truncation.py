@@ -1,4 +1,4 @@
-"""Whether a file holds all that its header announces: libsndfile shortens most truncated files silently."""
+"""Whether a file holds all that its header announces: libsndfile silently shortens most truncated files."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dtln.errors import AudioFileError
 
 
 def require_complete(path: Path, container: str, log: str) -> None:
-    """libsndfile shortens most truncated files silently: compare what the file announces with the bytes it has.
+    """Raises AudioFileError where a file has fewer bytes than it announces.
 
-    log: what libsndfile noted while it read the header.
+    container: by libsndfile's name. log: what libsndfile noted while it read the header.
     """
     if container in ("WAV", "WAVEX"):
         shortage = _riff_shortage(path)
@@ -26,10 +26,10 @@ def require_complete(path: Path, container: str, log: str) -> None:
 
 
 def mp3_length(path: Path) -> int | None:
-    """Samples per channel of an MP3 that does not say how many it holds, for which libsndfile estimates it from the
-    size; None for one that does, in a header of LAME (Xing, Info) or Fraunhofer (VBRI) within its first frame.
+    """Samples per channel of an MP3 that does not tell them, for which libsndfile only estimates them from its size.
 
-    Counts frames (ISO 11172-3, 2.4.2.3, and ISO 13818-3) up to the first thing that is none.
+    None for an MP3 that does tell them, in a header of LAME (Xing, Info) or Fraunhofer (VBRI) within its first frame.
+    Counts the frames (ISO 11172-3, 2.4.2.3, and ISO 13818-3) up to the first bytes that are no frame.
     """
     with open(path, "rb") as file:
         tag = file.read(10)
@@ -51,17 +51,17 @@ def mp3_length(path: Path) -> int | None:
             length += samples
 
 
-# kbit/s and Hz that the header of an MP3's frame numbers, there are half and a quarter of the latter, too
+# The header of a frame holds an index into one of these. MPEG 2 halves the rates, MPEG 2.5 quarters them.
 MPEG_1_KILOBITS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 MPEG_2_KILOBITS = (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-MPEG_RATES = (44100, 48000, 32000)
+MPEG_RATES = (44100, 48000, 32000)  # Hz
 
 
 def _riff_shortage(path: Path) -> str | None:
     """What a RIFF wav lacks, in words; None if it is complete, or a stream of unknown length.
 
-    Programs that write into a pipe cannot go back to the header: ffmpeg leaves 0xFFFFFFFF there as the size of the
-    samples, sox 0x7FFFF000, arecord 0x80000000.
+    A program that writes into a pipe cannot go back to the header. As the size of the samples ffmpeg leaves 0xFFFFFFFF
+    there, sox 0x7FFFF000, arecord 0x80000000.
     """
     size_of_file = os.path.getsize(path)
     with open(path, "rb") as file:
@@ -89,7 +89,7 @@ def _riff_shortage(path: Path) -> str | None:
 
 
 def _ogg_shortage(path: Path) -> str | None:
-    """What an Ogg file lacks, in words: its last page must end where the file ends or before (RFC 3533, section 6)."""
+    """What an Ogg file lacks, in words: its last page must not reach beyond its end (RFC 3533, section 6)."""
     longest_page = 27 + 255 + 255 * 255  # bytes: header, segment table, segments
     with open(path, "rb") as file:
         file.seek(max(0, os.path.getsize(path) - longest_page))
@@ -102,7 +102,7 @@ def _ogg_shortage(path: Path) -> str | None:
 
 
 def _logged_shortage(log: str) -> str | None:
-    """What a file lacks according to libsndfile's log of its header, in words."""
+    """What a file lacks, in words, by libsndfile's log of its header."""
     for line in log.splitlines():
         sizes = re.search(r": (\d+) \(should be (\d+)\)", line)
         if sizes and int(sizes[2]) < int(sizes[1]) < 0x7FFFF000:  # from there on: a stream of unknown length

@@ -315,10 +315,11 @@ def test_interrupted_scoring(triples, score_only, capsys, monkeypatch):
     assert "stopped; no scores were written" in capsys.readouterr().err
 
 
-def test_scoring_needs_no_tensorflow(triples):
+def test_scoring_needs_no_network(triples):
     code = (
         "import sys\n"
-        "for name in ('tensorflow', 'keras', 'DTLN_model'): sys.modules[name] = None  # imports would raise\n"
+        "absent = 'tensorflow', 'keras', 'DTLN_model', 'h5py', 'onnx', 'onnxruntime', 'tqdm'\n"
+        "for name in absent: sys.modules[name] = None  # imports would raise\n"
         "import run_evaluation\n"
         "sys.exit(run_evaluation.main(sys.argv[1:]))"
     )

@@ -189,6 +189,15 @@ def test_weights_of_something_else(tmp_path: Path) -> None:
         dtln.read_config(path)
 
 
+def test_block_shift_that_does_not_fit(tiny: tuple[dtln.DTLNNetwork, Path], tmp_path: Path) -> None:
+    path = tmp_path / "odd.h5"
+    path.write_bytes(tiny[1].read_bytes())
+    with h5py.File(path, "a") as file:
+        file.attrs["dtln_block_shift"] = 0
+    with pytest.raises(WeightsFileError, match=r"odd\.h5: block length \d+ and block shift 0 do not fit: expected"):
+        dtln.read_config(path)
+
+
 def test_weights_of_the_other_variant_or_size(tiny: tuple[dtln.DTLNNetwork, Path], tmp_path: Path) -> None:
     norm = dtln.build_network(TINY_NORM)
     before = norm.get_weights()
