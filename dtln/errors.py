@@ -56,49 +56,52 @@ class MissingRuntimeError(MissingPackageError):
     """No runtime for a kind of model is installed; the message says what to install."""
 
 
-EXTRAS = {  # the extra of this toolkit that brings a package, by the name under which it is imported
-    "ai_edge_litert": "live",
-    "av": "collect",
-    "debian": "collect",
-    "h5py": "eval",
-    "keras": "train",
-    "librosa": "dnsmos",
-    "matplotlib": "bench",
-    "onnx": "eval",
-    "onnxruntime": "eval",
-    "pesq": "score",
-    "pyroomacoustics": "synthesis",
-    "pystoi": "score",
-    "requests": "dnsmos",
-    "scipy": "score",
-    "sounddevice": "live",
-    "soundfile": "eval",
-    "soxr": "eval",
-    "speechmos": "dnsmos",
-    "tensorboard": "tensorboard",
-    "tensorboardX": "tensorboard",
-    "tensorflow": "train",
-    "tf2onnx": "convert",
-    "wavinfo": "train",
+EXTRAS: dict[str, tuple[str, ...]] = {  # package as it is imported: the extras that bring it, the usual one first
+    "ai_edge_litert": ("live", "tflite"),
+    "av": ("collect",),
+    "debian": ("collect",),
+    "h5py": ("eval", "train", "convert"),
+    "keras": ("train", "convert"),
+    "librosa": ("dnsmos",),
+    "matplotlib": ("bench",),
+    "onnx": ("eval", "convert"),
+    "onnxruntime": ("eval", "onnx", "convert", "dnsmos"),
+    "pesq": ("score", "dnsmos"),
+    "pyroomacoustics": ("synthesis",),
+    "pystoi": ("score", "dnsmos"),
+    "requests": ("dnsmos",),
+    "scipy": ("score", "dnsmos"),
+    "sounddevice": ("live", "tflite"),
+    "soundfile": ("eval", "score", "dnsmos", "tflite", "onnx", "train", "synthesis", "collect"),
+    "soxr": ("eval", "score", "dnsmos", "tflite", "onnx", "train", "synthesis", "collect"),
+    "speechmos": ("dnsmos",),
+    "tensorboard": ("tensorboard",),
+    "tensorboardX": ("tensorboard",),
+    "tensorflow": ("train", "convert"),
+    "tf2onnx": ("convert",),
+    "wavinfo": ("train",),
 }
 KNOWN_PACKAGES = {*EXTRAS, "jax", "numpy", "tf_keras", "torch", "triton"}  # the last ones are installed by themselves
 
 
-def install_line(package: str) -> str:
+def install_line(package: str, extra: str | None = None) -> str:
     """The pip command that installs a package: `pip install "dtln[eval]"`, or the package alone if no extra brings it.
 
-    A clone that is not installed is named by its path, because package indices do not know it.
+    extra: the one to name if it brings the package; None names the usual one. A clone that is not installed is named by
+    its path, because package indices do not know it.
     """
     from importlib import metadata  # slow to import, and seldom needed
     from pathlib import Path
 
-    extra = EXTRAS.get(package)
+    extras = EXTRAS.get(package, ())
     clone = Path(__file__).resolve().parents[1]
     try:
         toolkit = metadata.metadata("dtln")["Name"]
     except metadata.PackageNotFoundError:
         toolkit = str(clone) if (clone / "pyproject.toml").is_file() else ""
-    return f'pip install "{toolkit}[{extra}]"' if extra and toolkit else f"pip install {package}"
+    if not extras or not toolkit:
+        return f"pip install {package}"
+    return f'pip install "{toolkit}[{extra if extra in extras else extras[0]}]"'
 
 
 def require(package: str, purpose: str, error_class: type[MissingPackageError] = MissingPackageError) -> ModuleType:

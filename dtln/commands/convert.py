@@ -25,6 +25,8 @@ from dtln.formats import EXPORT_KINDS
 if TYPE_CHECKING:
     from DTLN_model import DTLNNetwork
 
+EXTRA = "convert"
+
 
 def parse(argv: Sequence[str] | None, prog: str) -> argparse.Namespace:
     kinds = "\n".join(f"  {kind.name:20} {kind.title:21} {', '.join(kind.files)}" for kind in EXPORT_KINDS.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -16,16 +17,22 @@ def run(module: str, argv: Sequence[str] | None, prog: str, **options: Any) -> i
     """Calls `main(argv, prog=prog, **options)` of a command's module; returns the exit status.
 
     A package of ours that is not installed, wherever it is imported, becomes one line with the pip command that
-    installs it, and exit status 1. A module that is not known keeps its traceback, because that is a bug.
+    installs it, and exit status 1. A module that is not known keeps its traceback, because that is a bug. EXTRA of the
+    module names the extra that brings all that the command needs.
     """
+    command = importlib.import_module(module)
     try:
-        return importlib.import_module(module).main(argv, prog=prog, **options)
+        return command.main(argv, prog=prog, **options)
     except MissingPackageError as error:
         message = str(error)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in KNOWN_PACKAGES:
             raise
-        message = f"needs the package {package}, which is not installed: {install_line(package)}"
+        line = install_line(package, getattr(command, "EXTRA", None))
+        message = f"needs the package {package}, which is not installed: {line}"
+    except BrokenPipeError:  # the reader of our output, `head` perhaps, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     print(f"{prog}: {message}", file=sys.stderr)
     return 1

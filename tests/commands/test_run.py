@@ -73,7 +73,7 @@ def failing_command(monkeypatch):
             raise error
 
         module = types.ModuleType("failing_command")
-        module.main = main
+        module.main, module.EXTRA = main, "convert"
         monkeypatch.setitem(sys.modules, module.__name__, module)
         return module.__name__
 
@@ -83,10 +83,10 @@ def failing_command(monkeypatch):
 @pytest.mark.parametrize(
     ("package", "line"),
     [
-        ("keras", r'\[train\]"'),
-        ("h5py", r'\[eval\]"'),
+        ("keras", r'\[convert\]"'),
+        ("wavinfo", r'\[train\]"'),
         ("pesq", r'\[score\]"'),
-        ("tensorflow.lite.python", r'\[train\]"'),
+        ("tensorflow.lite.python", r'\[convert\]"'),
         ("torch", "pip install torch"),
     ],
 )
@@ -104,6 +104,12 @@ def test_missing_package_is_one_line_with_its_remedy(failing_command, capsys, pa
 def test_unknown_module_keeps_its_traceback(failing_command, name):
     with pytest.raises(ModuleNotFoundError):
         run(failing_command(ModuleNotFoundError("No module named", name=name)), [], "dtln convert")
+
+
+def test_reader_that_has_seen_enough_is_no_error():
+    command = f"{sys.executable} -m dtln models --json | head -1; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "[\n" and done.stderr == "" and done.returncode in (0, 1)
 
 
 @pytest.mark.parametrize("package", ["keras", "h5py"])

@@ -1,19 +1,15 @@
-"""pyproject.toml: what the extras, the environments for conda and the wheel hold."""
+"""pyproject.toml: what the extras and the environments for conda hold."""
 
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
 import yaml
 
-import dtln
 from dtln.errors import EXTRAS
-from dtln.formats import EXPORT_KINDS
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -22,7 +18,6 @@ else:
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-WHEEL_LIMIT = 30e6  # bytes
 DISTRIBUTIONS = {"debian": "python-debian"}  # whose name is not that of the module
 
 
@@ -58,9 +53,12 @@ def test_conda_environments_hold_the_extras(file, extras):
     assert ("c-compiler" in environment["dependencies"]) == ("pesq" in packages(extra(*extras)))
 
 
-def test_extras_that_error_messages_name_bring_the_package():
-    for module, name in EXTRAS.items():
-        assert DISTRIBUTIONS.get(module, module.replace("_", "-").lower()) in packages(extra(name)), module
+def test_error_messages_name_the_extras_that_bring_a_package():
+    uses = set(PROJECT["optional-dependencies"]) - {"bench", "docs", "test", "dev"}
+    for module, extras in EXTRAS.items():
+        package = DISTRIBUTIONS.get(module, module.replace("_", "-").lower())
+        bringing = {name for name in uses if package in packages(extra(name))} or {"bench"}
+        assert set(extras) == bringing, module
 
 
 def test_denoising_needs_neither_tensorflow_nor_a_compiler():
@@ -79,30 +77,3 @@ def test_one_requirement_per_package():
     """The same lower limit wherever a package stands."""
     requirements = extra(*PROJECT["optional-dependencies"]) | set(PROJECT["dependencies"])
     assert len(requirements) == len(packages(requirements))
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    """The wheel, built from the sdist, as pip and package indices get it."""
-    pytest.importorskip("hatchling", reason="building without a package index needs hatchling")
-    folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert run.returncode == 0, run.stdout + run.stderr
-    (path,) = folder.glob("*.whl")
-    assert path.name == f"dtln-{dtln.__version__}-py3-none-any.whl"
-    return path
-
-
-def test_wheel_holds_the_package_and_the_default_models(wheel):
-    assert wheel.stat().st_size < WHEEL_LIMIT
-    names = set(zipfile.ZipFile(wheel).namelist())
-    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "dtln").rglob("*.py")}
-    assert modules | {"DTLN_model.py", "dtln/py.typed"} <= names
-    top = {name.split("/")[0] for name in names}
-    assert top == {"dtln", "DTLN_model.py", f"dtln-{dtln.__version__}.dist-info"}
-    models = {name.removeprefix("dtln/pretrained_model/") for name in names if name.startswith("dtln/pretrained_model")}
-    for kind in EXPORT_KINDS.values():
-        assert all(any(name.split("/")[0] == file for name in models) for file in kind.files), kind.name
-    assert {"model.h5", "README.md", "ATTRIBUTION_esc50.txt", "ATTRIBUTION_debian.txt"} <= models
-    assert not [name for name in models if "norm" in name]
