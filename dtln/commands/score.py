@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from dtln.evaluation.denoising import DenoisedFile
     from dtln.evaluation.scores import ScoredFile, ScoringSettings
 
+NOT_SCORING = ("output", "weights")  # flags of run_evaluation.py that say nothing about scores
+
 
 def parse(argv: Sequence[str] | None, prog: str = "dtln score") -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -106,9 +108,6 @@ def run(args: argparse.Namespace, prog: str) -> int:
         print(f"{prog}: stopped; no scores were written", file=sys.stderr)
         return 130
     return status([], scored)
-
-
-NOT_SCORING = ("output", "weights")  # flags of run_evaluation.py that say nothing about scores
 
 
 def user_errors() -> tuple[type[Exception], ...]:

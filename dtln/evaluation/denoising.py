@@ -126,6 +126,8 @@ def _plan_recording(source: Path, target: Path | None, settings: DenoisingSettin
         info = audio_info(source)
         rate, channels = settings.written(info.sample_rate, info.channels)
         job = Job(source, target, format_for_name(target, info.sample_format, rate, channels))
+        if target.exists() and target.samefile(source):  # perhaps by another name, where upper case does not count
+            raise AudioFileError(f"{target}: is one of the recordings to be read. Choose another output.")
     if job.unreadable:
         raise AudioFileError(job.unreadable)
     return job
