@@ -59,11 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import soundfile
 
-    from dtln.evaluation.sequences import SequenceNetwork
-    from dtln.formats import DEFAULT_WEIGHTS
+    import dtln
 
     noisy, sample_rate = soundfile.read(ROOT / "audio_samples" / "noisy" / args.sample, dtype="float32")
-    denoised = SequenceNetwork(DEFAULT_WEIGHTS).denoise(noisy[None])[0]
+    denoised = dtln.denoise(noisy, sample_rate)
     draw(noisy, denoised, sample_rate, args.output)
     print(f"wrote {args.output}")
     return 0
