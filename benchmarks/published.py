@@ -106,7 +106,7 @@ class ONNXLoop(SplitLoop):
             onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]) for path in models
         ]
         self.names = [[value.name for value in session.get_inputs()] for session in self.sessions]
-        self.inputs = [{name: None for name in names} for names in self.names]
+        self.inputs: list[dict[str, Any]] = [dict.fromkeys(names) for names in self.names]
         for inputs, names in zip(self.inputs, self.names, strict=True):
             inputs[names[1]] = np.zeros(STATES, "float32")
 
@@ -150,7 +150,7 @@ def build_graph(keras: ModuleType, normalise: bool = False) -> Any:
     """
     import tensorflow as tf
 
-    layers = keras.layers
+    layers: Any = keras.layers
 
     class GainAndBias(layers.Layer):
         """Every block to zero mean and unit variance over its features, then times a gain plus a bias."""

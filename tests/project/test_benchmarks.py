@@ -16,6 +16,7 @@ from signals import random_network, speech_like
 from training_pairs import write_unmixed
 
 from benchmarks import long_recordings, mixtures, published, speed
+from benchmarks.report import Row
 from dtln.commands import enhance
 from dtln.formats import MODEL_DIR, kind_paths
 from dtln.streaming.backends import find_tflite_runtime, open_backend
@@ -178,7 +179,7 @@ def test_counts_are_those_of_the_network(tmp_path):
 
 def test_row_says_what_was_reached():
     for ours, verdict in ((0.5, "aimed at"), (0.7, "reached"), (0.8, "NOT REACHED")):
-        row = speed.Row("block", "a row", ours, 1.0, "ms")
+        row = Row("block", "a row", ours, 1.0, "ms")
         row.finish((0.75, 0.6))
         assert row.verdict == verdict and row.line().endswith(verdict)
 
