@@ -79,13 +79,19 @@ def as_finished(
     """Starts jobs from the left of `waiting` and gives each with its finished future, in the order in which they end.
 
     start: submits one job to an executor. ahead: jobs that are started before the first is given back; two for each
-    worker keep all busy, and one worker here needs one. The caller may add to `waiting` in between.
+    worker keep all busy, and one worker here needs one. The caller may add to `waiting` in between. Where a worker
+    process was killed, the futures of all jobs that are left raise BrokenExecutor.
     """
     running: dict[Future[Result], Job] = {}
     while waiting or running:
         while waiting and len(running) < ahead:
             job = waiting.popleft()
-            running[start(job)] = job
+            try:
+                future = start(job)
+            except BrokenExecutor as error:
+                future = Future()
+                future.set_exception(error)
+            running[future] = job
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             yield running.pop(future), future
 
@@ -106,18 +112,9 @@ def run_all(
     workers = max(1, min(workers, len(jobs)))
     results: dict[int, TimedResult] = {}
     threads = max(1, (os.cpu_count() or 1) // workers)
+    waiting, ahead = deque(range(len(jobs))), 1 if workers == 1 else 2 * workers
     with open_pool(workers, processes, threads) as pool, Progress(title, len(jobs), "file") as progress:
-
-        def start(index: int) -> Future[TimedResult]:
-            try:
-                return pool.submit(work, jobs[index])
-            except BrokenExecutor as error:
-                broken: Future[TimedResult] = Future()
-                broken.set_exception(error)
-                return broken
-
-        ahead = 1 if workers == 1 else 2 * workers
-        for index, future in as_finished(start, deque(range(len(jobs))), ahead):
+        for index, future in as_finished(lambda index: pool.submit(work, jobs[index]), waiting, ahead):
             try:
                 results[index] = future.result()
             except BrokenExecutor:

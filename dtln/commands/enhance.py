@@ -34,7 +34,13 @@ from dtln.formats import DEFAULT_WEIGHTS, EXPORT_KINDS, MODEL_DIR
 def parse(argv: Sequence[str] | None, prog: str = "run_evaluation.py") -> argparse.Namespace:
     text = (__doc__ or "").replace("run_evaluation.py", prog)
     parser = argparse.ArgumentParser(prog, description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
-    score.add_input(parser, "IN", "noisy recording, or folder of them")
+    score.add_flags(
+        parser,
+        ("IN", "noisy recording, or folder of them"),
+        jobs="files at a time, in threads (processes for keras, savedmodel and scores); default: one per core, with "
+        "keras and savedmodel one",
+        noisy="with --score-only: what IN was denoised from, to score it too",
+    )
     parser.add_argument(
         "-o", "--output", type=Path, metavar="OUT", help="folder to write to; for one recording, the file"
     )
@@ -58,17 +64,8 @@ def parse(argv: Sequence[str] | None, prog: str = "run_evaluation.py") -> argpar
         help="fast: the weights on ONNX Runtime, whole sequences at once (default); keras: the network itself, slower; "
         f"or an export, block by block: {', '.join(EXPORT_KINDS)}",
     )
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        metavar="N",
-        help="files at a time, in threads (processes for keras, savedmodel and scores); default: one per core, with "
-        "keras and savedmodel one",
-    )
     parser.add_argument("--score-only", action="store_true", help="denoise nothing: score the recordings in IN")
-    score.add_scoring_flags(parser, "with --score-only: what IN was denoised from, to score it too")
-    args = parser.parse_args(argv)
-    score.check_input(parser, args)
+    args = score.parse_flags(parser, argv)
     if args.weights is None:
         args.weights = MODEL_DIR if args.engine in EXPORT_KINDS else DEFAULT_WEIGHTS
     if not args.score_only:
@@ -81,7 +78,6 @@ def parse(argv: Sequence[str] | None, prog: str = "run_evaluation.py") -> argpar
         parser.error("--score-only: say against which recordings with --reference CLEAN, or say --dnsmos")
     elif args.output or args.overwrite or args.skip_existing or args.keep_rate or args.keep_channels:
         parser.error("--score-only writes no recordings: leave out -o, --overwrite, --skip-existing and --keep-...")
-    score.check_scoring_flags(parser, args)
     return args
 
 
@@ -89,23 +85,22 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_evaluation.py") -> 
     args = parse(argv, prog)
     if args.score_only:
         return score.run(args, prog)
-    from dtln.evaluation.denoising import DenoisingSettings, denoise_files, plan_denoising
+    from dtln.evaluation.denoising import denoise_files, plan_denoising
     from dtln.evaluation.scores import ScoredFile, plan_scores, score_files
 
-    settings = DenoisingSettings(args.engine, args.weights, args.keep_rate, args.keep_channels)
-    wants_scores = bool(args.reference or args.dnsmos)
+    may_exist = args.overwrite or args.skip_existing
     scored: list[ScoredFile] = []
     try:
-        scoring = score.scoring_settings(args)
+        scoring = score.scoring_settings(args) if args.reference or args.dnsmos else None
         jobs = plan_denoising(
-            args.input, args.output, settings, args.reference, may_exist=args.overwrite or args.skip_existing
+            args.input, args.output, args.keep_rate, args.keep_channels, clean=args.reference, may_exist=may_exist
         )
         targets = {job.source: job.target for job in jobs if not job.unreadable}
-        pairs = plan_scores(args.input, scoring, denoised=targets) if wants_scores else []
-        denoised = denoise_files(jobs, settings, args.jobs, args.skip_existing)
+        pairs = plan_scores(args.input, scoring, denoised=targets) if scoring else []
+        denoised = denoise_files(jobs, args.engine, args.weights, args.jobs, args.skip_existing)
         if args.output is None and any(not file.failure for file in denoised):
             print(f"written to {jobs[0].target}")
-        if wants_scores:
+        if scoring:
             useless = {file.job.source for file in denoised if file.failure or file.empty}
             scored = score_files([pair for pair in pairs if pair.signals["noisy"] not in useless], scoring, args.jobs)
             score.write_reports(args, scored, vars(args))

@@ -31,42 +31,32 @@ NOT_SCORING = ("output", "weights")  # flags of run_evaluation.py that say nothi
 
 def parse(argv: Sequence[str] | None, prog: str = "dtln score") -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_input(parser, "DENOISED", "recording or folder to score")
-    parser.add_argument(
-        "--jobs", type=int, metavar="N", help="processes (default: as many as pay, at most one per core)"
+    add_flags(
+        parser,
+        ("DENOISED", "recording or folder to score"),
+        jobs="processes (default: as many as pay, at most one per core)",
+        noisy="what DENOISED was denoised from, a recording or folder, to score it too",
     )
-    add_scoring_flags(parser, "what DENOISED was denoised from, a recording or folder, to score it too")
-    args = parser.parse_args(argv)
-    check_input(parser, args)
+    args = parse_flags(parser, argv)
     if not (args.reference or args.dnsmos):
         parser.error("say against which recordings with --reference CLEAN, or say --dnsmos")
-    check_scoring_flags(parser, args)
     return args
 
 
-def add_input(parser: argparse.ArgumentParser, name: str, text: str) -> None:
-    """Adds the input, as an argument or after -i."""
+def add_flags(parser: argparse.ArgumentParser, recordings: tuple[str, str], jobs: str, noisy: str) -> None:
+    """Adds what `dtln enhance` and `dtln score` share: input, jobs and the flags of scores.
+
+    recordings: name and help of the input. jobs, noisy: the help of these flags.
+    """
+    name, text = recordings
     parser.add_argument("positional_input", nargs="?", type=Path, metavar=name, help=text)
     parser.add_argument("-i", "--input", type=Path, metavar=name, help=f"{name}, given as a flag")
-
-
-def check_input(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Leaves the input in `args.input`, refuses none or two, and --jobs below 1."""
-    if (args.input is None) == (args.positional_input is None):
-        parser.error("expected one recording or folder, as an argument or after -i")
-    args.input = args.input or args.positional_input
-    del args.positional_input
-    if args.jobs is not None and args.jobs < 1:
-        parser.error(f"--jobs {args.jobs}: expected at least one process")
-
-
-def add_scoring_flags(parser: argparse.ArgumentParser, noisy_help: str) -> None:
-    """Adds the flags of scores, which `run_evaluation.py` and `dtln score` share."""
+    parser.add_argument("--jobs", type=int, metavar="N", help=jobs)
     group = parser.add_argument_group("scores")
     group.add_argument(
         "--reference", type=Path, metavar="CLEAN", help="score against this clean recording, or those in this folder"
     )
-    group.add_argument("--noisy", type=Path, metavar="NOISY", help=noisy_help)
+    group.add_argument("--noisy", type=Path, metavar="NOISY", help=noisy)
     group.add_argument("--dnsmos", action="store_true", help="score with DNSMOS too (needs the package speechmos)")
     group.add_argument(
         "--align", action="store_true", help="remove a delay against the clean recording, and cut both to what is left"
@@ -78,8 +68,15 @@ def add_scoring_flags(parser: argparse.ArgumentParser, noisy_help: str) -> None:
     group.add_argument("--json", type=Path, metavar="FILE", help="write scores, means, intervals and settings here")
 
 
-def check_scoring_flags(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Refuses flags of scores where nothing is scored."""
+def parse_flags(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments, with the input as `input`; refuses what contradicts itself among the flags of `add_flags`."""
+    args = parser.parse_args(argv)
+    if (args.input is None) == (args.positional_input is None):
+        parser.error("expected one recording or folder, as an argument or after -i")
+    args.input = args.input or args.positional_input
+    del args.positional_input
+    if args.jobs is not None and args.jobs < 1:
+        parser.error(f"--jobs {args.jobs}: expected at least one process")
     for option in ("csv", "json", "manifest"):
         if getattr(args, option) and not (args.reference or args.dnsmos):
             parser.error(
@@ -87,6 +84,7 @@ def check_scoring_flags(parser: argparse.ArgumentParser, args: argparse.Namespac
             )
     if args.align and not args.reference:
         parser.error("--align removes delays against clean recordings: say which with --reference CLEAN")
+    return args
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "dtln score") -> int:

@@ -1,6 +1,6 @@
 """Denoises and scores recordings, single ones and folders: what `dtln enhance` and `dtln score` do."""
 
-from dtln.evaluation.denoising import DenoisedFile, DenoisingSettings, Job, denoise_files, plan_denoising
+from dtln.evaluation.denoising import DenoisedFile, Job, denoise_files, plan_denoising
 from dtln.evaluation.scores import (
     Pair,
     ScoredFile,
@@ -14,7 +14,6 @@ from dtln.evaluation.sequences import SequenceDenoiser, SequenceNetwork
 
 __all__ = [
     "DenoisedFile",
-    "DenoisingSettings",
     "Job",
     "Pair",
     "ScoredFile",

@@ -6,7 +6,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Protocol
@@ -23,34 +23,22 @@ from dtln.facts import SAMPLE_RATE
 from dtln.formats import DEFAULT_WEIGHTS, EXPORT_KINDS
 from dtln.pool import run_all
 
-__all__ = ["DenoisedFile", "DenoisingSettings", "Job", "denoise_file", "denoise_files", "load_engine", "plan_denoising"]
+__all__ = ["DenoisedFile", "Job", "denoise_file", "denoise_files", "load_engine", "plan_denoising"]
 
 TENSORFLOW_ENGINES = ("keras", "savedmodel")  # processes, because their threads wait for each other
 NAMES_SHOWN = 10  # files listed under one heading of the summary; failures are listed all
 
 
 @dataclass(frozen=True)
-class DenoisingSettings:
-    """How recordings are denoised; weights: an `.h5` file, or for an export its folder."""
-
-    engine: str = "fast"
-    weights: Path = DEFAULT_WEIGHTS
-    keep_rate: bool = False
-    keep_channels: bool = False
-
-    def written(self, sample_rate: int, channels: int) -> tuple[int, int]:
-        """The rate in Hz and the channels of the output of a recording with this rate and these channels."""
-        return sample_rate if self.keep_rate else SAMPLE_RATE, channels if self.keep_channels else 1
-
-
-@dataclass(frozen=True)
 class Job:
-    """One recording: where it lies, where it goes, in which sample format."""
+    """One recording: where it lies, where it goes, and how it is written there."""
 
     source: Path
     target: Path
-    sample_format: SampleFormat | None  # None where the header cannot be read
-    converted_from: SampleFormat | None = None  # the input's format where it cannot be written
+    sample_rate: int = SAMPLE_RATE  # Hz, of the output, as what follows
+    channels: int = 1
+    sample_format: SampleFormat | None = None  # None where the header of the recording cannot be read
+    converted_from: SampleFormat | None = None  # the recording's format where it cannot be written
     unreadable: str | None = None  # why the header cannot be read
 
 
@@ -72,27 +60,29 @@ class DenoisedFile:
 
 def plan_denoising(
     source: Path,
-    target: Path | None,
-    settings: DenoisingSettings,
+    target: Path | None = None,
+    keep_rate: bool = False,
+    keep_channels: bool = False,
     clean: Path | None = None,
     may_exist: bool = False,
 ) -> list[Job]:
     """The job of each recording in a folder, or of one recording.
 
-    target: the folder to write to; for one recording the file, which may be left out (NAME_denoised beside the input),
-    or a folder that exists. clean: a recording or a folder of them that is read later, so that nothing may be written
-    there. may_exist: outputs that exist are no error. Raises AudioFileError for everything that forbids to start.
+    target: the folder to write to; for one recording the file, or a folder that exists, or None for NAME_denoised
+    beside it. keep_rate, keep_channels: as in the recording instead of 16 kHz and one channel. clean: a recording or a
+    folder of them that is read later, so that nothing may be written there. may_exist: outputs that exist are no error.
+    Raises AudioFileError for everything that forbids to start.
     """
     folder, sources = find_recordings(source)
     if source.is_file():
-        jobs = [_plan_recording(source, target, settings)]
+        jobs = [_plan_recording(source, target, keep_rate, keep_channels)]
     else:
         if target is None:
             raise AudioFileError(f"{source}: is a folder. Expected the name of a folder to write to, too.")
         _require_apart(target, source, "input")
         if clean and clean.is_dir():
             _require_apart(target, clean, "clean")
-        jobs = [_plan_file(path, target / path.relative_to(folder), settings) for path in sources]
+        jobs = [_plan_file(path, target / path.relative_to(folder), keep_rate, keep_channels) for path in sources]
     readable = [job for job in jobs if job.sample_format]
     taken: dict[Path, Job] = {}
     for job in readable:
@@ -116,35 +106,37 @@ def plan_denoising(
     return jobs
 
 
-def _plan_recording(source: Path, target: Path | None, settings: DenoisingSettings) -> Job:
-    """Where one recording that was named itself goes. Raises AudioFileError if it cannot be read, or written there."""
+def _plan_recording(source: Path, target: Path | None, keep_rate: bool, keep_channels: bool) -> Job:
+    """The job of one recording that was named itself. Raises AudioFileError if it cannot be read, or written there."""
+    named = target is not None and not target.is_dir()
     if target is None:
-        job = _plan_file(source, source.with_stem(f"{source.stem}_denoised"), settings)
-    elif target.is_dir():
-        job = _plan_file(source, target / source.name, settings)
-    else:
-        info = audio_info(source)
-        rate, channels = settings.written(info.sample_rate, info.channels)
-        job = Job(source, target, format_for_name(target, info.sample_format, rate, channels))
-        if target.exists() and target.samefile(source):  # perhaps by another name, where upper case does not count
-            raise AudioFileError(f"{target}: is one of the recordings to be read. Choose another output.")
+        target = source.with_stem(f"{source.stem}_denoised")
+    elif not named:
+        target = target / source.name
+    job = _plan_file(source, target, keep_rate, keep_channels)
     if job.unreadable:
         raise AudioFileError(job.unreadable)
-    return job
+    if not named:
+        return job
+    if target.exists() and target.samefile(source):  # perhaps by another name, where upper case does not count
+        raise AudioFileError(f"{target}: is one of the recordings to be read. Choose another output.")
+    sample_format = format_for_name(target, audio_info(source).sample_format, job.sample_rate, job.channels)
+    return replace(job, target=target, sample_format=sample_format, converted_from=None)
 
 
-def _plan_file(source: Path, target: Path, settings: DenoisingSettings) -> Job:
-    """The job of a recording; its target becomes a wav where the input's format cannot be written."""
+def _plan_file(source: Path, target: Path, keep_rate: bool, keep_channels: bool) -> Job:
+    """The job of a recording; its target becomes a wav where the recording's format cannot be written."""
     try:
         info = audio_info(source)
     except AudioFileError as error:
-        return Job(source, target, None, unreadable=str(error))
-    sample_format = writable_format(info.sample_format, *settings.written(info.sample_rate, info.channels))
+        return Job(source, target, unreadable=str(error))
+    rate, channels = info.sample_rate if keep_rate else SAMPLE_RATE, info.channels if keep_channels else 1
+    sample_format = writable_format(info.sample_format, rate, channels)
     if sample_format == info.sample_format:
-        return Job(source, target, sample_format)
+        return Job(source, target, rate, channels, sample_format)
     if sample_format.container != info.sample_format.container:
         target = target.with_suffix(".wav")
-    return Job(source, target, sample_format, converted_from=info.sample_format)
+    return Job(source, target, rate, channels, sample_format, converted_from=info.sample_format)
 
 
 def _require_apart(output: Path, folder: Path, name: str) -> None:
@@ -205,8 +197,8 @@ class BlockByBlock:
 def load_engine(engine: str, weights: Path) -> Callable[[int], Stream]:
     """A function that makes a stream of so many signals. Each process loads the network once.
 
-    engine: "fast", "keras" or a kind of export. Raises FileNotFoundError, WeightsFileError or ModelError for what
-    cannot be loaded, MissingPackageError where a package is missing.
+    engine: "fast", "keras" or a kind of export. weights: an `.h5` file, or for an export its folder. Raises
+    FileNotFoundError, WeightsFileError or ModelError for what cannot be loaded, and MissingPackageError.
     """
     if engine in EXPORT_KINDS:
         BlockByBlock(engine, weights, 1)  # finds out here what cannot be opened
@@ -229,19 +221,23 @@ def load_engine(engine: str, weights: Path) -> Callable[[int], Stream]:
 
 
 def denoise_files(
-    jobs: Sequence[Job], settings: DenoisingSettings, workers: int | None = None, skip_existing: bool = False
+    jobs: Sequence[Job],
+    engine: str = "fast",
+    weights: Path = DEFAULT_WEIGHTS,
+    workers: int | None = None,
+    skip_existing: bool = False,
 ) -> list[DenoisedFile]:
     """Does the jobs, prints the summary and returns what became of each that was not skipped.
 
-    workers: files at a time; None: one per core, with TensorFlow one. skip_existing: leaves outputs that exist.
-    Raises as `load_engine`, before the first file.
+    engine, weights: as in `load_engine`. workers: files at a time; None: one per core, with TensorFlow one.
+    skip_existing: leaves outputs that exist as they are. Raises as `load_engine`, before the first file.
     """
     todo = [job for job in jobs if not (skip_existing and job.sample_format and job.target.exists())]
-    load_engine(settings.engine, settings.weights)  # here, so that not every worker finds out what is wrong with them
-    processes = settings.engine in TENSORFLOW_ENGINES
+    load_engine(engine, weights)  # here, so that not every worker finds out what is wrong with them
+    processes = engine in TENSORFLOW_ENGINES
     started = time.perf_counter()
     done = run_all(
-        partial(denoise_file, settings),
+        partial(denoise_file, engine, weights),
         todo,
         workers or (1 if processes else os.cpu_count() or 1),
         "denoising",
@@ -252,23 +248,22 @@ def denoise_files(
     return done
 
 
-def denoise_file(settings: DenoisingSettings, job: Job) -> DenoisedFile:
+def denoise_file(engine: str, weights: Path, job: Job) -> DenoisedFile:
     """Denoises one recording piece by piece, in constant memory. Whatever goes wrong with it is its `failure`."""
     if job.sample_format is None:
         return DenoisedFile(job, job.unreadable)
     try:
         info = audio_info(job.source)
-        rate, channels = settings.written(info.sample_rate, info.channels)
-        stream = load_engine(settings.engine, settings.weights)(channels)
+        stream = load_engine(engine, weights)(job.channels)
         clipped = written = 0
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        with audio_writer(job.target, rate, channels, job.sample_format) as write:
-            for samples in _denoised(job.source, stream, channels, rate):  # (M, C)
+        with audio_writer(job.target, job.sample_rate, job.channels, job.sample_format) as write:
+            for samples in _denoised(job, stream):  # (M, C)
                 if not np.all(np.isfinite(samples)):
                     raise AudioFileError(
-                        f"{job.source}: the network gave NaN or Inf. Expected sound weights; check {settings.weights}."
+                        f"{job.source}: the network gave NaN or Inf. Expected sound weights; check {weights}."
                     )
-                if settings.keep_rate:  # from 16 kHz back, there may be some samples too many
+                if job.sample_rate == info.sample_rate:  # back from 16 kHz, there may be some samples too many
                     samples = samples[: info.length - written]
                 clipped += write(samples)
                 written += len(samples)
@@ -279,11 +274,11 @@ def denoise_file(settings: DenoisingSettings, job: Job) -> DenoisedFile:
     return DenoisedFile(job, seconds=info.length / info.sample_rate, empty=info.length == 0, clipped=clipped)
 
 
-def _denoised(source: Path, stream: Stream, channels: int, rate: int) -> Iterator[np.ndarray]:
-    """The denoised recording in pieces (M, C) at a rate in Hz."""
-    resampler = Resampler(SAMPLE_RATE, rate, channels)
+def _denoised(job: Job, stream: Stream) -> Iterator[np.ndarray]:
+    """The denoised recording in pieces (M, C) at the rate of the output."""
+    resampler = Resampler(SAMPLE_RATE, job.sample_rate, job.channels)
     begun = False
-    for samples in audio_blocks(source, SAMPLE_RATE, mono=channels == 1):  # (M, C)
+    for samples in audio_blocks(job.source, SAMPLE_RATE, mono=job.channels == 1):  # (M, C)
         begun = True
         yield resampler.process(stream.process(samples.T).T)
     if begun:
