@@ -203,6 +203,10 @@ def export_streaming(
 ) -> Path:
     """Writes `streaming_model`; quantise: the LSTMs in 8 bits, one scale a column, by onnxruntime's tools.
 
+    Their weights keep to -64 to 64. With the full range of 8 bits, pairs of products overflow 16 bits on x86 processors
+    without VNNI, where ONNX Runtime multiplies with `vpmaddubsw`: measured 27 and 19 dB against the float network, in
+    this range 43 dB, on any processor.
+
     Raises ModuleNotFoundError where onnx, or to quantise onnxruntime, is missing.
     """
     model = streaming_model(config, stored)
@@ -217,6 +221,7 @@ def export_streaming(
                 op_types_to_quantize=["LSTM"],
                 weight_type=QuantType.QInt8,
                 per_channel=True,
+                reduce_range=True,
                 extra_options={"DefaultTensorType": TensorProto.FLOAT},
             )
         else:
