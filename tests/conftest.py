@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import os
+
+# One thread for each worker of pytest-xdist and for the programs that it starts, or they fight for the processors.
+# This has to be said before the first of these libraries is imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(threads, "1")
+
+import shutil
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-import environments
 import numpy as np
 import pytest
+from environments import Environments
 from synthesised import write_corpus
 
 from dtln.commands import convert, enhance
 
+ENVIRONMENTS = pytest.StashKey[Environments]()
 # With CI set, a test that is skipped has failed, but for a reason that begins with one of these.
-ALLOWED_SKIPS_IN_CI = ("tflite-runtime has no wheel for this Python",)
+ALLOWED_SKIPS_IN_CI = ("tflite_runtime has no wheel for this Python",)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -27,15 +38,45 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
+def pytest_configure(config):
+    """Makes the folder in which the workers of a test run share environments; the process that began them does it."""
+    worker = getattr(config, "workerinput", None)
+    folder = worker["environments"] if worker else tempfile.mkdtemp(prefix="dtln-environments-")
+    config.stash[ENVIRONMENTS] = Environments(Path(folder))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node):
+    """Tells a worker of pytest-xdist where that folder is."""
+    node.workerinput["environments"] = str(node.config.stash[ENVIRONMENTS].folder)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Marks tests that want environments as slow; those of one environment share a worker, so that no other waits."""
+    for item in items:
+        if marker := item.get_closest_marker("environments"):
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.xdist_group(marker.args[0]))
+
+
 def pytest_collection_finish(session):
     """Begins to make the environments that the collected tests want."""
     if not session.config.option.collectonly:
-        environments.AHEAD.begin({item.path.name for item in session.items})
+        markers = filter(None, (item.get_closest_marker("environments") for item in session.items))
+        session.config.stash[ENVIRONMENTS].make_ahead({name for marker in markers for name in marker.args})
 
 
-def pytest_sessionfinish():
-    """Deletes them."""
-    environments.AHEAD.remove()
+def pytest_unconfigure(config):
+    """Deletes the environments."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(config.stash[ENVIRONMENTS].folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def python_of(pytestconfig: pytest.Config) -> Callable[[str], str]:
+    """Function: name of an environment -> its python. Tests that call it carry the marker `environments(name, ...)`."""
+    return pytestconfig.stash[ENVIRONMENTS].python
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,19 @@
-"""Virtual environments with few packages, for tests of what runs without the rest."""
+"""Virtual environments with few packages, for tests of what runs without the rest.
+
+Each is made once in a test run, by the first worker that comes to it. A thread makes them ahead, while other tests
+run: pip waits a lot.
+"""
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
-import tempfile
+import time
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -16,44 +21,77 @@ import pytest
 NETWORK_FAILURES = ("NewConnectionError", "ConnectionError", "NameResolutionError", "Max retries", "ConnectTimeout",
                     "name resolution", "Network is unreachable", "ReadTimeoutError", "ProxyError")  # fmt: skip
 
-
-PACKAGES = {  # of environments that take long to make, by the file whose tests want them, in the order of the files
-    "test_distribution.py": ("keras", "jax", "h5py", "soundfile", "wavinfo", "numpy"),
-    "test_other_backends.py": (
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = {  # of each environment, in the order in which they are made
+    "torch": (
         *("keras", "torch", "triton", "h5py", "soundfile", "wavinfo", "numpy"),
         *("pytest", "tensorboardX", "tensorboard"),
     ),
-    "test_weights.py": ("tensorflow", "tf_keras"),
+    "jax": ("keras", "jax", "h5py", "soundfile", "wavinfo", "numpy"),
+    "ai_edge_litert": (),  # those of tflite_env.yml
+    "tflite_runtime": ("numpy<2", "tflite-runtime"),  # and the rest of tflite_env.yml
 }
+VERSIONS = {"tflite_runtime": ("3.11", "3.10")}  # of Python, for packages that have no wheels for later ones
 
 
-class EnvironmentsAhead:
-    """Makes the environments of PACKAGES, one after the other, while tests that need none run: pip waits a lot."""
+class Environments:
+    """The environments of PACKAGES in a folder that all workers of a test run share."""
 
-    def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="environments-"))
-        self._pool = ThreadPoolExecutor(1)
-        self._begun: dict[str, Future[Path]] = {}
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
 
-    def begin(self, files: Iterable[str]) -> None:
-        """Begins with those that tests of these files want."""
-        for file in PACKAGES:
-            if file in files:
-                self.python_for(file, wait=False)
+    def make_ahead(self, names: Iterable[str]) -> None:
+        """Begins to make them, in a thread that ends with the process."""
+        wanted = [name for name in PACKAGES if name in set(names)]
+        Thread(target=lambda: [self._make(name) for name in wanted], daemon=True).start()
 
-    def python_for(self, file: str, wait: bool = True) -> Path | None:
-        """The python of a file's environment, once it is made. Skips and raises as `make_environment`."""
-        if file not in self._begun:
-            self._begun[file] = self._pool.submit(make_environment, self._folder / Path(file).stem, PACKAGES[file])
-        return self._begun[file].result() if wait else None
+    def python(self, name: str) -> str:
+        """The python of an environment, once it is made. Skips and raises as `make_environment`.
 
-    def remove(self) -> None:
-        """Ends, and deletes what was made."""
-        self._pool.shutdown(cancel_futures=True)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        Skips as well where no Python of its VERSIONS is found.
+        """
+        self._make(name)
+        while not (result := self.folder / f"{name}.json").exists():  # another thread or worker makes it
+            time.sleep(0.2)
+        made = json.loads(result.read_text())
+        if made["skipped"]:
+            pytest.skip(made["skipped"])
+        if made["failed"]:
+            raise RuntimeError(made["failed"])
+        return made["python"]
+
+    def _make(self, name: str) -> None:
+        """Makes it, unless somebody has begun to; NAME.json then says how it went."""
+        made = {"python": "", "skipped": "", "failed": ""}
+        try:
+            (self.folder / name).mkdir()
+        except FileExistsError:
+            return
+        try:
+            python = python_with(VERSIONS[name]) if name in VERSIONS else sys.executable
+            if python is None:
+                pytest.skip(f"{name} has no wheel for this Python, and none of {', '.join(VERSIONS[name])} was found")
+            made["python"] = str(make_environment(self.folder / name, packages_of(name), python))
+        except pytest.skip.Exception as skipped:
+            made["skipped"] = str(skipped)
+        except Exception as error:
+            made["failed"] = f"{type(error).__name__}: {error}"
+        partial = self.folder / f"{name}.partial"
+        partial.write_text(json.dumps(made))
+        partial.rename(self.folder / f"{name}.json")
 
 
-AHEAD = EnvironmentsAhead()
+def packages_of(name: str) -> list[str]:
+    """What an environment of PACKAGES holds, as pip takes it."""
+    packages = list(PACKAGES[name])
+    if name in ("ai_edge_litert", "tflite_runtime"):
+        import yaml
+
+        dependencies = yaml.safe_load((ROOT / "tflite_env.yml").read_text())["dependencies"]
+        (wanted,) = (entry["pip"] for entry in dependencies if isinstance(entry, dict))
+        replaced = ("numpy", "ai-edge-litert") if name == "tflite_runtime" else ()
+        packages += [package for package in wanted if not package.startswith(replaced)]
+    return packages
 
 
 def make_environment(folder: Path, packages: Sequence[str], python: str = sys.executable) -> Path:
@@ -64,7 +102,7 @@ def make_environment(folder: Path, packages: Sequence[str], python: str = sys.ex
     """
     _run([python, "-m", "venv", str(folder)])
     inside = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
-    _run([str(inside), "-m", "pip", "install", "--quiet", "--retries", "2", *packages])
+    _run([str(inside), "-m", "pip", "install", "--quiet", "--no-compile", "--retries", "2", *packages])
     return inside
 
 

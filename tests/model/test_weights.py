@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
-from environments import AHEAD
 from training_pairs import noisy_pair
 
 import DTLN_model as dtln
@@ -266,11 +266,10 @@ def test_files_written_here_load_under_keras_2(tmp_path: Path) -> None:
         network.save_weights(tmp_path / f"{stem}.h5")
         expected[stem] = np.asarray(network.predict(signal, verbose=0))
 
-    python = AHEAD.python_for("test_weights.py")
     script = Path(__file__).resolve().parents[1] / "keras2_graph.py"
     names = ("signal.npy", "result.npz", "plain.h5", "norm.h5")
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "KERAS_BACKEND")}
-    command = [str(python), str(script), *names]
+    command = [sys.executable, str(script), *names]
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     with np.load(tmp_path / "result.npz") as results:

@@ -42,6 +42,7 @@ def clone_of(repository: Path, folder: Path) -> Path:
     return folder / "dtln"
 
 
+@pytest.mark.slow
 def test_first_command_denoises_real_speech(tmp_path):
     clone = clone_of(ROOT, tmp_path)
     command = commands()[1]

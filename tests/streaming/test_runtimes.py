@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-import yaml
-from environments import make_environment, python_with
 from signals import batch_output, random_network, snr_db, speech_like
 
 import DTLN_model as dtln
@@ -18,6 +15,7 @@ from dtln.facts import OVERLAP_DELAY
 from dtln.formats import EXPORT_KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.environments("ai_edge_litert", "tflite_runtime")
 
 # A stream of arrays through the engine: run in the environment as `python -c STREAM KIND MODEL_DIR IN.npy OUT.npy`.
 STREAM = """
@@ -42,23 +40,10 @@ sys.exit(real_time_dtln_audio.main(["--list-devices"]))
 PUBLISHED_QUANTISED_SNR_DB = {"ai_edge_litert": 30.0, "tflite_runtime": 30.0}
 
 
-def pip_packages() -> list[str]:
-    """The pip packages of tflite_env.yml."""
-    dependencies = yaml.safe_load((ROOT / "tflite_env.yml").read_text())["dependencies"]
-    return next(entry["pip"] for entry in dependencies if isinstance(entry, dict))
-
-
 @pytest.fixture(scope="module", params=["ai_edge_litert", "tflite_runtime"])
-def environment(request, tmp_path_factory):
+def environment(request, python_of):
     """(runtime, python of an environment that has it)."""
-    packages, python = pip_packages(), sys.executable
-    if request.param == "tflite_runtime":
-        python = python_with(["3.11", "3.10"])
-        if python is None:
-            pytest.skip("tflite-runtime has no wheel for this Python, and neither 3.11 nor 3.10 was found")
-        packages = [p for p in packages if not p.startswith(("numpy", "ai-edge-litert"))]
-        packages += ["numpy<2", "tflite-runtime"]
-    return request.param, make_environment(tmp_path_factory.mktemp(request.param), packages, python)
+    return request.param, python_of(request.param)
 
 
 def run(python: Path, *arguments: object) -> str:

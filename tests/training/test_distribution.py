@@ -7,25 +7,21 @@ import json
 import os
 import socket
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import keras
 import pytest
-from environments import AHEAD
 from training_pairs import write_pairs
+
+from dtln.training.distribution import distribute
 
 ROOT = Path(__file__).resolve().parents[2]
 SEGMENT = 4096  # samples
 
 
 @pytest.fixture(scope="module")
-def python() -> str:
-    """The interpreter of an environment with JAX and without TensorFlow."""
-    return str(AHEAD.python_for("test_distribution.py"))
-
-
-@pytest.fixture(scope="module")
-def command(python: str, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+def command(python_of: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Two epochs of two steps of four segments, as far as the folder of the run."""
     folder = tmp_path_factory.mktemp("pairs")
     train = write_pairs(folder / "train", [SEGMENT] * 8, seed=0)
@@ -33,7 +29,7 @@ def command(python: str, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     flags = ("--train-noisy", "--train-clean", "--val-noisy", "--val-clean")
     data = [text for pair in zip(flags, map(str, (*train, *validation)), strict=True) for text in pair]
     loop = ["--segment-seconds", str(SEGMENT / 16000), "--batch-size", "4", "--max-epochs", "2", "--init", "mdct"]
-    return [python, str(ROOT / "run_training.py"), *data, *loop, "--run-name", "run"]
+    return [python_of("jax"), str(ROOT / "run_training.py"), *data, *loop, "--run-name", "run"]
 
 
 def start(command: list[str], devices: int = 1) -> subprocess.Popen[str]:
@@ -68,6 +64,7 @@ def expected(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> li
     return found
 
 
+@pytest.mark.environments("jax")
 def test_two_processes_train_as_one_does(command: list[str], expected: list[float], tmp_path: Path) -> None:
     """The two would be two hosts; the losses are equal to 1e-3 dB, and the first process alone writes."""
     with socket.socket() as free:
@@ -83,6 +80,7 @@ def test_two_processes_train_as_one_does(command: list[str], expected: list[floa
     assert not list((tmp_path / "1").iterdir())
 
 
+@pytest.mark.environments("jax")
 def test_processes_are_started_here(command: list[str], expected: list[float], tmp_path: Path) -> None:
     """Without a coordinator one command starts both; it ends with them, and its exit status is theirs."""
     output = finish(start([*command, "--run-dir", str(tmp_path), "--processes", "2"]))
@@ -92,11 +90,13 @@ def test_processes_are_started_here(command: list[str], expected: list[float], t
     assert stored["processes"] == 2 and "coordinator" not in stored
 
 
+@pytest.mark.environments("jax")
 def test_two_devices_train_as_one_does(command: list[str], expected: list[float], tmp_path: Path) -> None:
     finish(start([*command, "--run-dir", str(tmp_path), "--distribute"], devices=2))
     assert losses(tmp_path) == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.environments("jax")
 def test_batches_that_cannot_be_shared_say_so(command: list[str], tmp_path: Path) -> None:
     run = start([*command, "--run-dir", str(tmp_path / "run"), "--distribute", "--batch-size", "3"], devices=2)
     assert "the batch size, 3, cannot be shared among 2 devices. Choose a multiple of 2" in finish(run, status=1)
@@ -107,14 +107,6 @@ def test_batches_that_cannot_be_shared_say_so(command: list[str], tmp_path: Path
 
 
 def test_another_back_end_says_so() -> None:
-    """In the environment of the tests, whatever its back end, unless that is JAX."""
-    code = (
-        "import keras, DTLN_model\n"
-        "from dtln.training.distribution import distribute\n"
-        "assert keras.backend.backend() != 'jax'\n"
-        "try: distribute()\n"
-        "except ValueError as error: print(error)"
-    )
-    environment = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert "need JAX or PyTorch" in run.stdout and "Set KERAS_BACKEND=jax" in run.stdout, run.stderr
+    assert keras.backend.backend() == "tensorflow"
+    with pytest.raises(ValueError, match="need JAX or PyTorch.* Set KERAS_BACKEND=jax"):
+        distribute()

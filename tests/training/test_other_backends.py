@@ -8,18 +8,20 @@ import os
 import re
 import socket
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from environments import AHEAD
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.environments("torch")
 
 # python -c TRAIN RUN_DIR EPOCHS DROPOUT PROCESS PROCESSES COORDINATOR [resume]: losses as JSON in the last line
 TRAIN = """
 import json, sys
 import numpy as np, keras
 import DTLN_model as dtln
+from dtln.training.distribution import distribute
 from pathlib import Path
 
 class Tones:
@@ -33,7 +35,7 @@ class Tones:
 run_dir, epochs, dropout, process, processes, coordinator, *resume = sys.argv[1:]
 process, processes = int(process), int(processes)
 if processes > 1:
-    dtln.distribute(coordinator, process, processes)
+    distribute(coordinator, process, processes)
 keras.utils.set_random_seed(3)
 settings = dtln.TrainingSettings(
     batch_size=4, max_epochs=int(epochs), plateau_patience=50, process=process, processes=processes
@@ -47,9 +49,9 @@ print(json.dumps([*history["loss"], *history["val_loss"]]))
 
 
 @pytest.fixture(scope="module")
-def python() -> str:
+def python(python_of: Callable[[str], str]) -> str:
     """The interpreter of an environment with PyTorch and Triton and without TensorFlow."""
-    return str(AHEAD.python_for("test_other_backends.py"))
+    return python_of("torch")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,19 @@ def environment() -> dict[str, str]:
 
 @pytest.mark.parametrize("tests", ["model/test_training.py", "gpu/cuda_training.py"])
 def test_training_under_torch_without_tensorflow(tests: str, python: str, environment: dict[str, str]) -> None:
-    command = [python, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-W", "ignore", f"tests/{tests}"]
+    command = [
+        python,
+        "-m",
+        "pytest",
+        "-o",
+        "addopts=",
+        "-p",
+        "no:cacheprovider",
+        "-q",
+        "-W",
+        "ignore",
+        f"tests/{tests}",
+    ]
     run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     summary = run.stdout.strip().splitlines()[-1]
