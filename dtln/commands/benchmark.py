@@ -1,6 +1,6 @@
 """Measure how long one block takes: mean and percentiles in ms, against the 8 ms between two blocks.
 
-    measure_execution_time.py [--backend KIND | all] [-m DIR] [--threads N] [--json FILE]
+    %(prog)s [--backend KIND | all] [-m DIR] [--threads N] [--json FILE]
 
 Every block goes through the streaming engine, transforms and overlap-add included. "all" measures every export that the
 folder holds and that has a runtime here. Real time needs the slowest blocks, not the mean, to be below the shift; the

@@ -1,6 +1,6 @@
 """Convert weights to a SavedModel, TF-lite and ONNX, in float and in 8 bits, and check what was written.
 
-    convert_weights_and_savedmodel.py -m WEIGHTS.h5 -t FOLDER [--formats KIND ...]
+    %(prog)s -m WEIGHTS.h5 -t FOLDER [--formats KIND ...]
 
 -m takes `.h5` weights, published ones or ours, or a SavedModel of this toolkit. From several `.h5` files of one
 training it converts the mean, which is often better than each of them, and writes it to --mean.

@@ -7,14 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dtln.commands.flags import add_exports_arguments
 from dtln.errors import AudioFileError, ModelError
 from dtln.facts import SAMPLE_RATE
-from dtln.formats import EXPORT_KINDS, MODEL_DIR, fastest_kind
+from dtln.formats import EXPORT_KINDS, fastest_kind
 
-EPILOG = (
-    "The output is aligned with the input and equally long. Other rates are resampled to 16 kHz with a notice. The "
-    "report gives the time per block and the real-time factor: time spent over time heard."
-)
+EPILOG = """\
+The output is aligned with the input and equally long. Other rates are resampled to 16 kHz with a notice. The report
+gives the time per block and the real-time factor: time spent over time heard."""
 
 
 def parse(argv: Sequence[str] | None, prog: str, kind: str, description: str) -> argparse.Namespace:
@@ -23,19 +23,12 @@ def parse(argv: Sequence[str] | None, prog: str, kind: str, description: str) ->
     )
     parser.add_argument("-i", "--input", type=Path, required=True, metavar="IN", help="noisy recording")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="denoised wav, 16 kHz mono")
-    parser.add_argument(
-        "-m", "--model-dir", type=Path, default=MODEL_DIR, metavar="DIR",
-        help="folder of the exports (default: the included models)",
-    )  # fmt: skip
-    parser.add_argument("--threads", type=int, default=1, help="threads of the runtime (default: %(default)s)")
+    add_exports_arguments(parser)
     if quantised_kind(kind):
         parser.add_argument("--quantised", action="store_true", help="take the 8-bit model")
     else:
         parser.set_defaults(quantised=False)
-    args = parser.parse_args(argv)
-    if args.threads < 1:
-        parser.error(f"--threads {args.threads}: expected at least 1")
-    return args
+    return parser.parse_args(argv)
 
 
 def quantised_kind(kind: str) -> str | None:

@@ -1,7 +1,7 @@
 """Print what a bug report needs: versions, models, sound devices, and what the headers of given recordings say.
 
-    dtln doctor
-    dtln doctor noisy.wav
+    %(prog)s
+    %(prog)s noisy.wav
 
 Paste the output into an issue. It holds no recordings; your home folder is written as ~.
 """

@@ -19,7 +19,7 @@ def add_exports_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder of the exports (default: the included models)",
     )  # fmt: skip
     parser.add_argument(
-        "--threads", type=positive(int), default=1, help="threads of the runtime (default: %(default)s)"
+        "--threads", type=positive(int), default=1, metavar="N", help="threads of the runtime (default: %(default)s)"
     )
 
 

@@ -1,8 +1,8 @@
 """Denoise the microphone in real time and play the result: microphone -> DTLN -> loudspeaker, until Ctrl+C.
 
-    real_time_dtln_audio.py --list-devices
-    real_time_dtln_audio.py -i "USB" -o 5 --latency 0.1
-    real_time_dtln_audio.py --backend onnx -m my_export --duration 60
+    %(prog)s --list-devices
+    %(prog)s -i "USB" -o 5 --latency 0.1
+    %(prog)s --backend onnx -m my_export --duration 60
 
 Wear headphones: a loudspeaker near the microphone feeds back. The network adds 32 ms, the devices add their --latency.
 The report at the end counts overflows and underflows and gives the time per block. This needs numpy, sounddevice and

@@ -21,16 +21,17 @@ def run(module: str, argv: Sequence[str] | None, prog: str, **options: Any) -> i
     module names the extra that brings all that the command needs.
     """
     command = importlib.import_module(module)
+    extra = getattr(command, "EXTRA", None)
     try:
         return command.main(argv, prog=prog, **options)
     except MissingPackageError as error:
-        message = str(error)
+        package = error.name or ""
+        message = str(error).replace(install_line(package), install_line(package, extra))
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in KNOWN_PACKAGES:
             raise
-        line = install_line(package, getattr(command, "EXTRA", None))
-        message = f"needs the package {package}, which is not installed: {line}"
+        message = f"needs the package {package}, which is not installed: {install_line(package, extra)}"
     except BrokenPipeError:  # the reader of our output, `head` perhaps, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

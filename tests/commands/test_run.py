@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import dtln
 from dtln.__main__ import main
 from dtln.commands import COMMANDS
 from dtln.commands.run import run
+from dtln.errors import MissingPackageError, install_line, require
 
 ROOT = Path(__file__).resolve().parents[2]
 HELP_LIMIT = 0.3  # s
@@ -111,13 +113,23 @@ def failing_command(monkeypatch):
     ],
 )
 def test_missing_package_is_one_line_with_its_remedy(failing_command, capsys, package, line):
-    import re
-
     error = ModuleNotFoundError(f"No module named '{package}'", name=package)
     assert run(failing_command(error), [], "dtln convert") == 1
     written = capsys.readouterr().err
     assert written.startswith(f"dtln convert: needs the package {package.partition('.')[0]}, which is not installed: ")
     assert re.search(line, written) and written.count("\n") == 1
+
+
+def test_package_that_was_asked_for_is_told_with_the_extra_of_the_command(failing_command, capsys):
+    with pytest.raises(MissingPackageError) as raised:
+        require("no_such_package", "this")
+    assert run(failing_command(raised.value), [], "dtln convert") == 1
+    assert (
+        capsys.readouterr().err == "dtln convert: this needs the package no_such_package: pip install no_such_package\n"
+    )
+    error = MissingPackageError(f"this needs the package h5py: {install_line('h5py')}", name="h5py")
+    assert run(failing_command(error), [], "dtln convert") == 1
+    assert re.search(r'this needs the package h5py: pip install ".*\[convert\]"\n$', capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("name", ["dtln.nowhere", "no_such_module", None])

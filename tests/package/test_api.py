@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -40,6 +41,19 @@ def test_names_are_lazy_and_listed():
         assert getattr(dtln, name) is getattr(dtln, name)
     with pytest.raises(AttributeError, match="has no attribute 'denoize'"):
         dtln.denoize  # noqa: B018
+
+
+def test_type_checkers_see_the_lazy_names(tmp_path):
+    (tmp_path / "user.py").write_text(
+        "import dtln\nreveal_type(dtln.denoise)\nreveal_type(dtln.load())\nreveal_type(dtln.StreamingDenoiser())\n"
+    )
+    pytest.importorskip("mypy")
+    command = [sys.executable, "-m", "mypy", "--config-file", "", "--cache-dir", str(tmp_path / "cache"), "user.py"]
+    environment = {**os.environ, "MYPYPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert "sample_rate: int =, *, backend: dtln.streaming.backends.Backend | None" in done.stdout
+    assert 'Revealed type is "dtln.streaming.backends.Backend"' in done.stdout
+    assert 'Revealed type is "dtln.streaming.engine.StreamingDenoiser"' in done.stdout
 
 
 @pytest.mark.parametrize("kind", [None, *(name for name, kind in EXPORT_KINDS.items() if not kind.quantised)])
