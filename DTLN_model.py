@@ -44,8 +44,8 @@ from keras import layers, ops
 from dtln.audio.folders import find_audio_files, pair_files
 from dtln.audio.headers import audio_info
 from dtln.audio.reading import read_audio
-from dtln.blocks import crop_overlap, pad_for_overlap, whole_blocks
-from dtln.errors import AudioFileError, WeightsFileError
+from dtln.blocks import crop_overlap, pad_for_overlap, segment_length, whole_blocks
+from dtln.errors import AudioFileError, SettingsError, WeightsFileError, require
 from dtln.facts import BLOCK_LENGTH, BLOCK_SHIFT, EPSILON, SAMPLE_RATE
 from dtln.files import complete_file
 from dtln.weights import (
@@ -1034,7 +1034,7 @@ def wav_length(path: Path, sample_rate: int) -> int:
     many samples into one, and does not see truncation.
     Raises AudioFileError where it is no wav, truncated, empty, of another rate, not mono, or holds NaN or Inf.
     """
-    from wavinfo import WavInfoReader
+    WavInfoReader = require("wavinfo", "training on wavs").WavInfoReader
 
     try:
         info = WavInfoReader(str(path))
@@ -1078,11 +1078,8 @@ class MixedSegments:
     def summary(self) -> str:
         """What the mixer draws from, and how much of it makes an epoch."""
         hours = self.count * self.segment_length / SAMPLE_RATE / 3600
-        speech, noise = self.mixer.speech, self.mixer.noise
-        return (
-            f"mixed from {len(speech.names)} speech files ({speech.hours:.2f} h) and {len(noise.names)} noise files "
-            f"({noise.hours:.2f} h): {self.count} segments of {self.segment_length / SAMPLE_RATE:g} s, {hours:.2f} h"
-        )
+        seconds = self.segment_length / SAMPLE_RATE
+        return f"{self.mixer.summary}: {self.count} segments of {seconds:g} s, {hours:.2f} h"
 
     def segment(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """A segment drawn from `rng`: (noisy, clean), each float32 (segment_length,). `index` does not matter."""
@@ -1167,7 +1164,7 @@ class TrainingSettings:
     loss: a name from LOSSES. ema: share of the moving average of the weights that a step keeps; 0 for no average,
     otherwise validated and written are the averaged weights. workers: threads that make batches.
     process, processes: which of how many processes this is; each makes its share of every batch, the first one writes.
-    Raises ValueError for what cannot be trained with.
+    Raises SettingsError for what cannot be trained with.
     """
 
     batch_size: int = 32
@@ -1189,32 +1186,32 @@ class TrainingSettings:
 
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
-            raise ValueError(f"unknown loss {self.loss!r}: expected one of {', '.join(LOSSES)}")
+            raise SettingsError(f"unknown loss {self.loss!r}: expected one of {', '.join(LOSSES)}")
         if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"unknown optimizer {self.optimizer!r}: expected one of {', '.join(OPTIMIZERS)}")
+            raise SettingsError(f"unknown optimizer {self.optimizer!r}: expected one of {', '.join(OPTIMIZERS)}")
         if self.optimizer == "muon" and tuple(map(int, keras.__version__.split(".")[:2])) < (3, 13):
-            raise ValueError(
+            raise SettingsError(
                 "the optimizer muon needs Keras 3.13, which scales its steps to Adam's, and Python 3.11; this is "
                 f"Keras {keras.__version__}. Update it, or choose adam"
             )
         if not 0.0 <= self.ema < 1.0 or self.clip_norm <= 0:
-            raise ValueError(
+            raise SettingsError(
                 f"moving average {self.ema} and clipping norm {self.clip_norm}: expected 0 <= average < 1, norm > 0"
             )
         if not 0.0 < self.adam_share <= 1.0 or (self.adam_share != 1.0 and self.optimizer != "muon"):
-            raise ValueError(
+            raise SettingsError(
                 f"Adam's share {self.adam_share:g} of the rate of {self.optimizer}: expected more than 0 and at most "
                 "1, and 1 with other optimizers than muon"
             )
         if self.schedule not in SCHEDULES:
-            raise ValueError(f"unknown schedule {self.schedule!r}: expected one of {', '.join(SCHEDULES)}")
+            raise SettingsError(f"unknown schedule {self.schedule!r}: expected one of {', '.join(SCHEDULES)}")
         if min(self.batch_size, self.max_epochs, self.workers) < 1 or self.learning_rate <= 0:
-            raise ValueError(
+            raise SettingsError(
                 f"batch size {self.batch_size}, {self.max_epochs} epochs, {self.workers} workers and learning rate "
                 f"{self.learning_rate} train nothing: expected at least 1 segment, epoch and worker, and a rate above 0"
             )
         if self.schedule == "plateau" and self.warmup_steps:
-            raise ValueError("warm-up steps belong to the cosine schedule: choose it, or leave them at 0")
+            raise SettingsError("warm-up steps belong to the cosine schedule: choose it, or leave them at 0")
 
 
 SCHEDULES = ("plateau", "cosine")
@@ -1224,18 +1221,10 @@ OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
 }
 
 
-def segment_length(seconds: float, block_shift: int = BLOCK_SHIFT, sample_rate: int = SAMPLE_RATE) -> int:
-    """Samples of a training segment: the given seconds, rounded down to whole shifts as published."""
-    length = int(sample_rate * seconds / block_shift) * block_shift
-    if length < 1:
-        raise ValueError(f"segments of {seconds} s hold not one shift of {block_shift} samples: choose longer ones")
-    return length
-
-
 def steps_per_epoch(source: SegmentSource, batch_size: int) -> int:
-    """Whole batches in a source. Raises ValueError where there is none."""
+    """Whole batches in a source. Raises SettingsError where there is none."""
     if len(source) < batch_size:
-        raise ValueError(
+        raise SettingsError(
             f"a batch of {batch_size} segments is larger than the data: {source.summary}. Choose a smaller batch, "
             "shorter segments or more data"
         )
@@ -1314,7 +1303,7 @@ class ResumeState(keras.callbacks.Callback):
             np.savez(stream, about=json.dumps(about), **arrays)
 
     def load(self) -> None:
-        """Reads the file; `next_epoch` and `stopped` are known from then on. Raises FileNotFoundError, ValueError."""
+        """Reads the file; `next_epoch` and `stopped` are known from then on. Raises FileNotFoundError."""
         if not self.path.is_file():
             raise FileNotFoundError(f"{self.path}: no state to resume from. Start the run without --resume first.")
         with np.load(self.path) as stored:
@@ -1329,7 +1318,7 @@ class ResumeState(keras.callbacks.Callback):
         arrays, counters = self.restored
         variables = self.variables()
         if [tuple(v.shape) for v in variables] != [a.shape for a in arrays]:
-            raise ValueError(
+            raise SettingsError(
                 f"{self.path}: holds {len(arrays)} variables that do not fit the {len(variables)} of this run. "
                 "Resume with the settings the run was started with."
             )
@@ -1355,8 +1344,8 @@ def train(
 
     In `run_dir` (default `models_RUN`, as published): the best weights RUN.h5 and the last RUN_last.h5, the log
     training_RUN.log (CSV: epoch, learning rate, losses in dB) and RUN_state.npz to resume from. `callbacks` see the
-    validated weights in `on_test_end`. Raises ValueError for a batch larger than the data and FileNotFoundError where
-    there is nothing to resume.
+    validated weights in `on_test_end`. Raises SettingsError for a batch larger than the data, and FileNotFoundError
+    where there is nothing to resume.
     """
     from dtln.training.distribution import SharedSteps, check_shares
 

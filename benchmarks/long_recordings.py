@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("expected at least one mixture, an end that is shorter than it and no negative silence")
 
     import DTLN_model as dtln
-    from dtln.commands.train import VALIDATION_NOISE_SHARE, VALIDATION_SPEECH_SHARE
+    from dtln.commands.train_flags import VALIDATION_NOISE_SHARE, VALIDATION_SPEECH_SHARE
 
     speech = load_recordings(args.speech, args.cache_dir)
     noise = load_recordings(args.noise, args.cache_dir)

@@ -98,7 +98,7 @@ def compare(args: argparse.Namespace) -> int:
 
 def settings_of(args: argparse.Namespace) -> dict[str, tuple]:
     """The columns: their names, and speech, noise, kind of noise and rooms of each, see `mixtures_of`."""
-    from dtln.commands.train import VALIDATION_SPEECH_SHARE
+    from dtln.commands.train_flags import VALIDATION_SPEECH_SHARE
 
     noise = load_recordings(args.noise, args.cache_dir)
     trained, unheard = split_by_group(load_recordings(args.speech, args.cache_dir), VALIDATION_SPEECH_SHARE)

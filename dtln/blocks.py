@@ -7,15 +7,27 @@ from __future__ import annotations
 
 import numpy as np
 
-from dtln.facts import BLOCK_LENGTH, BLOCK_SHIFT
+from dtln.errors import SettingsError
+from dtln.facts import BLOCK_LENGTH, BLOCK_SHIFT, SAMPLE_RATE
 
-__all__ = ["crop_overlap", "overlap_add", "pad_for_overlap", "whole_blocks"]
+__all__ = ["crop_overlap", "overlap_add", "pad_for_overlap", "segment_length", "whole_blocks"]
 
 
 def whole_blocks(length: int, block_length: int = BLOCK_LENGTH, block_shift: int = BLOCK_SHIFT) -> int:
     """The length in samples after zeros are added at the end: at least one block, then whole shifts beyond it."""
     shifts = max(0, -(-(length - block_length) // block_shift))
     return block_length + shifts * block_shift
+
+
+def segment_length(seconds: float, block_shift: int = BLOCK_SHIFT, sample_rate: int = SAMPLE_RATE) -> int:
+    """Samples of a training segment: the given seconds, rounded down to whole shifts as published.
+
+    Raises SettingsError for less than one shift.
+    """
+    length = int(sample_rate * seconds / block_shift) * block_shift
+    if length < 1:
+        raise SettingsError(f"segments of {seconds} s hold not one shift of {block_shift} samples: choose longer ones")
+    return length
 
 
 def pad_for_overlap(signal: np.ndarray, block_length: int = BLOCK_LENGTH, block_shift: int = BLOCK_SHIFT) -> np.ndarray:

@@ -28,6 +28,8 @@ from dtln.errors import AudioFileError, MissingPackageError, SettingsError
 from dtln.synthesis.run import synthesize
 from dtln.synthesis.settings import SETTINGS_NAME, Settings, effective_settings
 
+EXTRA = "synthesis"  # of this toolkit: brings all that this command needs
+
 
 def parse(
     argv: Sequence[str] | None, prog: str = "synthesize_training_data.py"

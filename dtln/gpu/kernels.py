@@ -1,9 +1,9 @@
-"""An LSTM layer for training on CUDA whose steps stay on the chip: needs Triton, which PyTorch brings for CUDA.
+"""An LSTM layer for training on CUDA that keeps its states on the chip. Needs Triton, which PyTorch brings for CUDA.
 
-cuDNN starts kernels for every block of a sequence and reads the recurrent weights anew in each; most of that time a GPU
-waits. Here one kernel goes through a whole sequence: each of its programs keeps the recurrent weights and the states of
-a few signals on the chip. Everything that does not depend on the block before is left to matrix products over all
-blocks at once. `dtln/gpu/network.py` uses it in half precision; TRITON_INTERPRET=1 runs it on a CPU.
+cuDNN starts kernels for every block of a sequence and reads the recurrent weights anew in each; the GPU spends most of
+that time waiting. Here one kernel goes through a whole sequence, and each of its programs keeps the recurrent weights
+and the states of a few signals on the chip. What does not depend on the block before is left to matrix products over
+all blocks at once. `dtln/gpu/network.py` uses the layer in half precision; TRITON_INTERPRET=1 runs it on a CPU.
 
 Shapes in comments: B signals, T blocks, C features, U units; the gates lie in Keras's order i, f, c, o: 4 U.
 """
@@ -15,7 +15,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-ROWS = 16  # signals of one program: the least that tensor cores multiply
+from dtln.gpu.settings import COMPILED_SIGNALS
+
+ROWS = COMPILED_SIGNALS
 WARPS = 8
 
 
@@ -150,8 +152,8 @@ class _LSTM(torch.autograd.Function):
 def lstm(features: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor) -> Tensor:
     """A Keras LSTM from zero states: (B, T, C) -> (B, T, U), all of one type.
 
-    kernel (C, 4 U), recurrent (U, 4 U), bias (4 U,); U is a power of two of at least 16. Raises ValueError for a batch
-    that is no multiple of ROWS.
+    kernel (C, 4 U), recurrent (U, 4 U), bias (4 U,); U is a power of two and at least 16. Raises ValueError for a
+    batch that is no multiple of ROWS.
     """
     if features.shape[0] % ROWS:
         raise ValueError(f"a batch of {features.shape[0]} signals: expected a multiple of {ROWS}")

@@ -1,16 +1,6 @@
-"""Training of DTLN networks on one CUDA GPU, in a fraction of the time that Keras takes; needs PyTorch.
+"""The network and its loss in plain PyTorch, for training on one CUDA GPU.
 
-A step through Keras spends most of its time in Python and in starting thousands of small kernels: the LSTMs go block by
-block. Here
-
-- mixing, network, loss, gradient and optimizer of a step are recorded once as a CUDA graph and replayed from then on;
-- several networks train side by side on the same batches: one alone fills a small part of the GPU;
-- processes of the host draw segments with `dtln.mixing.Mixer`; speech and noise lie apart in a pool on the GPU, where
-  every step pairs some of them anew, at a new SNR and level. So the host need not keep up.
-
-The network (`denoise`), the loss and the optimizer are those of `DTLN_model.py` and Keras, written once more in plain
-PyTorch: Keras's own would not go into a CUDA graph. tests/cuda_training.py holds the two together. On a CPU everything
-runs, too, step by step, for tests.
+`denoise` and `negative_snr` are those of `DTLN_model.py`; tests/gpu/cuda_training.py compares the two.
 
 Shapes in comments: B signals, L samples, T blocks, N block length, S block shift, F = N // 2 + 1 frequency bins,
 E encoder size, U LSTM units, P segments in the pool.
@@ -26,14 +16,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dtln.errors import require
 from dtln.facts import EPSILON
-from dtln.gpu import kernels
 from dtln.weights import DTLNConfig
 
 
 @dataclass(frozen=True)
-class Parts:
-    """The parts of the network that a GPU spends its time on: plain PyTorch, or what is faster on CUDA."""
+class Operations:
+    """What a GPU spends its time on: PLAIN in PyTorch, or faster as `compiled_operations`."""
 
     lstm: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
     magnitudes: Callable[[Tensor], Tensor]
@@ -49,36 +39,38 @@ def denoise(
     noisy: Tensor,
     dropout: float = 0.0,
     dtype: torch.dtype = torch.float32,
-    parts: Parts | None = None,
+    operations: Operations | None = None,
 ) -> Tensor:
     """The batch graph of `DTLN_model.build_network`: signals of whole shifts (B, L) -> (B, L).
 
-    weights: in the order of `.h5` files. dropout: of the outputs of every LSTM of a core but the last. dtype: of the
-    cores; the signal stays float32. parts: plain PyTorch unless given.
+    weights: in the order of `.h5` files. dropout: of the outputs of every LSTM of a core but the last. dtype: that of
+    the cores; the signal stays float32. operations: PLAIN unless given.
     """
-    parts, rest = parts or PLAIN, iter(weights)
+    operations, rest = operations or PLAIN, iter(weights)
     blocks = noisy.unfold(1, config.block_length, config.block_shift)  # (B, T, N)
     spectrum = torch.view_as_real(torch.fft.rfft(blocks))  # (B, T, F, 2)
-    features = parts.magnitudes(spectrum)  # (B, T, F)
+    features = operations.magnitudes(spectrum)  # (B, T, F)
     if config.norm_stft:
-        features = parts.normalised(torch.log(features + EPSILON), next(rest), next(rest))
-    logits = _logits(features.to(dtype), rest, config, dropout, parts)  # (B, T, F)
-    spectrum = torch.view_as_complex(parts.masked(spectrum, logits[..., None]))
+        features = operations.normalised(torch.log(features + EPSILON), next(rest), next(rest))
+    logits = _logits(features.to(dtype), rest, config, dropout, operations)  # (B, T, F)
+    spectrum = torch.view_as_complex(operations.masked(spectrum, logits[..., None]))
     blocks = torch.fft.irfft(spectrum, n=config.block_length)  # (B, T, N)
     encoded = blocks @ next(rest)[0]  # (B, T, E)
-    features = parts.normalised(encoded, next(rest), next(rest)).to(dtype)
-    logits = _logits(features, rest, config, dropout, parts)  # (B, T, E)
-    return parts.overlap_add(parts.masked(encoded, logits) @ next(rest)[0], config.block_shift)  # (B, L)
+    features = operations.normalised(encoded, next(rest), next(rest)).to(dtype)
+    logits = _logits(features, rest, config, dropout, operations)  # (B, T, E)
+    return operations.overlap_add(operations.masked(encoded, logits) @ next(rest)[0], config.block_shift)  # (B, L)
 
 
-def _logits(features: Tensor, weights: Iterator[Tensor], config: DTLNConfig, dropout: float, parts: Parts) -> Tensor:
+def _logits(
+    features: Tensor, weights: Iterator[Tensor], config: DTLNConfig, dropout: float, operations: Operations
+) -> Tensor:
     """`DTLN_model.SeparationCore` without its activation: (B, T, C) -> (B, T, mask size)."""
     for layer in range(config.lstm_layers):
         kernel, recurrent, bias = (next(weights).to(features.dtype) for _ in range(3))
         excess = -features.shape[-1] % 8  # 257 features in half precision go slowly, 264 do not
         if excess:
             features, kernel = functional.pad(features, (0, excess)), functional.pad(kernel, (0, 0, 0, excess))
-        features = parts.lstm(features, kernel, recurrent, bias)  # (B, T, U)
+        features = operations.lstm(features, kernel, recurrent, bias)  # (B, T, U)
         if layer < config.lstm_layers - 1:
             features = functional.dropout(features, dropout, training=dropout > 0)
     return features @ next(weights).to(features.dtype) + next(weights).to(features.dtype)
@@ -126,11 +118,16 @@ def negative_snr(target: Tensor, estimate: Tensor) -> Tensor:
     return -10.0 / math.log(10.0) * (torch.log(power) - torch.log(error + EPSILON))
 
 
-PLAIN = Parts(_lstm, _magnitudes, _normalised, _masked, negative_snr, _overlap_add)
+PLAIN = Operations(_lstm, _magnitudes, _normalised, _masked, negative_snr, _overlap_add)
 
 
-def compiled_parts() -> Parts:
-    """What Triton makes of them, for CUDA: the LSTMs of `kernels.py`, and each of the others one kernel or two."""
+def compiled_operations() -> Operations:
+    """The operations as Triton compiles them for CUDA: one kernel for a whole LSTM, one or two for each other one.
+
+    Raises MissingPackageError where Triton is not installed.
+    """
+    require("triton", "compiling kernels")
+    from dtln.gpu import kernels
 
     others = (_magnitudes, _normalised, _masked, negative_snr, _overlap_add)
-    return Parts(kernels.lstm, *(torch.compile(part, dynamic=False) for part in others))
+    return Operations(kernels.lstm, *(torch.compile(operation, dynamic=False) for operation in others))

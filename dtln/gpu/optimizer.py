@@ -1,4 +1,4 @@
-"""Muon and Adam in plain PyTorch, as Keras has them."""
+"""The optimizers Muon and Adam of Keras, in plain PyTorch."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ ADAM_EPSILON = 1e-7
 class Muon:
     """`keras.optimizers.Muon` as run_training.py sets it up: Muon for matrices, Adam for all other weights.
 
-    weights are changed in place. adam_share: Adam's learning rate over Muon's; clip_norm: of the gradient of each
-    weight. Everything it depends on lies in tensors, so that a step can be recorded.
+    weights are changed in place. adam_share: Adam's learning rate over Muon's. clip_norm: of the gradient of each
+    weight. All that a step depends on lies in tensors, so that it can be recorded in a CUDA graph.
     """
 
     def __init__(self, weights: Sequence[Tensor], adam_share: float = 1.0, clip_norm: float = 3.0) -> None:
@@ -44,7 +44,9 @@ class Muon:
         for weight, gradient, momentum in zip(self.weights, gradients, self.momenta, strict=True):
             norm = gradient.norm()
             scale = torch.where(torch.isfinite(norm), self.clip_norm / norm.clamp(min=self.clip_norm), 0.0)
-            gradient = torch.nan_to_num(gradient) * scale  # what is not finite moves nothing, rather than everything
+            gradient = (
+                torch.nan_to_num(gradient) * scale
+            )  # gradients that are not finite move no weight, instead of all
             if weight.ndim == 2:
                 momentum.mul_(MOMENTUM).add_(gradient)
                 update = _orthogonalised(gradient + MOMENTUM * momentum)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from dtln.gpu.network import PLAIN, Parts, denoise, negative_snr
+from dtln.gpu.network import PLAIN, Operations, denoise, negative_snr
 from dtln.gpu.optimizer import Muon
 from dtln.gpu.pool import SegmentPool
 from dtln.weights import DTLNConfig
@@ -19,7 +19,7 @@ from dtln.weights import DTLNConfig
 class TrainedNetwork:
     """One of the networks that train side by side.
 
-    weights: float32, in the order of `.h5` files; learning_rate: the highest of the schedule.
+    weights: float32, in the order of `.h5` files. learning_rate: the highest of the schedule.
     """
 
     name: str
@@ -34,10 +34,12 @@ class TrainedNetwork:
         self.optimizer = Muon(self.weights, self.adam_share, self.clip_norm)
         self.loss = torch.zeros((), device=self.weights[0].device)  # sum over the steps since it was last read
 
-    def step(self, noisy: Tensor, clean: Tensor, shape: Tensor, dtype: torch.dtype, parts: Parts = PLAIN) -> None:
+    def step(
+        self, noisy: Tensor, clean: Tensor, shape: Tensor, dtype: torch.dtype, operations: Operations = PLAIN
+    ) -> None:
         """One step on a batch, at `shape` () times the highest rate."""
-        estimate = denoise(self.weights, self.config, noisy, self.config.dropout, dtype, parts)
-        loss = parts.negative_snr(clean, estimate).mean()
+        estimate = denoise(self.weights, self.config, noisy, self.config.dropout, dtype, operations)
+        loss = operations.negative_snr(clean, estimate).mean()
         self.optimizer.step(torch.autograd.grad(loss, self.weights), shape * self.learning_rate)
         self.loss += loss.detach()
 
@@ -52,7 +54,7 @@ class TrainedNetwork:
 
 
 class Steps:
-    """Steps of networks on the batches of a pool: on CUDA a recorded graph, the networks side by side in it."""
+    """Steps of networks on the batches of a pool. graph: on CUDA, record a step with all networks and replay it."""
 
     def __init__(
         self,
@@ -61,9 +63,10 @@ class Steps:
         batch_size: int,
         dtype: torch.dtype,
         graph: bool = False,
-        parts: Parts = PLAIN,
+        operations: Operations = PLAIN,
     ) -> None:
-        self.networks, self.pool, self.batch_size, self.dtype, self.parts = networks, pool, batch_size, dtype, parts
+        self.networks, self.pool, self.batch_size = networks, pool, batch_size
+        self.dtype, self.operations = dtype, operations
         self.shape = torch.zeros((), device=pool.device)
         self._noisy, self._clean = (
             torch.zeros((batch_size, pool.mixer.segment_length), device=pool.device) for _ in range(2)
@@ -80,7 +83,7 @@ class Steps:
     def _eager(self) -> None:
         self._mix()
         for network in self.networks:
-            network.step(self._noisy, self._clean, self.shape, self.dtype, self.parts)
+            network.step(self._noisy, self._clean, self.shape, self.dtype, self.operations)
 
     def _side_by_side(self) -> None:
         self._mix()
@@ -88,7 +91,7 @@ class Steps:
         for network, stream in zip(self.networks, self._streams, strict=True):
             stream.wait_stream(main)
             with torch.cuda.stream(stream):
-                network.step(self._noisy, self._clean, self.shape, self.dtype, self.parts)
+                network.step(self._noisy, self._clean, self.shape, self.dtype, self.operations)
         for stream in self._streams:
             main.wait_stream(stream)
 
@@ -112,13 +115,17 @@ class Steps:
             network.loss.zero_()
 
     def take(self, shape: float) -> None:
-        """One step of every network, at `shape` times its highest rate. Does not wait for the GPU."""
+        """One step of every network, at `shape` times its highest rate. Does not wait for the GPU.
+
+        Raises what ended the replacing of segments, if anything did: the pool would go stale.
+        """
+        self.pool.check()
         self.shape.fill_(shape)
         self._replay()
 
 
 def schedule(progress: float, step: int, warmup_steps: int) -> float:
-    """The learning rate over the highest: a warm-up over steps, then half a cosine over the whole training.
+    """The learning rate as a share of the highest: a linear warm-up, times half a cosine over the whole training.
 
     progress: from 0 to 1.
     """

@@ -1,6 +1,7 @@
 """Mixing of speech and noise into training segments: numpy, and soundfile where recordings are read."""
 
 from dtln.mixing.augmentations import AUGMENTATIONS, Augmentation, augmentation, augmentation_by_name
+from dtln.mixing.corpus import CorpusSettings, training_mixers
 from dtln.mixing.groups import speaker_of, validation_groups
 from dtln.mixing.mixer import Mixer, mix, mix_with_guard
 from dtln.mixing.recordings import Recordings, load_recordings, split_by_group
@@ -10,6 +11,7 @@ from dtln.mixing.segment import Segment
 __all__ = [
     "AUGMENTATIONS",
     "Augmentation",
+    "CorpusSettings",
     "Mixer",
     "Recordings",
     "RoomResponse",
@@ -25,5 +27,6 @@ __all__ = [
     "simulate_rooms",
     "speaker_of",
     "split_by_group",
+    "training_mixers",
     "validation_groups",
 ]

@@ -64,6 +64,14 @@ class Mixer:
         if self.rooms is not None:
             self._changes.append(PlacedInRooms(self.rooms, self.room_target, self.reverberant_share))
 
+    @property
+    def summary(self) -> str:
+        """What the segments are mixed from, in words."""
+        return (
+            f"mixed from {len(self.speech.names)} speech files ({self.speech.hours:.2f} h) and "
+            f"{len(self.noise.names)} noise files ({self.noise.hours:.2f} h)"
+        )
+
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """One segment: (noisy, clean), each float32 (segment_length,), aligned.
 

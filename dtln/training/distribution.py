@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from dtln.errors import SettingsError
+
 if TYPE_CHECKING:
     from DTLN_model import SegmentSource, TrainingSettings
 
@@ -19,7 +21,7 @@ def distribute(coordinator: str | None = None, process: int = 0, processes: int 
     On JAX through `keras.distribution.DataParallel`, a process per host, each with all devices of its host. On PyTorch,
     which `keras.distribution` does not serve, through `torch.distributed`, a process per device or group of CPU cores
     (see `SharedSteps`). coordinator: host:port of the first process. To be called before anything else touches the
-    devices. Raises ValueError on TensorFlow, and on PyTorch for a single process.
+    devices. Raises SettingsError on TensorFlow, and on PyTorch for a single process.
     """
     backend = keras.backend.backend()
     if backend == "torch" and processes > 1:
@@ -33,7 +35,7 @@ def distribute(coordinator: str | None = None, process: int = 0, processes: int 
         if torch.cuda.is_available():
             torch.cuda.set_device(process % torch.cuda.device_count())
     elif backend == "torch":
-        raise ValueError(
+        raise SettingsError(
             "on PyTorch a process trains on one device: start one for each with --processes N, or set KERAS_BACKEND=jax"
         )
     elif backend == "jax":
@@ -41,11 +43,11 @@ def distribute(coordinator: str | None = None, process: int = 0, processes: int 
             keras.distribution.initialize(coordinator, num_processes=processes, process_id=process)
         keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
     else:
-        raise ValueError(f"several devices need JAX or PyTorch; this is {backend}. Set KERAS_BACKEND=jax or torch")
+        raise SettingsError(f"several devices need JAX or PyTorch; this is {backend}. Set KERAS_BACKEND=jax or torch")
 
 
 def check_shares(settings: TrainingSettings, validation: SegmentSource) -> None:
-    """Raises ValueError where batches cannot be shared equally among all devices of all processes."""
+    """Raises SettingsError where batches cannot be shared equally among all devices of all processes."""
     distribution = keras.distribution.distribution()
     devices = settings.processes if distribution is None else int(np.prod(distribution.device_mesh.shape))
     for count, name in (
@@ -53,7 +55,7 @@ def check_shares(settings: TrainingSettings, validation: SegmentSource) -> None:
         (len(validation), "the number of validation segments"),
     ):
         if count % devices:
-            raise ValueError(
+            raise SettingsError(
                 f"{name}, {count}, cannot be shared among {devices} devices. Choose a multiple of {devices}"
             )
 
@@ -70,7 +72,9 @@ class SharedSteps(keras.callbacks.Callback):
     def __init__(self, process: int, processes: int) -> None:
         super().__init__()
         self.process, self.processes = process, processes
-        self.parameters, self.hooks, self.ready = [], [], 0
+        self.parameters: list[Any] = []
+        self.hooks: list[Any] = []
+        self.ready = 0
 
     def _average(self, tensor: Any) -> None:
         import torch.distributed
@@ -93,6 +97,7 @@ class SharedSteps(keras.callbacks.Callback):
     def _average_logs(self, logs: dict[str, float] | None) -> None:
         import torch
 
+        assert logs is not None
         values = torch.tensor(list(logs.values()), dtype=torch.float64)
         self._average(values)
         logs.update(zip(logs, values.tolist(), strict=True))

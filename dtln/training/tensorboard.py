@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from dtln.errors import require
 from dtln.facts import BLOCK_LENGTH, BLOCK_SHIFT, SAMPLE_RATE
 from dtln.scoring import metrics
 from dtln.scoring.metrics import si_sdr
@@ -17,17 +18,13 @@ class TensorBoardLog(keras.callbacks.Callback):
     """Writes for TensorBoard: the epoch's figures, and every `every` epochs scores, sound and spectrograms of examples.
 
     examples: (noisy, clean) segments, each (B, L), the same at every epoch, or None for figures alone. Scores are means
-    over them (PESQ and STOI where their packages are installed). Raises ModuleNotFoundError with the remedy where
-    tensorboardX is missing.
+    over them (PESQ and STOI where their packages are installed). Raises MissingPackageError where tensorboardX is not
+    installed.
     """
 
     def __init__(self, folder: Path, examples: tuple[np.ndarray, np.ndarray] | None, every: int = 5) -> None:
         super().__init__()
-        try:
-            from tensorboardX import SummaryWriter
-        except ModuleNotFoundError as error:
-            raise ModuleNotFoundError("TensorBoard logs need tensorboardX: pip install tensorboardX") from error
-        self.writer = SummaryWriter(str(folder))
+        self.writer = require("tensorboardX", "writing for TensorBoard").SummaryWriter(str(folder))
         self.examples, self.every, self.epoch, self.input_written = examples, every, 0, False
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import json
 import os
 import re
 import subprocess
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +20,18 @@ from synthesised import make
 from training_pairs import speech_like, write_unmixed
 
 from dtln.commands import train
-from dtln.commands.train import mixed_sources
+from dtln.commands.train_flags import build_parser, stored_arguments
+from dtln.commands.train_sources import sources_of
 from dtln.errors import install_line
 from dtln.facts import SAMPLE_RATE
 from dtln.mixing.augmentations import AUGMENTATIONS, augmentation_by_name
+from dtln.mixing.corpus import CorpusSettings
+from dtln.training.run_config import write_run_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
 MIXED = ["--run-name", "r", "--speech", "s", "--noise", "n"]
+CUDA = [*MIXED, "--engine", "cuda", "--network", "a"]
 
 
 @pytest.mark.parametrize(
@@ -42,10 +50,30 @@ MIXED = ["--run-name", "r", "--speech", "s", "--noise", "n"]
         ([*MIXED, "--processes", "2", "--process", "1"], "needs --coordinator HOST:PORT and another --process"),
         ([*MIXED, "--noise-weights", "esc50"], "esc50: expected FOLDER=X with a number X"),
         ([*MIXED, "--dropout", "1"], "--dropout 1: expected a share from 0 to below 1"),
-        ([*MIXED, "--core-1-loss", "-1"], "--core-1-loss: expected a share of at least 0"),
-        ([*MIXED, "--core-1-loss", "0.2", "--only-core-1"], "and 0 with --only-core-1, whose loss it is alone"),
-        ([*MIXED, "--open-core-1-mask"], "--open-core-1-mask is for trained weights: name them with --init-weights"),
-        ([*MIXED, "--change-basis", "mclt"], "--change-basis is for trained weights: name them with --init-weights"),
+        ([*MIXED, "--engine", "gpu"], "invalid choice: 'gpu'"),
+        ([*MIXED, "--config", "missing.json"], "missing.json: cannot be taken as settings (No such file or directory)"),
+        ([*MIXED, "--open-core-1-mask"], "--open-core-1-mask is no flag any more: research/open_core_1_mask.py"),
+        (
+            [*MIXED, "--change-basis", "mclt"],
+            "--change-basis is no flag any more: research/change_basis.py",
+        ),
+        ([*MIXED, "--only-core-1"], "--only-core-1 is no flag any more: research/core_1.py --alone replaces it"),
+        ([*MIXED, "--core-1-loss", "0.2"], "--core-1-loss is no flag any more: research/core_1.py --share X replaces"),
+        ([*MIXED, "--init", "mclt"], "mclt is no choice any more: research/bases.py writes weights that start from it"),
+        ([*MIXED, "--loss", "snr_stft"], "snr_stft is no choice any more: research/stft_loss.py trains with it"),
+        ([*CUDA, "init=mclt"], "--network: mclt is no choice any more: research/bases.py"),
+        ([*CUDA[:-2]], "give at least one --network NAME"),
+        ([*CUDA, "init=dct"], "init=dct: expected random or mdct"),
+        ([*CUDA, "norms"], "norms: expected norm, weights=H5"),
+        ([*CUDA, "rate=fast"], "rate=fast: could not convert string to float"),
+        ([*CUDA, "dropout=1"], "expected a rate above 0, a share below 1"),
+        ([*CUDA, "--network", "a"], "two networks have the same name"),
+        ([*CUDA, "--batch-size", "0"], "expected at least 1"),
+        ([*CUDA, "--compile"], "compiled kernels need mixed precision (--compile --mixed-precision)"),
+        ([*CUDA, "--compile", "--mixed-precision", "--batch-size", "24"], "compiled kernels need a multiple of 16"),
+        ([*CUDA, "--warmup-steps", "-1"], "expected steps and minutes of at least 0"),
+        ([*CUDA, "--snr-db", "5", "1"], "is an empty range"),
+        ([*CUDA, "--validation-segments", "0"], "--validation-segments must be at least 1"),
     ],
 )
 def test_arguments_that_do_not_fit(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -53,6 +81,185 @@ def test_arguments_that_do_not_fit(arguments: list[str], message: str, capsys: p
         train.main(arguments)
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
+
+
+FLAGS = build_parser("run_training.py", "")[1]
+VALUES = {  # of flags that take one, where "1" does not do
+    "--init": ["mdct"], "--loss": ["si_sdr"], "--optimizer": ["muon"], "--schedule": ["cosine"],
+    "--room-target": ["early"], "--snr-db": ["1", "2"], "--level-dbfs": ["-2", "-1"], "--speech-weights": ["a=2"],
+    "--noise-weights": ["a=2"], "--augment": ["pauses"], "--network": ["b"], "--dropout": ["0"], "--ema": ["0.5"],
+    "--process": ["0"], "--compile": ["--mixed-precision"], "--run-dir": ["x"], "--run-name": ["x"],
+    "--adam-share": ["0.5"], "--processes": ["2"], "--workers": ["2"],
+}  # fmt: skip
+DATA = {"--speech", "--noise", "--train-noisy", "--train-clean", "--val-noisy", "--val-clean", "--engine", "--config"}
+
+
+@pytest.mark.parametrize("engine", ["keras", "cuda"])
+@pytest.mark.parametrize("name", [name for name, flag in FLAGS.items() if flag.option not in DATA])
+def test_an_engine_takes_a_flag_or_refuses_it(name: str, engine: str, capsys: pytest.CaptureFixture[str]) -> None:
+    flag = FLAGS[name]
+    words = [flag.option, *VALUES.get(flag.option, [] if flag.action.nargs == 0 else ["1"])]
+    plain = CUDA if engine == "cuda" else MIXED
+    if engine in flag.defaults:
+        args = vars(train.parse([*plain, *words]))
+        changed = args[name] != vars(train.parse(plain))[name]
+        assert args["engine"] == engine and (changed or flag.option == "--process")
+    else:
+        with pytest.raises(SystemExit):
+            train.main([*plain, *words])
+        message = f"{flag.option}: the engine {engine} does not take it; {flag.instead or 'leave it out'}"
+        assert message in capsys.readouterr().err
+        assert name not in vars(train.parse(plain))
+
+
+@pytest.mark.parametrize("engine", ["keras", "cuda"])
+def test_an_engine_reads_every_flag_that_it_takes(engine: str) -> None:
+    """None is taken and then ignored."""
+    modules = [importlib.import_module(f"dtln.commands.train_{name}") for name in (engine, "sources", "flags")]
+    read = set(re.findall(r"\bargs\.(\w+)", "".join(map(inspect.getsource, modules))))
+    read |= {field.name for field in fields(CorpusSettings)}
+    assert {name for name, flag in FLAGS.items() if engine in flag.defaults} - {
+        "config",
+        "engine",
+    } <= read  # these two are read before
+
+
+@pytest.mark.parametrize("flag", ["--train-noisy", "--train-clean", "--val-noisy", "--val-clean"])
+def test_pairs_are_for_keras(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        train.main([*CUDA, flag, "x"])
+    assert f"{flag}: the engine cuda does not take it; it mixes on the fly" in capsys.readouterr().err
+
+
+def test_every_flag_says_which_engines_honour_it() -> None:
+    assert all(flag.defaults and set(flag.defaults) <= {"keras", "cuda"} for flag in FLAGS.values())
+    assert {flag.option for flag in FLAGS.values() if len(flag.defaults) == 2} >= {"--speech", "--seed", "--rooms"}
+    parser, table = build_parser("run_training.py", "")
+    outside = {action.dest for action in parser._actions} - set(table)
+    assert outside == {"help", "list_augmentations", "open_core_1_mask", "change_basis", "only_core_1", "core_1_loss"}
+
+
+def test_the_engine_is_keras_unless_it_is_said() -> None:
+    assert train.parse(MIXED).engine == "keras" and train.parse(MIXED).batch_size == 32
+    assert train.parse(CUDA).batch_size == 256
+    assert train.parse(MIXED).run_dir == train.parse(CUDA).run_dir == Path("models_r")
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Settings from files
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+RECIPES = sorted(path.stem for path in (ROOT / "recipes").glob("*.json"))
+PAIRED = ["--train-noisy", "a", "--train-clean", "b", "--val-noisy", "c", "--val-clean", "d"]
+
+
+def test_recipes_hold_what_was_given_as_flags() -> None:
+    """The commands of the README before there were recipes."""
+    assert RECIPES == ["gpu", "mixing", "paper"]
+    mixing = "--segment-seconds 2.56 --batch-size 8 --segments-per-epoch 2000 --init mdct --schedule cosine"
+    mixing += " --warmup-steps 200 --max-epochs 90 --augment speed_perturbation equalisation second_noise babble"
+    model = ROOT / "pretrained_model" / "model.h5"
+    gpu = "--engine cuda --compile --mixed-precision --steps 20000 --augment speech_speed noise_speed equalisation"
+    gpu += f" second_noise babble coloured_noise --network plain weights={model} rate=0.002 --network norm norm"
+    for recipe, data, flags in (
+        ("paper", ["--run-name", "r", *PAIRED], ""),
+        ("mixing", MIXED, mixing + " coloured_noise"),
+        ("gpu", MIXED, gpu),
+    ):
+        expected = vars(train.parse([*data, *flags.split()]))
+        for name in (recipe, str(ROOT / "recipes" / f"{recipe}.json")):
+            found = vars(train.parse([*data, "--config", name]))
+            assert {**found, "config": None} == {**expected, "config": None}
+
+
+def test_flags_win_over_a_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    args = train.parse([*MIXED, "--config", "mixing", "--batch-size", "4", "--augment"])
+    assert (args.batch_size, args.augment, args.max_epochs) == (4, [], 90)
+    args = train.parse([*MIXED, "--config", "gpu", "--network", "b", "rate=0.1"])
+    assert [network.name for network in args.network] == ["b"] and args.steps == 20000
+    (tmp_path / "rooms.json").write_text('{"arguments": {"rooms": 10}}')
+    args = train.parse([*MIXED, "--config", str(tmp_path / "rooms.json"), "--rir", "measured"])
+    assert args.rooms is None and args.rir == Path("measured")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mixing").write_text('{"arguments": {"batch_size": 3}}')  # a file here wins over a recipe
+    assert train.parse([*MIXED, "--config", "mixing"]).batch_size == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("no json", "bad.json: cannot be taken as settings (no JSON"),
+        ("[1]", 'bad.json: cannot be taken as settings (no "arguments")'),
+        ('{"arguments": {"colour": "red"}}', "bad.json: unknown argument 'colour'. Expected flags of run_training.py"),
+        ('{"arguments": {}, "colour": "red"}', "bad.json: unknown key 'colour'. Expected about, arguments, versions"),
+        ('{"arguments": {"batch_size": "many"}}', "bad.json: argument --batch-size: invalid int value: 'many'"),
+        ('{"arguments": {"mixed_precision": "no"}}', "bad.json: mixed_precision is 'no'. Expected true or false"),
+        ('{"arguments": {"schedule": "step"}}', "bad.json: argument --schedule: invalid choice: 'step'"),
+        ('{"arguments": {"rooms": 1, "rir": "x"}}', "bad.json: argument --rir: not allowed with argument --rooms"),
+        ('{"arguments": {"steps": 3}}', "bad.json: --steps: the engine keras does not take it; give --max-epochs"),
+        ('{"arguments": {"only_core_1": true}}', "bad.json: only_core_1 is True. --only-core-1 is no flag any more"),
+        ('{"arguments": {"init": "mclt"}}', "bad.json: argument --init/--init-basis: mclt is no choice any more"),
+    ],
+)
+def test_files_that_do_not_fit(content: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bad.json").write_text(content)
+    with pytest.raises(SystemExit):
+        train.main([*MIXED, "--config", str(tmp_path / "bad.json")])
+    assert message in capsys.readouterr().err
+
+
+def test_settings_of_a_run_of_old_still_resume(tmp_path: Path) -> None:
+    """What left the flags is passed over where it was off."""
+    old = {"open_core_1_mask": False, "only_core_1": False, "core_1_loss": 0.0, "change_basis": None}
+    old |= {"init_weights": str(tmp_path / "w.h5"), "batch_size": 16, "augment": ["pauses=0.3"], "loss": "snr"}
+    (tmp_path / "config.json").write_text(json.dumps({"arguments": old, "versions": {"keras": "3.8.0"}}))
+    args = train.parse([*MIXED, "--run-dir", str(tmp_path), "--resume"])
+    assert (args.batch_size, args.augment, args.init_weights) == (16, ["pauses=0.3"], [tmp_path / "w.h5"])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [
+            *MIXED,
+            "--norm-stft",
+            "--snr-db",
+            "-3",
+            "9.5",
+            "--speech-weights",
+            "a=2",
+            "b=0.5",
+            "--rir",
+            "x",
+            "--ema",
+            "0.9",
+        ],
+        ["--run-name", "r", *PAIRED, "--init-weights", "model.h5", "other.h5", "--clip-norm", "1e-07"],
+        [*CUDA, "norm", "weights=w.h5", "rate=0.1", "--network", "b", "init=mdct", "--compile", "--mixed-precision"],
+    ],
+)
+def test_settings_of_a_run_are_read_again(command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From another folder, too: paths are absolute."""
+    args = train.parse(command)
+    write_run_config(tmp_path, stored_arguments(args))
+    again = ["--run-name", "r", "--config", str(tmp_path / "config.json")]
+    first = train.parse(again)
+    monkeypatch.chdir(tmp_path)
+    write_run_config(tmp_path, stored_arguments(train.parse(again)))
+    assert vars(train.parse(again)) == vars(first)
+    paths = {name: value for name, value in vars(args).items() if isinstance(value, Path) and name != "run_dir"}
+    for name, value in vars(args).items():
+        found = getattr(first, name)
+        if name in paths:
+            assert found == ROOT / value
+        elif name == "network":
+            assert [replace(n, weights=None) for n in found] == [replace(n, weights=None) for n in value]
+            assert found[0].weights == ROOT / "w.h5"
+        elif name == "init_weights" and value:
+            assert found == [ROOT / "pretrained_model" / "model.h5", ROOT / "other.h5"]
+        elif name not in ("config", "run_dir"):
+            assert found == value or list(found) == list(value)
 
 
 def test_status_of_several_processes(
@@ -117,16 +324,17 @@ def test_sets_without_a_validation_speaker_are_named(tmp_path: Path, capfd: pyte
         (speech / folder).mkdir()
         for index, path in enumerate(files):
             path.rename(speech / folder / (path.name if folder == "crowd" else f"reader_{index}.wav"))
-    assert train.main(mixed_command(unmixed, tmp_path / "run")) == 0
+    sources_of(train.parse(mixed_command(unmixed, tmp_path / "run")), 1024)
     assert "validation has no speaker of solo: it will not tell" in capfd.readouterr().out
 
 
 def test_shares_kept_for_validation(unmixed: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def counts(*more: str) -> list[tuple[int, int]]:
         """Files of speech and of noise in training, then in validation."""
-        assert train.main(mixed_command(unmixed, tmp_path / "run", *more)) == 0
-        pattern = r"(?:training|validation): mixed from (\d+) speech files .*? and (\d+) noise files"
-        return [(int(speech), int(noise)) for speech, noise in re.findall(pattern, capfd.readouterr().out)]
+        sources = sources_of(train.parse(mixed_command(unmixed, tmp_path / "run", *more)), 1024)
+        pattern = r"mixed from (\d+) speech files .*? and (\d+) noise files"
+        found = (re.match(pattern, source.summary) for source in sources)
+        return [(int(counts[1]), int(counts[2])) for counts in found]
 
     (speech, noise), (validation_speech, validation_noise) = counts("--validation-speech-share", "0.3")
     assert speech + validation_speech == 40 and 5 < validation_speech < 20
@@ -151,7 +359,7 @@ def test_weights_count_in_training_alone(tmp_path: Path) -> None:
     assert train.main(command) == 0
     for argv in (command, [*command[-4:], "--resume"]):  # given, and taken from config.json
         args = train.parse(argv)
-        training, validation = mixed_sources(args, 1024)
+        training, validation = sources_of(args, 1024)
         assert set(training.mixer.speech.weights) == {3, 0.5} and set(training.mixer.noise.weights) == {2, 1}
         assert validation.mixer.speech.weights is validation.mixer.noise.weights is None
 
@@ -164,9 +372,8 @@ def test_dropout_is_set(unmixed: list[str], tmp_path: Path) -> None:
         assert train.main(mixed_command(unmixed, run_dir, "--dropout", share)) == 0
         losses.append(read_losses(run_dir / "training_r.log"))
     assert losses[0] != losses[1]
-    again = mixed_command(unmixed, tmp_path / "default")
-    assert train.main(again) == 0
-    assert read_losses(tmp_path / "default" / "training_r.log") == losses[0]
+    command = mixed_command(unmixed, tmp_path)
+    assert train.parse(command) == train.parse([*command, "--dropout", "0.25"])  # the default
 
 
 def read_losses(path: Path) -> list[str]:
@@ -236,7 +443,7 @@ def test_training_mixes_in_rooms(tmp_path: Path) -> None:
     for index in range(60):  # enough speakers and kinds to divide by hashes
         soundfile.write(speech / f"a{index}_0.wav", speech_like(2000, index), 16000)
     command = ["--run-name", "r", "--speech", str(speech), "--noise", str(speech)]
-    sources = [mixed_sources(train.parse([*command, *more]), 8000) for more in ([], rir)]
+    sources = [sources_of(train.parse([*command, *more]), 8000) for more in ([], rir)]
     (dry, _), (wet, validation) = ([source.mixer for source in pair] for pair in sources)
     assert dry.rooms is None and validation.rooms is None
     assert len(wet.rooms.responses) == 3 and wet.room_target == "early" and wet.reverberant_share == 0.9
@@ -245,3 +452,32 @@ def test_training_mixes_in_rooms(tmp_path: Path) -> None:
 
 def rng(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
+
+
+def test_missing_packages_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["--run-name", "r", "--run-dir", str(tmp_path / "run"), "--speech", str(tmp_path), "--noise", "n"]
+    for engine, package, purpose in (
+        ("keras", "keras", "training"),
+        ("keras", "h5py", "training"),
+        ("cuda", "torch", "training on a GPU"),
+    ):
+        more = ["--engine", engine, *(["--network", "a"] if engine == "cuda" else [])]
+        with monkeypatch.context() as patched:
+            patched.setitem(sys.modules, package, None)
+            patched.setenv("KERAS_BACKEND", os.environ.get("KERAS_BACKEND", ""))  # put back what the engine sets
+            assert train.main([*command, *more]) == 1
+        assert f"{purpose} needs the package {package}: {install_line(package)}" in capsys.readouterr().err
+        assert not (tmp_path / "run").exists()
+
+
+def test_a_bug_keeps_its_traceback(unmixed: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A ValueError that is none of ours is a bug, and not made one line."""
+
+    def buggy(*_: object) -> None:
+        raise ValueError("operands could not be broadcast together")
+
+    monkeypatch.setattr("DTLN_model.compile_network", buggy)
+    with pytest.raises(ValueError, match="broadcast"):
+        train.main(mixed_command(unmixed, tmp_path / "run"))

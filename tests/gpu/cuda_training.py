@@ -6,17 +6,11 @@ For an environment with PyTorch and Triton: `tests/training/test_other_backends.
 from __future__ import annotations
 
 import csv
+import json
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
-
-from dtln.commands import train_cuda
-from dtln.gpu.kernels import ROWS, lstm
-from dtln.gpu.network import PLAIN, compiled_parts, denoise, negative_snr
-from dtln.gpu.optimizer import Muon
-from dtln.gpu.pool import SegmentPool, mix_batch
-from dtln.gpu.steps import TrainedNetwork, schedule
-from dtln.mixing.mixer import Mixer, mix
-from dtln.mixing.recordings import Recordings
 
 os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported
 
@@ -27,6 +21,14 @@ import soundfile
 import torch
 
 import DTLN_model as dtln
+from dtln.commands import train
+from dtln.gpu.kernels import ROWS, lstm
+from dtln.gpu.network import PLAIN, compiled_operations, denoise, negative_snr
+from dtln.gpu.optimizer import Muon
+from dtln.gpu.pool import SegmentPool, mix_batch
+from dtln.gpu.steps import TrainedNetwork, schedule
+from dtln.mixing.mixer import Mixer, mix
+from dtln.mixing.recordings import Recordings
 
 RATE = 16000
 
@@ -117,13 +119,14 @@ def test_kernels_say_what_batches_they_take() -> None:
 
 
 @pytest.mark.parametrize("norm_stft", [False, True])
-def test_compiled_parts_give_the_same_loss_and_gradient(norm_stft: bool) -> None:
+def test_compiled_operations_give_the_same_loss_and_gradient(norm_stft: bool) -> None:
     network = network_of(norm_stft)
     weights = [weight.requires_grad_() for weight in weights_of(network)]
     noisy, clean = (torch.tensor(part) for part in signals(ROWS, 1024))
     results = []
-    for parts in (PLAIN, compiled_parts()):
-        loss = parts.negative_snr(clean, denoise(weights, network.config, noisy, parts=parts)).mean()
+    for operations in (PLAIN, compiled_operations()):
+        estimate = denoise(weights, network.config, noisy, operations=operations)
+        loss = operations.negative_snr(clean, estimate).mean()
         results.append((float(loss), torch.autograd.grad(loss, weights)))
     assert results[1][0] == pytest.approx(results[0][0], abs=1e-3)
     for plain, compiled in zip(results[0][1], results[1][1], strict=True):
@@ -197,14 +200,8 @@ def folders(tmp_path: Path) -> list[str]:
             tone = 0.3 * np.sin(2 * np.pi * (200 + 30 * index) * np.arange(2 * RATE) / RATE)
             signal = tone if kind == "speech" else 0.1 * rng.standard_normal(2 * RATE)
             soundfile.write(tmp_path / kind / f"voice{index}_0.wav", signal, RATE)
-    flags = [
-        "--speech",
-        str(tmp_path / "speech"),
-        "--noise",
-        str(tmp_path / "noise"),
-        "--run-dir",
-        str(tmp_path / "run"),
-    ]
+    flags = ["--engine", "cuda", "--run-name", "r", "--run-dir", str(tmp_path / "run")]
+    flags += ["--speech", str(tmp_path / "speech"), "--noise", str(tmp_path / "noise")]
     return [*flags, "--validation-speech-share", "0.3", "--validation-segments", "4", "--validation-noise-share", "0"]
 
 
@@ -226,7 +223,7 @@ def test_script_trains_several_networks(folders: list[str], tmp_path: Path, caps
         "init=mdct",
         "dropout=0.2",
     ]
-    assert train_cuda.main([*folders, *SHORT.split(), *networks]) == 0
+    assert train.main([*folders, *SHORT.split(), *networks]) == 0
     run = tmp_path / "run"
     names = {"a.h5", "a_last.h5", "b.h5", "b_last.h5", "config.json", "training.csv"}
     assert {path.name for path in run.iterdir()} == names
@@ -241,7 +238,7 @@ def test_script_trains_several_networks(folders: list[str], tmp_path: Path, caps
     assert np.abs(after - before).max() > 5e-3
     assert not dtln.read_config(run / "a.h5").norm_stft and dtln.read_config(run / "b_last.h5").norm_stft
     further = ["--network", "c", f"weights={run / 'a_last.h5'}", "rate=1e-9"]
-    assert train_cuda.main([*folders, *SHORT.split(), *further, "--minutes", "0.01", "--no-graph"]) == 0
+    assert train.main([*folders, *SHORT.split(), *further, "--minutes", "0.01", "--no-graph"]) == 0
     assert "c starts from" in capsys.readouterr().out
     with open(run / "training.csv") as stream:
         assert float(list(csv.DictReader(stream))[-1]["val_loss"]) == pytest.approx(
@@ -249,27 +246,71 @@ def test_script_trains_several_networks(folders: list[str], tmp_path: Path, caps
         )
 
 
-@pytest.mark.parametrize(
-    "flags, message",
-    [
-        (["--network", "a", "init=dct"], "init=dct: expected random, mdct or mclt"),
-        (["--network", "a", "norms"], "norms: expected norm, weights=H5"),
-        (["--network", "a", "rate=fast"], "could not convert string to float"),
-        (["--network", "a", "dropout=1"], "expected a rate above 0, a share below 1"),
-        (["--network", "a", "--network", "a"], "two networks have the same name"),
-        (["--network", "a", "--batch-size", "0"], "expected at least 1"),
-        (["--network", "a", "--compile"], "--compile: expected --mixed-precision, too"),
-        (["--network", "a", "--snr-db", "5", "1"], "is an empty range"),
-    ],
-)
-def test_script_says_what_is_wrong(flags: list[str], message: str, folders: list[str], capsys) -> None:
-    with pytest.raises(SystemExit):
-        train_cuda.main([*folders, *flags])
-    assert message in capsys.readouterr().err
+def test_settings_of_a_run_repeat_it(folders: list[str], tmp_path: Path) -> None:
+    """config.json names networks, weights and engine."""
+    start = tmp_path / "start.h5"
+    network_of(norm_stft=True).save_weights(start)
+    assert train.main([*folders, *SHORT.split(), "--steps", "2", "--network", "a", "norm", f"weights={start}"]) == 0
+    settings = [
+        "--config",
+        str(tmp_path / "run" / "config.json"),
+        "--run-name",
+        "r",
+        "--run-dir",
+        str(tmp_path / "again"),
+    ]
+    assert train.main(settings) == 0
+    assert {path.name for path in (tmp_path / "again").iterdir()} == {
+        path.name for path in (tmp_path / "run").iterdir()
+    }
+    assert dtln.read_config(tmp_path / "again" / "a.h5").norm_stft
+    stored = json.loads((tmp_path / "again" / "config.json").read_text())
+    assert stored["versions"]["torch"] == torch.__version__ and stored["versions"]["backend"] == "torch"
 
 
 def test_script_reports_errors_of_files(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     flags = ["--speech", str(tmp_path / "none"), "--noise", str(tmp_path), "--run-dir", str(tmp_path / "run")]
-    assert train_cuda.main([*flags, "--network", "a"]) == 1
-    assert "run_training_cuda.py:" in capsys.readouterr().err
+    assert train.main(["--engine", "cuda", "--run-name", "r", *flags, "--network", "a"]) == 1
+    assert "run_training.py:" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_error_while_segments_are_replaced_ends_the_training(
+    folders: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It happens in a thread; training would go on with the segments that are there."""
+    upload, calls = SegmentPool._upload, []
+
+    def failing(pool: SegmentPool) -> None:
+        calls.append(threading.current_thread())
+        if len(calls) > 1:
+            raise OSError("the GPU has fallen off the bus")
+        upload(pool)
+
+    monkeypatch.setattr(SegmentPool, "_upload", failing)
+    steps = ["--steps", "1000000", "--check-every", "1000000"]
+    assert train.main([*folders, *SHORT.split(), *steps, "--network", "a"]) == 1
+    assert calls[-1] is not threading.main_thread()
+    monkeypatch.setattr(SegmentPool, "_upload", lambda pool: failing_otherwise(pool, upload))
+    with pytest.raises(ZeroDivisionError):  # a bug, with its traceback
+        train.main([*folders, *SHORT.split(), *steps, "--network", "a"])
+
+
+def failing_otherwise(pool: SegmentPool, upload: Callable[[SegmentPool], None]) -> None:
+    if pool.uploaded:
+        1 / 0  # noqa: B018
+    upload(pool)
+
+
+def test_process_that_ends_while_segments_are_replaced_ends_the_training(
+    folders: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = SegmentPool.start
+
+    def start_and_kill(pool: SegmentPool) -> None:
+        start(pool)
+        pool._processes[0].terminate()
+
+    monkeypatch.setattr(SegmentPool, "start", start_and_kill)
+    with pytest.raises(RuntimeError, match="a process that draws segments has ended"):
+        train.main([*folders, *SHORT.split(), "--steps", "1000000", "--check-every", "1000000", "--network", "a"])

@@ -19,6 +19,7 @@ from keras import ops
 from training_pairs import noisy_pair, write_pairs
 
 import DTLN_model as dtln
+from dtln.choices import LOSSES, resolve
 from dtln.commands import train as commands_train
 from dtln.scoring.metrics import METRICS, si_sdr
 from dtln.training.tensorboard import mean_scores, spectrogram_image
@@ -124,8 +125,7 @@ SCHEDULES = {
     "plateau": [],
     "cosine": ["--schedule", "cosine", "--warmup-steps", "2", "--init", "mdct"]
     + ["--optimizer", "muon"] * KERAS_HAS_MUON,
-    "average": ["--ema", "0.7", "--loss", "snr_stft", "--workers", "2", "--core-1-loss", "0.3"],
-    "core 1": ["--only-core-1", "--schedule", "cosine"],
+    "average": ["--ema", "0.7", "--loss", "si_sdr", "--workers", "2"],
 }
 
 
@@ -152,9 +152,7 @@ def test_a_run_leaves_log_and_best_weights(schedule: str, uninterrupted: dict[st
     losses = [row["val_loss"] for row in log]
     for name, expected in (("run.h5", min(losses)), ("run_last.h5", losses[-1])):
         network = dtln.load_network(run_dir / name)
-        if schedule == "core 1":
-            network = dtln.core_1_network(network)
-        network.compile(loss=dtln.LOSSES["snr_stft" if schedule == "average" else "snr"])
+        network.compile(loss=resolve(LOSSES, "si_sdr" if schedule == "average" else "snr"))
         loss = network.evaluate(dtln.ValidationBatches(source, 2), verbose=0)
         assert loss == pytest.approx(expected, abs=1e-4)
 
@@ -180,19 +178,6 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     assert whole[0]["loss"] != pytest.approx(whole[1]["loss"], abs=1e-2)
     for key in ("loss", "val_loss", "learning_rate"):
         assert resumed[1][key] == pytest.approx(whole[1][key], rel=1e-4, abs=1e-4)
-
-
-def test_core_1_is_trained_alone(uninterrupted: dict[str, Path], folders: list[str], tmp_path: Path) -> None:
-    """What follows core 1 stays as it was, in the weights written after an interruption as well."""
-    start = uninterrupted["plateau"] / "run.h5"
-    flags = [*SCHEDULES["core 1"], "--init-weights", str(start)]
-    assert commands_train.main(arguments(folders, tmp_path, *flags, "--max-epochs", "1")) == 0
-    assert commands_train.main(["--run-name", "run", "--run-dir", str(tmp_path), "--resume", "--max-epochs", "2"]) == 0
-    assert len(read_log(tmp_path)) == 2
-    before, after = (dtln.load_network(path).dtln_layers for path in (start, tmp_path / "run_last.h5"))
-    for old, new in zip(before.weighted, after.weighted, strict=True):
-        same = [np.array_equal(a, b) for a, b in zip(old.get_weights(), new.get_weights(), strict=True)]
-        assert all(same) if new in after.after_core_1 else not any(same)
 
 
 def test_loss_of_core_1_counts_in_training_alone() -> None:
@@ -247,15 +232,6 @@ def test_a_run_is_repeated_from_its_config(
     assert len(read_log(tmp_path / "shorter")) == 1
     assert commands_train.main(["--run-name", "run", "--run-dir", str(tmp_path / "shorter"), "--resume"]) == 0
     assert "run has already ended after 1 epochs" in capfd.readouterr().out
-
-    for content, message in (
-        ("no json", "bad.json: cannot be taken as settings"),
-        ('{"arguments": {"colour": "red"}}', "the stored settings name colour, which no flag here is called"),
-    ):
-        (tmp_path / "bad.json").write_text(content)
-        with pytest.raises(SystemExit):
-            commands_train.main(["--config", str(tmp_path / "bad.json"), "--run-name", "run"])
-        assert message in capfd.readouterr().err
 
 
 def test_tensorboard_shows_figures_sound_and_pictures(folders: list[str], tmp_path: Path) -> None:
@@ -405,38 +381,6 @@ def test_init_weights_of_two_variants(
     assert commands_train.parse([*resumed, "--init-weights", str(norm)]).init_weights == [norm]
     with pytest.raises(SystemExit):
         commands_train.parse([*resumed, "--init-weights", str(plain)])
-
-
-def test_mask_is_opened_at_the_start_alone(uninterrupted: dict[str, Path], folders: list[str], tmp_path: Path) -> None:
-    start = uninterrupted["plateau"] / "run.h5"
-    flags = ["--only-core-1", "--init-weights", str(start), "--open-core-1-mask", "--learning-rate", "1e-9"]
-    assert commands_train.main(arguments(folders, tmp_path, *flags, "--max-epochs", "1")) == 0
-    assert commands_train.main(["--run-name", "run", "--run-dir", str(tmp_path), "--resume", "--max-epochs", "2"]) == 0
-    expected = dtln.load_network(start)
-    source = dtln.PairedFolders(folders[1], folders[3], SEGMENT)
-    dtln.open_core_1_mask(expected, dtln.batch_of(source, range(len(source)), [42])[0])
-    found = dtln.load_network(tmp_path / "run_last.h5")
-    for name in ("encoder", "decoder"):
-        for a, b in zip(*(getattr(n.dtln_layers, name).get_weights() for n in (found, expected)), strict=True):
-            np.testing.assert_allclose(a, b, atol=1e-6)
-    for a, b in zip(*(n.dtln_layers.core_1.dense.get_weights() for n in (found, expected)), strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-4)
-
-
-def test_basis_is_changed_at_the_start_alone(
-    uninterrupted: dict[str, Path], folders: list[str], tmp_path: Path
-) -> None:
-    flags = ["--init-weights", str(uninterrupted["plateau"] / "run.h5"), "--change-basis", "mclt"]
-    flags += ["--learning-rate", "1e-9", "--max-epochs", "1"]
-    assert commands_train.main(arguments(folders, tmp_path, *flags)) == 0
-    first = dtln.load_network(tmp_path / "run_last.h5").dtln_layers
-    assert commands_train.main(["--run-name", "run", "--run-dir", str(tmp_path), "--resume", "--max-epochs", "2"]) == 0
-    last = dtln.load_network(tmp_path / "run_last.h5").dtln_layers
-    filters = first.encoder.get_weights()[0][0]
-    np.testing.assert_allclose(filters / np.linalg.norm(filters, axis=0), dtln.mclt_basis(512), atol=1e-5)
-    for a, b in zip(first.weighted, last.weighted, strict=True):
-        for of_a, of_b in zip(a.get_weights(), b.get_weights(), strict=True):
-            np.testing.assert_allclose(of_a, of_b, atol=1e-6)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
