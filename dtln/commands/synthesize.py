@@ -1,8 +1,8 @@
 """Make noisy and clean wav pairs to train on from folders of clean speech and of noise, as the DNS-Challenge does.
 
-    synthesize_training_data.py --speech DIR --noise DIR --output DIR --hours 100 --jobs 4
-    synthesize_training_data.py --speech DIR --noise DIR --output DIR --count 2000 --simulated-rooms --seconds 15
-    synthesize_training_data.py --output DIR --resume
+    %(prog)s --speech DIR --noise DIR --output DIR --hours 100 --jobs 4
+    %(prog)s --speech DIR --noise DIR --output DIR --count 2000 --simulated-rooms --seconds 15
+    %(prog)s --output DIR --resume
 
 A pair is made of utterances of one speaker, joined with short pauses, and of clips of random noise recordings, joined
 with cross-fades; in a share of the pairs both sound in a room. Noise is scaled to a random SNR, the mixture to a random
@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from dtln.choices import ROOM_TARGETS
-from dtln.errors import AudioFileError, MissingPackageError, SettingsError
+from dtln.errors import AudioFileError, SettingsError
 from dtln.synthesis.run import synthesize
 from dtln.synthesis.settings import SETTINGS_NAME, Settings, effective_settings
 
-EXTRA = "synthesis"  # of this toolkit: brings all that this command needs
+EXTRA = "synthesis"
 
 
 def parse(
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "synthesize_training_dat
     try:
         settings = effective_settings(given, file)
         made, unusable = synthesize(settings, args.output, args.jobs, args.resume)
-    except (AudioFileError, MissingPackageError, SettingsError, OSError) as error:
+    except (AudioFileError, SettingsError, OSError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 1
     except BrokenProcessPool:

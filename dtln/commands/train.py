@@ -1,9 +1,9 @@
-"""Train DTLN on speech and noise that are mixed on the fly, or on folders of noisy and clean wavs.
+"""Train DTLN on folders of noisy and clean wavs, or on speech and noise mixed on the fly.
 
-Mixed on the fly:   run_training.py --run-name RUN --config recipes/mixing.json --speech DIR --noise DIR
-Pairs on disk:      run_training.py --run-name RUN --config recipes/paper.json --train-noisy DIR --train-clean DIR
+Mixed on the fly:   %(prog)s --run-name RUN --config recipes/mixing.json --speech DIR --noise DIR
+Pairs on disk:      %(prog)s --run-name RUN --config recipes/paper.json --train-noisy DIR --train-clean DIR
                     --val-noisy DIR --val-clean DIR
-On a CUDA GPU:      run_training.py --run-name RUN --config recipes/gpu.json --speech DIR --noise DIR
+On a CUDA GPU:      %(prog)s --run-name RUN --config recipes/gpu.json --speech DIR --noise DIR
 
 The engine keras (the default) trains one network on any device and back end: KERAS_BACKEND=torch or jax chooses another
 one than TensorFlow. Its defaults are the paper's. In models_RUN/ appear the best weights RUN.h5, the last ones
@@ -28,15 +28,15 @@ from pathlib import Path
 from dtln.choices import resolve
 from dtln.commands import train_flags
 from dtln.commands.train_flags import ENGINES
-from dtln.errors import AudioFileError, MissingPackageError, SettingsError, WeightsFileError
+from dtln.errors import AudioFileError, SettingsError, WeightsFileError
 from dtln.training.processes import run_processes
 
-EXTRA = "train"  # of this toolkit: brings all that the engine keras needs
+EXTRA = "train"
 
 # what each of several processes runs, wherever the package was imported from
 START = (
     f"import sys; sys.path.insert(0, {str(Path(__file__).resolve().parents[2])!r}); "
-    "from dtln.commands.train import main; sys.exit(main(sys.argv[2:], prog=sys.argv[1]))"
+    "from dtln.commands.run import run; sys.exit(run('dtln.commands.train', sys.argv[2:], sys.argv[1]))"
 )
 
 
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_training.py") -> in
         return run_processes([sys.executable, "-c", START, prog, *argv], args.processes, prog)
     try:
         resolve(ENGINES, args.engine)(args)
-    except (AudioFileError, MissingPackageError, SettingsError, WeightsFileError, OSError) as error:
+    except (AudioFileError, SettingsError, WeightsFileError, OSError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 1
     return 0

@@ -14,6 +14,7 @@ import soundfile
 from synthesised import arguments, make, manifest
 
 from dtln.commands import synthesize
+from dtln.commands.run import run
 from dtln.errors import MissingPackageError, install_line
 from dtln.mixing.rooms import simulate_rooms
 from dtln.synthesis import run as synthesis_run
@@ -184,7 +185,8 @@ def test_missing_pyroomacoustics(
     remedy = f"simulating rooms needs the package pyroomacoustics: {install_line('pyroomacoustics')}"
     with pytest.raises(MissingPackageError, match=re.escape(remedy)):
         simulate_rooms(2, seed=1)
-    assert synthesize.main(arguments(corpus, tmp_path / "out", "--simulated-rooms")) == 1
+    command = arguments(corpus, tmp_path / "out", "--simulated-rooms")
+    assert run("dtln.commands.synthesize", command, "synthesize_training_data.py") == 1
     assert remedy in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -193,8 +195,9 @@ def test_missing_soundfile(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "soundfile", None)
-    assert synthesize.main(arguments(corpus, tmp_path / "out")) == 1
-    assert f"reading recordings needs the package soundfile: {install_line('soundfile')}" in capsys.readouterr().err
+    assert run("dtln.commands.synthesize", arguments(corpus, tmp_path / "out"), "synthesize_training_data.py") == 1
+    line = install_line("soundfile", "synthesis")
+    assert f"reading recordings needs the package soundfile: {line}" in capsys.readouterr().err
 
 
 def test_a_bug_keeps_its_traceback(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

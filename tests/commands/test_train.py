@@ -20,6 +20,7 @@ from synthesised import make
 from training_pairs import speech_like, write_unmixed
 
 from dtln.commands import train
+from dtln.commands.run import run
 from dtln.commands.train_flags import build_parser, stored_arguments
 from dtln.commands.train_sources import sources_of
 from dtln.errors import install_line
@@ -430,7 +431,7 @@ def test_training_in_rooms_says_what_is_missing(
         (["--rir", str(tmp_path / "missing")], "missing: expected a folder of audio files, found nothing"),
     ]
     for more, message in checks:
-        assert train.main([*command, *more]) == 1
+        assert run("dtln.commands.train", [*command, *more], "run_training.py") == 1
         assert message in capfd.readouterr().err
         assert not (tmp_path / "run").exists()
 
@@ -467,8 +468,8 @@ def test_missing_packages_are_told(
         with monkeypatch.context() as patched:
             patched.setitem(sys.modules, package, None)
             patched.setenv("KERAS_BACKEND", os.environ.get("KERAS_BACKEND", ""))  # put back what the engine sets
-            assert train.main([*command, *more]) == 1
-        assert f"{purpose} needs the package {package}: {install_line(package)}" in capsys.readouterr().err
+            assert run("dtln.commands.train", [*command, *more], "run_training.py") == 1
+        assert f"{purpose} needs the package {package}: {install_line(package, 'train')}" in capsys.readouterr().err
         assert not (tmp_path / "run").exists()
 
 

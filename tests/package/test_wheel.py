@@ -43,6 +43,7 @@ def wheel(tmp_path_factory) -> Path:
 def test_wheel_holds_the_package_and_the_default_models(wheel):
     assert wheel.stat().st_size < WHEEL_LIMIT
     names = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"dtln/recipes/{path.name}" for path in (ROOT / "recipes").iterdir()} <= names
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "dtln").rglob("*.py")}
     assert modules | {"DTLN_model.py", "dtln/py.typed"} <= names
     top = {name.split("/")[0] for name in names}
