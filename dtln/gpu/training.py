@@ -39,6 +39,8 @@ def train_networks(
     drawing of segments.
     """
     prepare()
+    if settings.compiled:
+        require("triton", "compiling kernels")
     import torch
 
     import DTLN_model as dtln

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ import torch
 
 import DTLN_model as dtln
 from dtln.commands import train
+from dtln.errors import MissingPackageError
 from dtln.gpu.kernels import ROWS, lstm
 from dtln.gpu.network import PLAIN, compiled_operations, denoise, negative_snr
 from dtln.gpu.optimizer import Muon
@@ -272,6 +274,16 @@ def test_script_reports_errors_of_files(tmp_path: Path, capsys: pytest.CaptureFi
     flags = ["--speech", str(tmp_path / "none"), "--noise", str(tmp_path), "--run-dir", str(tmp_path / "run")]
     assert train.main(["--engine", "cuda", "--run-name", "r", *flags, "--network", "a"]) == 1
     assert "run_training.py:" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_compiling_says_that_it_needs_triton(
+    folders: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "triton", None)
+    flags = ["--batch-size", "16", "--compile", "--mixed-precision", "--network", "a"]
+    with pytest.raises(MissingPackageError, match="compiling kernels needs the package triton: pip install triton"):
+        train.main([*folders, *SHORT.split(), *flags])
     assert not (tmp_path / "run").exists()
 
 
