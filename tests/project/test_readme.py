@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 from environments import NETWORK_FAILURES
+
+from dtln.__main__ import main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,6 +71,20 @@ def test_first_command_denoises_real_speech(tmp_path):
 
 def test_second_command_is_what_ci_runs():
     assert commands()[2] in (ROOT / ".ci" / "run").read_text()
+
+
+def test_commands_on_the_samples_run(tmp_path, monkeypatch, capsys):
+    """Those that the README's reader can run at once: `dtln enhance` and `dtln score`, one after the other."""
+    shutil.copytree(ROOT / "audio_samples", tmp_path / "audio_samples")
+    monkeypatch.chdir(tmp_path)
+    run = [command for command in commands() if command.startswith(("dtln enhance", "dtln score"))]
+    for command in run:
+        assert main(shlex.split(command)[1:]) == 0, command
+    assert len(run) == 5 and len(list((tmp_path / "quiet").rglob("*.*"))) == 6
+    stereo = soundfile.info(tmp_path / "quiet_stereo" / "any_format" / "reader_water_10dB.flac")
+    assert (stereo.channels, stereo.samplerate) == (2, 44100)
+    assert "SI-SDR" in capsys.readouterr().out and (tmp_path / "scores.csv").stat().st_size > 500
+    assert len(json.loads((tmp_path / "scores.json").read_text())["files"]) == 6
 
 
 def test_picture_is_there_and_small():
