@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import keras
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-import DTLN_model as dtln
+if TYPE_CHECKING:
+    import DTLN_model as dtln
 
 
 def random_network(config: dtln.DTLNConfig, seed: int = 0) -> dtln.DTLNNetwork:
     """A network whose masks differ from band to band and whose output is of the size of its input."""
+    import keras  # here, so that signals alone need neither Keras nor TensorFlow
+
+    import DTLN_model as dtln
+
     keras.utils.set_random_seed(seed)
     network = dtln.build_network(config)
     rng = np.random.default_rng(seed)
