@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from dtln.errors import require
 from dtln.facts import EPSILON
+from dtln.training.torch_lstm import torch_lstm
 from dtln.weights import DTLNConfig
 
 
@@ -95,10 +96,8 @@ def _masked(signal: Tensor, logits: Tensor) -> Tensor:
 
 def _lstm(features: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor) -> Tensor:
     """A Keras LSTM from zero states: (B, T, C) -> (B, T, U) through PyTorch's operator (on CUDA cuDNN's)."""
-    # both keep the gates in the order i, f, c, o; PyTorch's matrices are transposed and its bias comes in two
-    weights = [kernel.T.contiguous(), recurrent.T.contiguous(), bias, torch.zeros_like(bias)]
-    state = features.new_zeros(1, features.shape[0], recurrent.shape[0])
-    return torch.lstm(features, (state, state), weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)[0]
+    zeros = features.new_zeros(features.shape[0], recurrent.shape[0])  # (B, U)
+    return torch_lstm(features, zeros, zeros, kernel, recurrent, bias)[0]
 
 
 def _overlap_add(blocks: Tensor, block_shift: int) -> Tensor:
