@@ -1,4 +1,4 @@
-"""DTLN, the Dual-signal Transformation LSTM Network: network, weights, exports, data generator and training loop.
+"""DTLN, the Dual-signal Transformation LSTM Network: network, weights, data generator, training loop and facade.
 
 Westhausen & Meyer, "Dual-Signal Transformation LSTM Network for Real-Time Noise Suppression", Interspeech 2020,
 doi:10.21437/Interspeech.2020-2631 ("the paper" below). The signal path:
@@ -10,12 +10,12 @@ doi:10.21437/Interspeech.2020-2631 ("the paper" below). The signal path:
       -> mask * encoded block -> decoder (Conv1D, kernel 1) -> overlap-add
     signal (B, L)
 
-The layers are created in one place (`DTLNLayers`); the batch graph, the stateful graph and the two split graphs differ
-only in the wiring around the same two cores. The network runs on every back end of Keras 3; TensorFlow is imported only
-by the functions that need it (tf.data, SavedModel, TF-lite, ONNX export).
+`DTLNLayers` creates the layers and has this path, once: the batch graph, the stateful graph, the split graph and the
+exports (`dtln/export/`) go through it and differ only in what runs the two cores and in the transforms around them. The
+network runs on every back end of Keras 3; TensorFlow is imported only where a function needs it.
 
 Shapes in comments: B signals, L samples, T blocks, N block length, S block shift, F = N // 2 + 1 frequency bins,
-E encoder size, U LSTM units, K LSTM layers of a core.
+E encoder size, U LSTM units, K LSTM layers of a core, M size of a mask (F or E).
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ import json
 import math
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -45,6 +45,7 @@ from dtln.audio.folders import find_audio_files, pair_files
 from dtln.audio.headers import audio_info
 from dtln.audio.reading import read_audio
 from dtln.blocks import crop_overlap, pad_for_overlap, segment_length, whole_blocks
+from dtln.choices import LOSSES, OPTIMIZERS, SCHEDULES, resolve
 from dtln.errors import AudioFileError, SettingsError, WeightsFileError, require
 from dtln.facts import BLOCK_LENGTH, BLOCK_SHIFT, EPSILON, SAMPLE_RATE
 from dtln.files import complete_file
@@ -69,7 +70,7 @@ def magnitude(real: Any, imag: Any) -> Any:
 
 
 def overlap_add(blocks: Any, block_shift: int) -> Any:
-    """Adds blocks (B, T, N) up at their places, `block_shift` samples apart: (B, (T - 1) * S + N).
+    """The sum of blocks (B, T, N), each at its place, `block_shift` samples after the one before: (B, (T - 1) S + N).
 
     Each block is cut into ceil(N / S) pieces of one shift; pieces that fall on the same shift are added.
     """
@@ -88,7 +89,7 @@ def overlap_add(blocks: Any, block_shift: int) -> Any:
 
 
 class SignalLayer(layers.Layer):
-    """Base of the layers that only rearrange or transform signals: float32 whatever the policy."""
+    """Base of the layers that only rearrange or transform signals: float32 under every policy."""
 
     def __init__(self, block_length: int, block_shift: int, **kwargs: Any) -> None:
         super().__init__(dtype="float32", **kwargs)
@@ -103,13 +104,13 @@ class SignalLayer(layers.Layer):
 
 @keras.saving.register_keras_serializable("DTLN")
 class Framing(SignalLayer):
-    """(B, L) -> (B, T, N): zeros at the end up to whole shifts and at least one block, then overlapping blocks."""
+    """(B, L) -> overlapping blocks (B, T, N), after zeros at the end fill up whole shifts and at least one block."""
 
     def call(self, signal: Any) -> Any:
         length = ops.shape(signal)[1]
         if isinstance(length, int):
             padded = whole_blocks(length, self.block_length, self.block_shift)
-        else:  # TensorFlow graphs know the length only when they run
+        else:  # a TensorFlow graph knows the length only when it runs
             beyond = ops.maximum(length - self.block_length, 0)
             padded = self.block_length + (beyond + self.block_shift - 1) // self.block_shift * self.block_shift
         signal = ops.pad(signal, [[0, 0], [0, padded - length]])
@@ -140,8 +141,8 @@ class Spectrum(SignalLayer):
 class MaskedBlocks(SignalLayer):
     """(real, imaginary, mask), each (B, T, F) -> (B, T, N).
 
-    The published code takes magnitude and phase apart and multiplies mask * magnitude * exp(j * phase); mask times the
-    complex spectrum is the same number, with neither arc tangent nor exponential.
+    The published code separates magnitude and phase and multiplies mask * magnitude * exp(j * phase). Mask times the
+    complex spectrum is the same number, and needs neither arc tangent nor exponential.
     """
 
     def call(self, inputs: Sequence[Any]) -> Any:
@@ -165,15 +166,6 @@ class OverlapAdd(SignalLayer):
 
 
 @keras.saving.register_keras_serializable("DTLN")
-class OverlapMean(OverlapAdd):
-    """As `OverlapAdd`, but of each sample the mean over the blocks that cover it: unchanged blocks give the signal."""
-
-    def call(self, inputs: Sequence[Any]) -> Any:
-        blocks, signal = inputs
-        return super().call(inputs) / super().call([ops.ones_like(blocks[:1]), signal])  # (B, L)
-
-
-@keras.saving.register_keras_serializable("DTLN")
 class Magnitude(layers.Layer):
     """(real, imaginary), each (B, T, F) -> magnitude (B, T, F)."""
 
@@ -192,9 +184,9 @@ class Magnitude(layers.Layer):
 def negative_snr(target: Any, estimate: Any) -> Any:
     """Negative signal-to-noise ratio in dB of signals (B, L): (B,).
 
-    -10 log10(mean(s^2) / (mean((s - s^)^2) + 1e-7)), the paper's cost function. Deviation: a target of zeros alone
-    would give infinity; its power is taken as 1e-7, so that the loss is the level of what the network left over (0 dB
-    at -70 dBFS and below). Any other target gives the published number.
+    -10 log10(mean(s^2) / (mean((s - s^)^2) + 1e-7)), the paper's cost function. Deviation: a silent target would give
+    infinity. Its power is taken as 1e-7, so that the loss is the level of what the network left over (0 dB at -70 dBFS
+    and below). Every other target gives the published number.
     """
     power = ops.mean(ops.square(target), axis=-1)
     error = ops.mean(ops.square(target - estimate), axis=-1)
@@ -205,8 +197,8 @@ def negative_snr(target: Any, estimate: Any) -> Any:
 def negative_si_sdr(target: Any, estimate: Any) -> Any:
     """Negative scale-invariant signal-to-distortion ratio in dB of signals (B, L): (B,).
 
-    Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019, equation 4, means removed. It leaves the level of the
-    estimate free. Deviation: powers are floored at 1e-7 as in `negative_snr`, which keeps silent targets finite.
+    Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019, equation 4, means removed. The level of the estimate
+    does not count. Deviation: powers are floored at 1e-7 as in `negative_snr`, which keeps silent targets finite.
     """
     target = target - ops.mean(target, axis=-1, keepdims=True)
     estimate = estimate - ops.mean(estimate, axis=-1, keepdims=True)
@@ -217,45 +209,6 @@ def negative_si_sdr(target: Any, estimate: Any) -> Any:
     return -10.0 / math.log(10.0) * (ops.log(wanted + EPSILON) - ops.log(distortion + EPSILON))  # (B,)
 
 
-STFT_RESOLUTIONS = ((256, 64), (512, 128), (1024, 256))  # window length and shift in samples
-STFT_LOSS_WEIGHT = 5.0  # dB: a typical STFT loss of 1 then weighs a third of a typical SNR
-
-
-def multi_resolution_stft_loss(target: Any, estimate: Any) -> Any:
-    """Distance of STFT magnitudes of signals (B, L) at three resolutions, Hann windows: (B,), without unit.
-
-    Spectral convergence plus mean absolute difference of log magnitudes, averaged over the resolutions: Yamamoto, Song
-    & Kim, "Parallel WaveGAN", ICASSP 2020, equations 3 to 6. Deviation: both signals are divided by the RMS of the
-    target and magnitudes are floored 60 dB below its mean, so that neither the level nor the noise under digital
-    silence decides. A target below -70 dBFS has no magnitudes to be far from: 0.
-    """
-    power = ops.mean(ops.square(target), axis=-1, keepdims=True)  # (B, 1)
-    rms = ops.sqrt(power + EPSILON)
-    total = 0.0
-    for length, shift in STFT_RESOLUTIONS:
-        floor = 1e-3 * math.sqrt(3.0 / 8.0 * length)  # of a white signal at RMS 1: sqrt(sum of the squared window)
-        wanted, found = (
-            ops.sqrt(ops.square(real) + ops.square(imag) + floor**2)
-            for real, imag in (ops.stft(x / rms, length, shift, length, center=False) for x in (target, estimate))
-        )  # (B, T, F)
-        difference = ops.sqrt(ops.sum(ops.square(wanted - found), axis=(1, 2)) + EPSILON)
-        convergence = difference / ops.sqrt(ops.sum(ops.square(wanted), axis=(1, 2)))
-        total = total + convergence + ops.mean(ops.abs(ops.log(wanted) - ops.log(found)), axis=(1, 2))
-    return ops.where(power[:, 0] > EPSILON, total / len(STFT_RESOLUTIONS), 0.0)  # (B,)
-
-
-def negative_snr_and_stft(target: Any, estimate: Any) -> Any:
-    """`negative_snr` plus STFT_LOSS_WEIGHT times `multi_resolution_stft_loss` of signals (B, L): (B,)."""
-    return negative_snr(target, estimate) + STFT_LOSS_WEIGHT * multi_resolution_stft_loss(target, estimate)
-
-
-LOSSES: dict[str, Callable[[Any, Any], Any]] = {  # (target (B, L), estimate (B, L)) -> (B,)
-    "snr": negative_snr,
-    "si_sdr": negative_si_sdr,
-    "snr_stft": negative_snr_and_stft,
-}
-
-
 # ----------------------------------------------------------------------------------------------------------------------
 # Normalisation
 # ----------------------------------------------------------------------------------------------------------------------
@@ -263,10 +216,10 @@ LOSSES: dict[str, Callable[[Any, Any], Any]] = {  # (target (B, L), estimate (B,
 
 @keras.saving.register_keras_serializable("DTLN")
 class InstantLayerNormalization(layers.Layer):
-    """Layer normalisation over the features of each single block, with gain and bias: (B, T, C) -> (B, T, C).
+    """Layer normalisation over the features of each block, with gain and bias: (B, T, C) -> (B, T, C).
 
-    Instant layer normalisation of the paper (section 2.1) after Luo & Mesgarani's channel-wise one:
-    (x - mean) / sqrt(var + 1e-7) * gamma + beta. It looks at no other block, so that streams and batches agree.
+    The paper's instant layer normalisation (section 2.1), after Luo & Mesgarani's channel-wise one:
+    (x - mean) / sqrt(var + 1e-7) * gamma + beta. It looks at no other block, so streams and batches agree.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -286,7 +239,7 @@ class InstantLayerNormalization(layers.Layer):
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# LSTM
+# Keras's convolution and LSTM, faster where Keras is slow
 # ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -294,8 +247,8 @@ class InstantLayerNormalization(layers.Layer):
 class PointwiseConv1D(layers.Conv1D):
     """`keras.layers.Conv1D` with a kernel of one block and no bias: (B, T, C) -> (B, T, filters), in float32.
 
-    It carries the signal, which half precision would bury in noise: float32 whatever the policy. On PyTorch it is
-    written as the matrix product it is, several times faster there than the convolution.
+    It carries the signal, which half precision would bury in noise, so it is float32 under every policy. On PyTorch it
+    is the matrix product that it amounts to, several times faster there than the convolution.
     """
 
     def __init__(self, filters: int, kernel_size: int = 1, **kwargs: Any) -> None:
@@ -307,29 +260,22 @@ class PointwiseConv1D(layers.Conv1D):
 
 @keras.saving.register_keras_serializable("DTLN")
 class SequenceLSTM(layers.LSTM):
-    """`keras.layers.LSTM` that runs PyTorch's LSTM operator on a CPU, too: sequences (B, T, C) -> (B, T, U).
+    """`keras.layers.LSTM` that uses PyTorch's LSTM operator on a CPU, too: sequences (B, T, C) -> (B, T, U).
 
-    Keras 3 calls that operator on CUDA alone and takes every other device through a Python loop over the blocks.
-    PyTorch's CPU operator (oneDNN) makes a training step several times faster. Same equations, same weights; other
-    back ends, masks and unrolled layers are left to Keras.
+    Keras 3 calls that operator on CUDA only; on a CPU it loops over the blocks in Python, and a training step takes
+    several times longer. Equations and weights are the same. Other back ends, masks and unrolled layers go to Keras.
     """
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> Any:
         if keras.backend.backend() != "torch" or mask is not None or self.unroll or sequences.device.type != "cpu":
             return super().inner_loop(sequences, initial_state, mask, training=training)
-        import torch
+        from dtln.training.torch_lstm import torch_lstm
 
-        cell = self.cell
-        kernel, recurrent, bias = (
-            ops.convert_to_tensor(variable) for variable in (cell.kernel, cell.recurrent_kernel, cell.bias)
-        )
-        # both keep the gates in the order i, f, c, o; PyTorch's matrices are transposed and its bias comes in two
-        weights = [kernel.T.contiguous(), recurrent.T.contiguous(), bias, torch.zeros_like(bias)]
-        states = tuple(state.to(kernel.dtype)[None] for state in initial_state)  # 2 * (1, B, U)
-        outputs, hidden, carry = torch.lstm(
-            sequences.to(kernel.dtype), states, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True
-        )  # (B, T, U), (1, B, U), (1, B, U)
-        return outputs[:, -1], outputs, [hidden[0], carry[0]]
+        variables = (self.cell.kernel, self.cell.recurrent_kernel, self.cell.bias)
+        weights = [ops.convert_to_tensor(variable) for variable in variables]
+        inputs = (value.to(weights[0].dtype) for value in (sequences, *initial_state))
+        outputs, hidden, cell = torch_lstm(*inputs, *weights)
+        return outputs[:, -1], outputs, [hidden, cell]
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -450,7 +396,7 @@ class DTLNLayers:
 
     @property
     def after_core_1(self) -> list[layers.Layer]:
-        """The layers with weights that follow core 1: the same shapes with and without normalised magnitudes."""
+        """The layers with weights that follow core 1. Their shapes are the same in both variants."""
         return [self.encoder, self.norm_encoded, *self.core_2.lstms, self.core_2.dense, self.decoder]
 
     @property
@@ -499,7 +445,7 @@ class DTLNNetwork(keras.Model):
     dtln_layers: DTLNLayers
 
     def attach(self, dtln_layers: DTLNLayers) -> DTLNNetwork:
-        """Remembers the layers behind the graph and their configuration."""
+        """Keeps the layers behind the graph and their configuration; returns the network."""
         self.dtln_layers, self.config = dtln_layers, dtln_layers.config
         return self
 
@@ -510,14 +456,14 @@ class DTLNNetwork(keras.Model):
                 layer.reset_states()
 
     def denoise(self, signals: np.ndarray) -> np.ndarray:
-        """Denoises whole signals: float32 (B, L) -> (B, L), aligned, the zeros before and after added and taken off."""
+        """Denoised whole signals, float32 (B, L) -> (B, L), aligned: adds the zeros that they need, and crops them."""
         if not hasattr(self, "_compiled_call"):
-            self._compiled_call = partial(self, training=False)
+            self._compiled_call: Any = partial(self.__call__, training=False)
             if keras.backend.backend() == "tensorflow":
                 import tensorflow as tf
 
-                # one trace for all lengths: `predict` makes a new one for every other length, and a plain call takes
-                # every step of every LSTM through Python
+                # one trace for all lengths: `predict` traces every length anew, and a plain call runs every step of
+                # every LSTM in Python
                 spec = tf.TensorSpec((None, None), tf.float32)
                 self._compiled_call = tf.function(self._compiled_call, input_signature=[spec])
         sizes = (self.config.block_length, self.config.block_shift)
@@ -553,8 +499,8 @@ class DTLNNetwork(keras.Model):
 def build_network(config: DTLNConfig, seed: int | None = None) -> DTLNNetwork:
     """The batch graph: whole signals of any length (B, L) -> (B, L).
 
-    Zeros are added only at the end, up to whole shifts and at least one block, and cropped from the result: the
-    zeros before and after a signal are the caller's, as in `DTLNNetwork.denoise`. seed: of the dropout masks.
+    It adds zeros only at the end, up to whole shifts and at least one block, and crops them from the result. The zeros
+    around a signal are the caller's, as in `DTLNNetwork.denoise`. seed: of the dropout masks.
     """
     dtln_layers = DTLNLayers(config, seed=seed)
     sizes = (config.block_length, config.block_shift)
@@ -565,58 +511,10 @@ def build_network(config: DTLNConfig, seed: int | None = None) -> DTLNNetwork:
     return DTLNNetwork(signal, estimate, name="dtln").attach(dtln_layers)
 
 
-def core_1_estimate(network: DTLNNetwork) -> Any:
-    """What core 1 alone makes of the signal, the overlapped means of the masked blocks: a symbolic tensor (B, L)."""
-    sizes = (network.config.block_length, network.config.block_shift)
-    return OverlapMean(*sizes, name="core_1_estimate")([network.get_layer("masked_blocks").output, network.input])
-
-
-def core_1_network(network: DTLNNetwork) -> DTLNNetwork:
-    """Core 1 of a network alone, (B, L) -> (B, L), weights shared: for training it first, in half the time of a step.
-
-    Its `.h5` files hold the whole network.
-    """
-    return DTLNNetwork(network.input, core_1_estimate(network), name="dtln_core_1").attach(network.dtln_layers)
-
-
-class SupervisedNetwork(DTLNNetwork):
-    """A batch network whose core 1 is trained towards the target, too; made by `supervise_core_1`.
-
-    Its loss in training is that of the estimate plus `core_1_loss` times that of what core 1 alone makes of the signal,
-    which only its call in training returns as well. Its loss in validation is that of the estimate.
-    """
-
-    core_1_loss: float
-
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        estimates = super().call(inputs, training=training, mask=mask)
-        return estimates if training else estimates[0]
-
-    def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
-    ) -> Any:
-        if not training:
-            return super().compute_loss(x, y, y_pred, sample_weight, training)
-        estimate, of_core_1 = y_pred
-        loss = super().compute_loss(x, y, estimate, sample_weight, training)
-        return loss + self.core_1_loss * ops.mean(self.loss(ops.convert_to_tensor(y), of_core_1))
-
-
-def supervise_core_1(network: DTLNNetwork, core_1_loss: float) -> SupervisedNetwork:
-    """The same network, weights shared, for training with a loss of core 1's own as well; see `SupervisedNetwork`.
-
-    Lee et al., "Deeply-supervised nets", AISTATS 2015; not in the paper. Core 1 is told directly what it leaves over,
-    and core 2 refines what it hears.
-    """
-    supervised = SupervisedNetwork(network.input, [network.output, core_1_estimate(network)], name="dtln")
-    supervised.core_1_loss = core_1_loss
-    return supervised.attach(network.dtln_layers)
-
-
 def build_stateful_network(config: DTLNConfig) -> DTLNNetwork:
-    """The stateful graph: one block in (1, N), one block out (1, 1, N), the LSTM states inside.
+    """The stateful graph: one block (1, N) in, one block (1, 1, N) out, the LSTM states inside.
 
-    Overlap-add is the caller's; `model.reset_states()` starts a new signal.
+    Overlap-add is the caller's. `reset_states` starts a new signal.
     """
     dtln_layers = DTLNLayers(config, stateful=True)
     block = keras.Input(batch_shape=(1, config.block_length), name="block")  # (1, N)
@@ -628,8 +526,8 @@ def build_stateful_network(config: DTLNConfig) -> DTLNNetwork:
 def build_split_network(config: DTLNConfig) -> DTLNNetwork:
     """The graph that exports are made of: one block and the states of both cores in, the same out.
 
-    (block (1, 1, N), states_1 and states_2 (1, K, U, 2)) -> (denoised (1, 1, N), states_1, states_2). Its `dtln_layers`
-    have what is between: exports to runtimes that hold no Fourier transform take its two halves.
+    (block (1, 1, N), states_1 and states_2 (1, K, U, 2)) -> (denoised (1, 1, N), states_1, states_2). Exports to
+    runtimes without Fourier transform take the two halves of its `dtln_layers` instead.
     """
     dtln_layers = DTLNLayers(config, external_states=True)
     block = keras.Input(batch_shape=(1, 1, config.block_length), name="block")
@@ -640,14 +538,21 @@ def build_split_network(config: DTLNConfig) -> DTLNNetwork:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Initialisation
+# Starts of encoder and decoder (`dtln.choices.STARTS`)
 # ----------------------------------------------------------------------------------------------------------------------
 
 
+def keep_random_start(dtln_layers: DTLNLayers) -> None:
+    """Leaves encoder and decoder as they were created: random, as in the paper."""
+
+
 def mdct_basis(block_length: int, phase: float = 0.0) -> np.ndarray:
-    """MDCT with sine window as a matrix (N, N // 2), scaled so that basis @ basis.T, overlap-added with a hop of N / 2,
-    is the identity (Princen, Johnson & Bradley, "Subband/transform coding using filter bank designs based on time
-    domain aliasing cancellation", ICASSP 1987). With a phase of pi / 2, its sines instead of its cosines (MDST)."""
+    """MDCT with sine window as a matrix (N, N // 2), so scaled that basis @ basis.T, overlap-added with a hop of N / 2,
+    is the identity. With a phase of pi / 2 it has sines instead of cosines (MDST).
+
+    Princen, Johnson & Bradley, "Subband/transform coding using filter bank designs based on time domain aliasing
+    cancellation", ICASSP 1987.
+    """
     half = block_length // 2
     n = np.arange(block_length)[:, None]  # (N, 1)
     k = np.arange(half)[None]  # (1, N // 2)
@@ -655,187 +560,23 @@ def mdct_basis(block_length: int, phase: float = 0.0) -> np.ndarray:
     return window * np.sqrt(2.0 / half) * np.cos(np.pi / half * (n + 0.5 + half / 2) * (k + 0.5) - phase)
 
 
-def mclt_basis(block_length: int) -> np.ndarray:
-    """A basis (N, N // 2) that spends its filters where speech has its power; N is a multiple of 128.
-
-    In the lowest 9/64 of the band (to 2.25 kHz at 16 kHz) it has cosine and sine of each frequency of the MDCT, as the
-    MCLT has (Malvar, "A modulated complex lapped transform and its applications to audio processing", ICASSP 1999), so
-    that what a mask should be does not hang on the phase; from there to 7/16 (3.5 kHz) the MDCT; and above that the
-    MDCT of half a block, in its middle, of filters twice as wide. Sorted like this, in pairs first. Not in the paper.
-    """
-    quarter = block_length // 4
-    pairs, top = 9 * block_length // 64, 7 * block_length // 32
-    cosines, sines = mdct_basis(block_length), mdct_basis(block_length, np.pi / 2)
-    short = np.pad(mdct_basis(block_length // 2), ((quarter, quarter), (0, 0)))  # (N, N // 4)
-    paired = np.stack([cosines[:, :pairs], sines[:, :pairs]], axis=-1).reshape(block_length, 2 * pairs)
-    return np.concatenate([paired, cosines[:, pairs:top], short[:, top // 2 :]], axis=1)
-
-
-BASES: dict[str, Callable[[int], np.ndarray]] = {"mdct": mdct_basis, "mclt": mclt_basis}
-INVERSE_RIDGE = 1e-7  # of the mean eigenvalue: small enough to leave the inverse of the MDCT exact in float32
-
-
-def inverse_basis(basis: np.ndarray, block_shift: int) -> np.ndarray:
-    """The synthesis (E, N) of a basis (N, E), of least norm: blocks S apart, each times the basis and then times the
-    synthesis, give the signal back when they are overlap-added."""
-    block_length, size = basis.shape
-    copies = block_length // block_shift
-    # what the blocks that hold the S samples in the middle of these make of them, side by side
-    blocks = np.zeros((block_length + (copies - 1) * block_shift, copies, size))
-    for i in range(copies):
-        blocks[i * block_shift : i * block_shift + block_length, i] = basis
-    blocks = blocks.reshape(len(blocks), -1)
-    wanted = np.zeros((len(blocks), block_shift))
-    wanted[(copies - 1) * block_shift :][:block_shift] = np.eye(block_shift)
-    gram = blocks @ blocks.T
-    gram += INVERSE_RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
-    parts = (blocks.T @ np.linalg.solve(gram, wanted)).reshape(copies, size, block_shift)
-    return np.concatenate(parts[::-1], axis=1)  # in the last block the samples come first
-
-
-def initialise_basis(dtln_layers: DTLNLayers, name: str) -> None:
-    """Starts encoder and decoder from a basis of BASES, so that the untrained network passes the signal through.
-
-    Both masks start near sigmoid(0) = 0.5, which makes 0.25: the decoder is four times the inverse of the encoder. Not
-    in the paper. Raises ValueError where encoder size or block shift do not allow it.
-    """
-    basis = _basis_for(dtln_layers.config, name)
-    synthesis = 4.0 * inverse_basis(basis, dtln_layers.config.block_shift)
-    dtln_layers.encoder.set_weights([basis[None].astype(np.float32)])  # (1, N, E)
-    dtln_layers.decoder.set_weights([synthesis[None].astype(np.float32)])  # (1, E, N)
-
-
-def keep_random_start(dtln_layers: DTLNLayers) -> None:
-    """Leaves encoder and decoder as they were created: random, as in the paper."""
-
-
 def initialise_mdct(dtln_layers: DTLNLayers) -> None:
-    """Starts encoder and decoder from the MDCT; see `initialise_basis`."""
-    initialise_basis(dtln_layers, "mdct")
+    """Starts encoder and decoder from the MDCT, so that the untrained network passes the signal through.
 
-
-def _basis_for(config: DTLNConfig, name: str) -> np.ndarray:
+    Both masks start near sigmoid(0) = 0.5, so the decoder has to give back a factor of 4. The blocks overlap N / (2 S)
+    times as often as those of an MDCT, so it is the transposed encoder times 4 * 2 S / N. Not in the paper. Raises
+    SettingsError if encoder size or block shift do not allow it.
+    """
+    config = dtln_layers.config
     size, length, shift = config.encoder_size, config.block_length, config.block_shift
-    fits = {"mdct": length % (2 * shift) == 0, "mclt": length == 4 * shift and length % 128 == 0}[name]
-    if size != length // 2 or not fits:
-        needs = {"mdct": "a shift that divides half a block", "mclt": "blocks of four shifts and n times 128 samples"}
-        raise ValueError(
-            f"the {name.upper()} basis needs an encoder of half a block and {needs[name]}; found encoder "
+    if size != length // 2 or length % (2 * shift):
+        raise SettingsError(
+            "the MDCT basis needs an encoder of half a block and a shift that divides half a block; found encoder "
             f"{size}, block {length}, shift {shift}. Choose the random start"
         )
-    return BASES[name](length)
-
-
-CEILING_QUANTILE = 0.95  # of core 1's mask in a bin, over many blocks: what lets speech through
-SMOOTHING = 17  # bins or filters over which their ceilings or powers are averaged, geometrically
-
-
-def _moving_average(values: np.ndarray) -> np.ndarray:
-    """Values (n,) averaged over SMOOTHING neighbours, the ends repeated."""
-    padded = np.pad(values, SMOOTHING // 2, mode="edge")
-    return np.convolve(padded, np.full(SMOOTHING, 1.0 / SMOOTHING), mode="valid")
-
-
-def open_core_1_mask(network: DTLNNetwork, noisy: np.ndarray) -> np.ndarray:
-    """Lets the encoder take over what is constant in core 1's mask; returns the ceilings taken, float64 (F,).
-
-    Trained from constant masks (`initialise_mdct`), core 1 comes to equalise: its mask stays far below one even in
-    speech, lowest where speech is strongest, and the signal reaches core 2 whitened. A sigmoid has little slope there,
-    nothing to hold on to where speech should pass as it is, and no estimate that a loss of its own could be taken of.
-    For the ceiling c of the mask in each bin, found on signals `noisy` (B, L), the encoder E becomes C E, where C
-    multiplies the bins of a block by c, and the mask m becomes m / c where it is c / 2, with the same slope; above, the
-    sigmoid bends it. What that loses is for training core 1 alone (`core_1_network`) to give back.
-    Raises ValueError for another activation than a sigmoid.
-    """
-    parts, config = network.dtln_layers, network.config
-    if config.activation != "sigmoid":
-        raise ValueError(f"the masks of this network are made by {config.activation!r}: only a sigmoid can be opened")
-    core_1 = keras.Model(network.input, parts.core_1.activation.output)
-    masks = core_1.predict(noisy, verbose=0).astype(np.float64)  # (B, T, F)
-    highest = np.log(np.quantile(masks, CEILING_QUANTILE, axis=(0, 1)))  # (F,)
-    ceilings = np.exp(_moving_average(highest))  # (F,)
-
-    response = np.fft.irfft(ceilings, config.block_length)  # (N,), even, so that C is symmetric
-    filtering = np.stack([np.roll(response, shift) for shift in range(config.block_length)])  # (N, N)
-    (encoder,) = parts.encoder.get_weights()  # (1, N, E)
-    parts.encoder.set_weights([(filtering @ encoder[0].astype(np.float64))[None].astype(np.float32)])
-    half = ceilings / 2
-    slope, logit = 2.0 * (1.0 - half), np.log(half / (1.0 - half))
-    kernel, bias = parts.core_1.dense.get_weights()
-    parts.core_1.dense.set_weights([(kernel * slope).astype(np.float32), (slope * (bias - logit)).astype(np.float32)])
-    return ceilings
-
-
-HEADROOM = 1.15  # of the decoder over the inverse of the encoder, so that a mask below one passes the signal
-WHITENING = 0.35  # power of a filter's mean power by which it is turned down
-BASIS_RIDGE = 1e-3  # of the variance of what the first LSTM sees
-
-
-def change_basis(network: DTLNNetwork, name: str, noisy: np.ndarray, clean: np.ndarray) -> None:
-    """Gives core 2 of a trained network another encoder and decoder, from BASES, without making it start anew.
-
-    What its first LSTM used to see of signals `noisy` (B, L) is written, by least squares, as a linear map of what it
-    sees now, which its kernel takes in. Its mask is fitted on what the LSTMs then say: to bring the new coefficients of
-    what core 1 leaves over next to those of `clean` (B, L), each pair's error counted relative to what it was. The
-    filters are turned down where their signal is strong, as normalisation would let these drown the others.
-    Raises ValueError for another activation than a sigmoid, and as `initialise_basis`.
-    """
-    parts, config = network.dtln_layers, network.config
-    if config.activation != "sigmoid":
-        raise ValueError(f"the masks of this network are made by {config.activation!r}: only a sigmoid can be fitted")
-    basis = _basis_for(config, name)
-    left = keras.Model(network.input, network.get_layer("masked_blocks").output).predict(noisy, verbose=0)  # (B, T, N)
-    sounding = (energy := np.square(left).sum(axis=-1).ravel()) > 1e-7 * energy.max()
-
-    def seen() -> np.ndarray:
-        """What the first LSTM sees of blocks that are not silent."""
-        encoded = ops.convert_to_numpy(parts.norm_encoded(parts.encoder(left)))
-        return encoded.reshape(-1, config.encoder_size)[sounding].astype(np.float64)
-
-    before = seen()
-    powers = np.square(left @ basis).mean(axis=(0, 1))  # (E,)
-    order = np.argsort(np.abs(np.fft.rfft(basis, axis=0)).argmax(axis=0), kind="stable")  # by frequency
-    gains = np.empty_like(powers)
-    gains[order] = np.exp(-WHITENING * _moving_average(np.log(powers / powers.mean())[order]))
-    synthesis = inverse_basis(basis, config.block_shift) / gains[:, None]
-    basis = basis * gains
-    parts.encoder.set_weights([basis[None].astype(np.float32)])
-    parts.decoder.set_weights([(HEADROOM * synthesis)[None].astype(np.float32)])
-    parts.norm_encoded.set_weights([np.ones(len(gains), np.float32), np.zeros(len(gains), np.float32)])
-
-    now = np.pad(seen(), ((0, 0), (0, 1)), constant_values=1.0)  # (blocks, E + 1)
-    gram = now.T @ now + BASIS_RIDGE * len(now) * np.eye(now.shape[1])
-    mapping = np.linalg.solve(gram, now.T @ before)  # (E + 1, E)
-    kernel, recurrent, bias = parts.core_2.lstms[0].get_weights()
-    parts.core_2.lstms[0].set_weights([mapping[:-1] @ kernel, recurrent, bias + mapping[-1] @ kernel])
-
-    heard = keras.Model(network.input, parts.core_2.dense.input).predict(noisy, verbose=0)  # (B, T, U)
-    wanted = ops.convert_to_numpy(Framing(config.block_length, config.block_shift)(clean)) @ basis  # (B, T, E)
-    encoded = left @ basis
-    share = np.linalg.norm(synthesis, axis=1)  # of a coefficient's error in the output
-    share = share / np.sqrt(np.mean(np.square((encoded - wanted) * share), axis=(1, 2), keepdims=True) + EPSILON)
-    parts.core_2.dense.set_weights(_fitted_mask(heard, HEADROOM * encoded * share, wanted * share))
-
-
-def _fitted_mask(features: np.ndarray, encoded: np.ndarray, wanted: np.ndarray, epochs: int = 15) -> list[np.ndarray]:
-    """Kernel and bias of the layer whose mask for `encoded`, from `features`, comes nearest to `wanted` (B, T, E)."""
-    order = np.random.default_rng(0).permutation(features.shape[0] * features.shape[1])  # of every process the same
-    features, encoded, wanted = (part.reshape(-1, part.shape[-1])[order] for part in (features, encoded, wanted))
-    shapes = features.shape[1:], encoded.shape[1:]
-    inputs = [keras.Input(shape, dtype="float32") for shape in shapes]
-    dense = layers.Dense(encoded.shape[-1], "sigmoid", kernel_initializer="zeros", dtype="float32")
-    fitted = keras.Model(inputs, layers.Multiply(dtype="float32")([dense(inputs[0]), inputs[1]]))
-    batch = max(1, min(4096, len(features) // 8))
-    rate = keras.optimizers.schedules.CosineDecay(0.05, epochs * -(-len(features) // batch))
-    fitted.compile(keras.optimizers.Adam(rate), "mean_squared_error", jit_compile=False)
-    fitted.fit([features, encoded], wanted, batch_size=batch, epochs=epochs, shuffle=False, verbose=0)
-    return dense.get_weights()
-
-
-INITIALISATIONS: dict[str, Callable[[DTLNLayers], None]] = {
-    "random": lambda _: None,
-    **{name: partial(initialise_basis, name=name) for name in BASES},
-}
+    basis = mdct_basis(length)
+    dtln_layers.encoder.set_weights([basis[None].astype(np.float32)])  # (1, N, E)
+    dtln_layers.decoder.set_weights([(8.0 * shift / length * basis.T)[None].astype(np.float32)])  # (1, E, N)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -844,14 +585,16 @@ INITIALISATIONS: dict[str, Callable[[DTLNLayers], None]] = {
 
 
 def weighted_layers(model: keras.Model) -> list[layers.Layer]:
-    """The layers of a model that have weights, in the order in which Keras stores them; all of a network's, even where
-    the model is a part of it."""
+    """The layers of a model that have weights, in the order in which Keras stores them.
+
+    Of a model that is part of a network, all layers of the network.
+    """
     parts = getattr(model, "dtln_layers", None)
     return [layer for layer in model.layers if layer.weights] if parts is None else parts.weighted
 
 
 def load_legacy_weights(targets: Sequence[layers.Layer], path: str | Path) -> None:
-    """Loads an `.h5` file into layers by order; raises WeightsFileError, nothing changed, if it does not fit."""
+    """Loads an `.h5` file into layers, by order. Raises WeightsFileError, and changes nothing, if it does not fit."""
     _set_stored_layers(targets, read_legacy_weights(path), path)
 
 
@@ -871,14 +614,14 @@ def _set_stored_layers(targets: Sequence[layers.Layer], stored: Sequence[StoredL
 
 
 def save_legacy_weights(sources: Sequence[layers.Layer], path: str | Path, block_shift: int | None = None) -> None:
-    """Writes the weights of layers as an `.h5` file that Keras 2 `load_weights` takes; complete or not at all.
+    """Writes the weights of layers as an `.h5` file that `load_weights` of Keras 2 takes; complete or not at all.
 
-    block_shift (samples) is noted in the file, because no weight tells it.
+    The file also notes block_shift (samples), which no weight shows.
     """
     with complete_file(path) as partial, h5py.File(partial, "w") as file:
         file.attrs["layer_names"] = np.array([layer.name.encode() for layer in sources])
         file.attrs["backend"] = b"tensorflow"
-        file.attrs["keras_version"] = b"2.15.0"  # the layout's, not ours: without it Keras 2 converts from Keras 1
+        file.attrs["keras_version"] = b"2.15.0"  # of the layout, not ours: without it Keras 2 converts from Keras 1
         if block_shift is not None:
             file.attrs["dtln_block_shift"] = block_shift
         for layer in sources:
@@ -891,9 +634,9 @@ def save_legacy_weights(sources: Sequence[layers.Layer], path: str | Path, block
 
 
 def load_network(path: str | Path, seed: int | None = None) -> DTLNNetwork:
-    """The batch network (B, L) -> (B, L) with the weights of an `.h5` file, or of the folder of a SavedModel of ours.
+    """The batch network (B, L) -> (B, L) with the weights of an `.h5` file, or of a SavedModel's folder if it is ours.
 
-    Variant and sizes are as the file says. seed: of the dropout masks. Raises FileNotFoundError or WeightsFileError.
+    The file determines variant and sizes. seed: of the dropout masks. Raises FileNotFoundError or WeightsFileError.
     """
     if Path(path).is_dir():
         from dtln.export.saved_model import read_saved_model
@@ -909,7 +652,7 @@ def load_network(path: str | Path, seed: int | None = None) -> DTLNNetwork:
 def load_mean_network(paths: Sequence[str | Path]) -> DTLNNetwork:
     """The batch network whose weights are the means of those of several `.h5` files.
 
-    Where the files stem from one training, each from the end of a cosine, the mean is often better than any of them:
+    If the files come from one training, each from the end of a cosine, the mean is often better than any of them:
     Izmailov et al., "Averaging weights leads to wider optima and better generalization", UAI 2018.
     Raises as `load_network`, and WeightsFileError for files of different variants or sizes.
     """
@@ -926,10 +669,10 @@ def load_mean_network(paths: Sequence[str | Path]) -> DTLNNetwork:
 
 
 def warm_start(network: DTLNNetwork, path: str | Path) -> str:
-    """Initialises a network from an `.h5` file of either variant; says what was taken.
+    """Starts a network from an `.h5` file of either variant; returns, in words, what was taken.
 
-    A file of the same variant is loaded whole. From the other variant come the layers that follow core 1, because
-    core 1 sees other features (magnitude or normalised log magnitude). Raises as `load_network`.
+    A file of the same variant is loaded whole. Of the other variant, the layers after core 1 are, because core 1 sees
+    other features there (magnitude or normalised log magnitude). Raises as `load_network`.
     """
     other, stored = read_network(path, default_block_shift=network.config.block_shift)
     if other.norm_stft == network.config.norm_stft:
@@ -946,15 +689,15 @@ def warm_start(network: DTLNNetwork, path: str | Path) -> str:
 
 
 class PairedFolders:
-    """Segments from a folder of noisy wavs and one of clean wavs, sub-folders included, paired by equal names or by
-    `fileid_N` (see `pair_files`).
+    """Segments from a folder of noisy wavs and one of clean wavs, with their sub-folders.
 
-    Headers are read with wavinfo, and everything about the pairs is checked, before the first segment is. A recording
-    longer than a segment gives ceil(length / segment_length) segments, of which the last ends where the recording
-    ends; a shorter one gives one segment with zeros at its end. Nothing is dropped.
+    Equal names or the same `fileid_N` make a pair (see `pair_files`). All pairs are checked before the first segment is
+    read, by their headers (wavinfo) where that is enough. A recording longer than a segment gives
+    ceil(length / segment_length) segments, the last of which ends with the recording; a shorter one gives one segment
+    with zeros at its end. Nothing is dropped.
 
-    `segments` lists (noisy name, first sample), `clean_names` the partner of each noisy name; `summary` says what was
-    found. Raises AudioFileError, naming the file.
+    `segments` lists (noisy name, first sample), `clean_names` maps a noisy name to its partner, `summary` says what was
+    found. Raises AudioFileError, which names the file.
     """
 
     def __init__(
@@ -987,7 +730,7 @@ class PairedFolders:
 
     @property
     def summary(self) -> str:
-        """Files, hours and segments used, and how many were padded."""
+        """Pairs, hours and segments, and how many recordings are shorter than a segment."""
         hours = sum(self.lengths.values()) / self.sample_rate / 3600
         padded = sum(length < self.segment_length for length in self.lengths.values())
         seconds = self.segment_length / self.sample_rate
@@ -997,7 +740,7 @@ class PairedFolders:
         )
 
     def segment(self, index: int, rng: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Segment `index`: (noisy, clean), each float32 (segment_length,). Nothing is drawn from `rng`."""
+        """Segment `index`: (noisy, clean), each float32 (segment_length,). `rng` is not used."""
         name, start = self.segments[index]
         return self._read(self.noisy_dir / name, start), self._read(self.clean_dir / self.clean_names[name], start)
 
@@ -1023,16 +766,16 @@ def _wav_names(folder: Path) -> list[str]:
     return names
 
 
-PLAIN_WAV_CODINGS = {1, 6, 7}  # PCM, A-law, mu-law: one sample a block, none of which can be NaN
+PLAIN_WAV_CODINGS = {1, 6, 7}  # PCM, A-law, mu-law: one sample a block, never NaN
 
 
 def wav_length(path: Path, sample_rate: int) -> int:
-    """Samples of a mono wav, from its header where that is plain and complete.
+    """The length of a mono wav in samples, from its header if that is plain and complete.
 
-    Every other file is decoded once: floats may be NaN, which should be known before the first step; and wavinfo
-    stumbles over streams, odd chunks and empty files that are none the worse for it, counts blocks where a coding packs
-    many samples into one, and does not see truncation.
-    Raises AudioFileError where it is no wav, truncated, empty, of another rate, not mono, or holds NaN or Inf.
+    Other files are decoded once. Floats may be NaN, which must be known before the first step. And wavinfo fails on
+    streams, odd chunks and empty files that are otherwise fine, counts blocks where a coding packs many samples into
+    one, and does not see truncation.
+    Raises AudioFileError if it is no wav, truncated, empty, of another rate, not mono, or holds NaN or Inf.
     """
     WavInfoReader = require("wavinfo", "training on wavs").WavInfoReader
 
@@ -1042,7 +785,7 @@ def wav_length(path: Path, sample_rate: int) -> int:
         complete = 0 < data.length <= os.path.getsize(path) - data.start
         plain = complete and info.fmt.audio_format in PLAIN_WAV_CODINGS
         rate, channels, length = info.fmt.sample_rate, info.fmt.channel_count, info.data.frame_count
-    except Exception:  # wavinfo raises whatever its parser stumbles over
+    except Exception:  # wavinfo raises whatever its parser fails with
         plain = False
     if not plain:
         container = audio_info(path).sample_format.container
@@ -1082,15 +825,15 @@ class MixedSegments:
         return f"{self.mixer.summary}: {self.count} segments of {seconds:g} s, {hours:.2f} h"
 
     def segment(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """A segment drawn from `rng`: (noisy, clean), each float32 (segment_length,). `index` does not matter."""
+        """A segment drawn with `rng`: (noisy, clean), each float32 (segment_length,). `index` is not used."""
         return self.mixer.draw(rng)
 
 
 SegmentSource = PairedFolders | MixedSegments
 
 
-def batch_of(source: SegmentSource, indices: Sequence[int], key: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """The segments `indices` as (noisy, clean), each float32 (B, L); each is drawn with [*key, index] as its seed."""
+def batch_of(source: SegmentSource, indices: Iterable[int], key: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """The segments `indices` as (noisy, clean), each float32 (B, L). The seed of each is [*key, index]."""
     segments = [source.segment(int(i), np.random.default_rng([*key, int(i)])) for i in indices]
     return np.stack([noisy for noisy, _ in segments]), np.stack([clean for _, clean in segments])
 
@@ -1104,14 +847,16 @@ def training_batches(
     process: int = 0,
     processes: int = 1,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Endless batches (noisy (B, L), clean (B, L)) in a new order each epoch. What is left over of an epoch after whole
-    batches takes its turn in other epochs. Every epoch depends on (seed, epoch) alone, so that a run can be resumed.
+    """Endless batches (noisy (B, L), clean (B, L)), in a new order each epoch.
 
-    workers: threads that make batches ahead, two for each; their number changes nothing about the batches. Threads,
-    because decoding, FFTs and sums leave the interpreter's lock. process, processes: this one's share of each batch.
+    An epoch has whole batches only; the segments left over differ from epoch to epoch. An epoch depends on (seed,
+    epoch) alone, so a run can be resumed. workers: threads that make batches ahead, each up to two; the batches do not
+    depend on their number. (Threads are enough: decoding, FFTs and sums release the interpreter's lock.) process,
+    processes: makes this process's share of each batch.
     """
     share = slice(process * batch_size // processes, (process + 1) * batch_size // processes)
-    pool, pending = ThreadPoolExecutor(workers), deque()
+    pool = ThreadPoolExecutor(workers)
+    pending: deque[Future[tuple[np.ndarray, np.ndarray]]] = deque()
     try:
         for epoch in itertools.count(first_epoch):
             order = np.random.default_rng([seed, epoch]).permutation(len(source))
@@ -1124,13 +869,14 @@ def training_batches(
         pool.shutdown(cancel_futures=True)
 
 
-VALIDATION_SEED = 0  # not the run's: runs with other seeds are compared on the same mixtures
+VALIDATION_SEED = 0  # not the run's, so that runs with different seeds are compared on the same mixtures
 
 
 class ValidationBatches(keras.utils.PyDataset):
     """All segments of a source, always the same: batches (noisy (B, L), clean (B, L)), the last one smaller.
 
-    process, processes: this one's share of each batch; equal shares where `processes` divides batch size and segments.
+    process, processes: makes this process's share of each batch. Shares are equal if `processes` divides batch size and
+    number of segments.
     """
 
     def __init__(self, source: SegmentSource, batch_size: int, process: int = 0, processes: int = 1) -> None:
@@ -1214,13 +960,6 @@ class TrainingSettings:
             raise SettingsError("warm-up steps belong to the cosine schedule: choose it, or leave them at 0")
 
 
-SCHEDULES = ("plateau", "cosine")
-OPTIMIZERS: dict[str, Callable[..., keras.optimizers.Optimizer]] = {
-    "adam": keras.optimizers.Adam,
-    "muon": partial(keras.optimizers.Muon, weight_decay=None, adam_weight_decay=None),
-}
-
-
 def steps_per_epoch(source: SegmentSource, batch_size: int) -> int:
     """Whole batches in a source. Raises SettingsError where there is none."""
     if len(source) < batch_size:
@@ -1232,24 +971,29 @@ def steps_per_epoch(source: SegmentSource, batch_size: int) -> int:
 
 
 def compile_network(model: keras.Model, settings: TrainingSettings, steps: int) -> None:
-    """Compiles with the loss and the optimizer with gradient norm clipping. steps: per epoch, for the schedule."""
+    """Compiles a model with loss, schedule and optimiser. steps: in an epoch, for the schedule."""
     rate: Any = settings.learning_rate
     if settings.schedule == "cosine":
         decay_steps = max(1, settings.max_epochs * steps - settings.warmup_steps)
-        warm_up = {"warmup_target": settings.learning_rate, "warmup_steps": settings.warmup_steps}
-        start, warm_up = (0.0, warm_up) if settings.warmup_steps else (settings.learning_rate, {})
-        rate = keras.optimizers.schedules.CosineDecay(start, decay_steps, **warm_up)
-    average = {"use_ema": True, "ema_momentum": settings.ema} if settings.ema else {}
-    options = {"adam_lr_ratio": settings.adam_share} if settings.optimizer == "muon" else {}
-    optimizer = OPTIMIZERS[settings.optimizer](rate, clipnorm=settings.clip_norm, **options, **average)
-    model.compile(loss=LOSSES[settings.loss], optimizer=optimizer)
+        if settings.warmup_steps:
+            warm_up = {"warmup_target": settings.learning_rate, "warmup_steps": settings.warmup_steps}
+            rate = keras.optimizers.schedules.CosineDecay(0.0, decay_steps, **warm_up)
+        else:
+            rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, decay_steps)
+    options: dict[str, Any] = {"clipnorm": settings.clip_norm}
+    if settings.optimizer == "muon":
+        options |= {"adam_lr_ratio": settings.adam_share, "weight_decay": None, "adam_weight_decay": None}
+    if settings.ema:
+        options |= {"use_ema": True, "ema_momentum": settings.ema}
+    optimizer = resolve(OPTIMIZERS, settings.optimizer)(rate, **options)
+    model.compile(loss=resolve(LOSSES, settings.loss), optimizer=optimizer)
 
 
 class Checkpoints(keras.callbacks.Callback):
     """Writes `.h5` weights after every validation: to `last`, and to `best` if the loss is the lowest so far.
 
-    At the end of the validation, not of the epoch: what was validated, the moving average if there is one, is still in
-    place.
+    It writes when the validation ends, not the epoch, because the validated weights are still in place then: the moving
+    average, if there is one.
     """
 
     def __init__(self, best: Path, last: Path) -> None:
@@ -1266,7 +1010,7 @@ class Checkpoints(keras.callbacks.Callback):
 
 
 class LearningRateLog(keras.callbacks.Callback):
-    """Puts the learning rate at the end of an epoch among its figures, for the callbacks that come after it."""
+    """Adds the learning rate at the end of an epoch to its figures, for the callbacks after this one."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         if logs is not None:
@@ -1274,21 +1018,22 @@ class LearningRateLog(keras.callbacks.Callback):
 
 
 class ResumeState(keras.callbacks.Callback):
-    """Writes after every epoch all that the next one depends on, and restores it when training begins again.
+    """Writes after every epoch all that the next one depends on, and restores it when training goes on.
 
-    That is: every variable of model and optimiser (learning rate and dropout generators among them), the epoch, and
-    the counters of the other callbacks.
+    That is every variable of model and optimiser, with the learning rate and the generators of dropout, the number of
+    the epoch, and the counters of the other callbacks.
     """
 
     COUNTERS = ("best", "wait", "cooldown_counter", "best_epoch", "stopped_epoch")
 
     def __init__(self, path: Path, others: Sequence[keras.callbacks.Callback]) -> None:
         super().__init__()
-        self.path, self.others, self.restored = path, others, None
+        self.path, self.others = path, others
+        self.restored: tuple[list[np.ndarray], list[dict[str, float]]] | None = None
         self.next_epoch, self.stopped, self.writes = 0, False, True
 
     def variables(self) -> list[Any]:
-        """Variables of the model, then of its optimiser, in creation order; last, what of a network is not trained."""
+        """Variables of the model, of its optimiser, and of the network's layers that are not in the model."""
         trained = {id(variable) for variable in self.model.variables}
         rest = [v for layer in weighted_layers(self.model) for v in layer.weights if id(v) not in trained]
         return [*self.model.variables, *self.model.optimizer.variables, *rest]

@@ -15,14 +15,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dtln.mixing.mixer import mix
-from dtln.mixing.recordings import load_recordings, split_by_group
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
-
 from dtln.facts import SAMPLE_RATE
+from dtln.mixing.mixer import mix
+from dtln.mixing.recordings import load_recordings, split_by_group
 from dtln.scoring.metrics import si_sdr
 
 SNRS_DB = (0.0, 5.0, 10.0, 15.0, 20.0)

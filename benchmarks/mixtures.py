@@ -16,18 +16,17 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.long_recordings import add_weights_and_corpus
+from dtln.facts import SAMPLE_RATE
 from dtln.mixing.augmentations import AUGMENTATIONS
 from dtln.mixing.mixer import mix_with_guard
 from dtln.mixing.recordings import load_recordings, split_by_group
 from dtln.mixing.rooms import place_in_room, simulate_rooms
 from dtln.mixing.segment import Segment
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import numpy as np
-
-from benchmarks.long_recordings import add_weights_and_corpus
-from dtln.facts import SAMPLE_RATE
 
 ON_TOP = ("altered_voices", "calls", "clicks", "hum", "impacts")  # what they add is heard alone here
 INSTEAD = ("babble", "bursts", "coloured_noise", "cross_synthesis", "fan", "gusts", "noise_pieces")
@@ -79,8 +78,9 @@ def compare(args: argparse.Namespace) -> int:
     networks = [(shortened(path), SequenceNetwork(path, threads=os.cpu_count() or 1)) for path in args.weights]
     if args.core_1:
         import DTLN_model as dtln
+        from research.core_1 import core_1_network
 
-        networks += [(f"core 1 {shortened(p, 16)}", dtln.core_1_network(dtln.load_network(p))) for p in args.weights]
+        networks += [(f"core 1 {shortened(p, 16)}", core_1_network(dtln.load_network(p))) for p in args.weights]
     columns = {name: mixtures_of(args, *settings) for name, settings in settings_of(args).items()}
     print(f"{'SNR in dB':24}" + "".join(f"{name:>16}" for name in columns))
     noisy_scores = [[snr(c, n) for n, c in zip(*column, strict=True)] for column in columns.values()]

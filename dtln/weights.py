@@ -1,8 +1,8 @@
-"""What `.h5` weights of DTLN hold: the configuration of the network and its layers, read with h5py alone.
+"""The network's configuration and its layers, read from `.h5` weights with h5py alone.
 
-Files have the legacy HDF5 layout of Keras 2 (`layer_names`, and `weight_names` of each layer), which the published code
-reads and writes. Neither Keras nor TensorFlow is needed to read one: `DTLN_model.py` builds Keras networks from it,
-`dtln/export/onnx_graph.py` ONNX graphs.
+The files have the legacy HDF5 layout of Keras 2 (`layer_names`, and `weight_names` for each layer), which the published
+code reads and writes. Reading them takes neither Keras nor TensorFlow. `DTLN_model.py` makes Keras networks from what
+is read here, `dtln/export/onnx_graph.py` ONNX graphs.
 """
 
 from __future__ import annotations
@@ -14,16 +14,28 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from dtln.errors import WeightsFileError
+from dtln.errors import SettingsError, WeightsFileError
 from dtln.facts import BLOCK_LENGTH, BLOCK_SHIFT
+
+__all__ = [
+    "DTLNConfig",
+    "StoredLayer",
+    "config_of",
+    "describe_layers",
+    "layer_kind",
+    "read_config",
+    "read_legacy_weights",
+    "read_network",
+    "spectral_encoder",
+]
 
 
 @dataclass(frozen=True)
 class DTLNConfig:
-    """What determines the network's graph. The defaults are the paper's.
+    """All that determines the network's graph. The defaults are the paper's.
 
-    block_length and block_shift in samples, encoder_size in learned features, dropout a rate; norm_stft puts the log
-    magnitude and an instant layer normalisation before core 1. Raises ValueError where the sizes do not fit.
+    block_length and block_shift are in samples, encoder_size in learned features, dropout is a share. norm_stft: core 1
+    sees the log magnitude after an instant layer normalisation. Raises SettingsError if the sizes do not fit.
     """
 
     block_length: int = BLOCK_LENGTH
@@ -37,12 +49,12 @@ class DTLNConfig:
 
     def __post_init__(self) -> None:
         if not 0 < self.block_shift <= self.block_length or self.block_length % 2:
-            raise ValueError(
+            raise SettingsError(
                 f"block length {self.block_length} and block shift {self.block_shift} do not fit: expected an even "
                 "length and 0 < shift <= length, in samples"
             )
         if min(self.units, self.lstm_layers, self.encoder_size) < 1:
-            raise ValueError(
+            raise SettingsError(
                 f"{self.units} units, {self.lstm_layers} LSTM layers and an encoder of {self.encoder_size} do not make "
                 "a network: expected at least 1 of each"
             )
@@ -54,7 +66,7 @@ class DTLNConfig:
 
     @property
     def states_shape(self) -> tuple[int, int, int, int]:
-        """Shape of the external states of one core: (1, K, U, 2), the last axis being (h, c)."""
+        """Shape of the external states of one core: (1, K, U, 2), whose last axis is (h, c)."""
         return (1, self.lstm_layers, self.units, 2)
 
 
@@ -62,9 +74,9 @@ StoredLayer = tuple[str, list[np.ndarray]]  # name, weights in the layer's own o
 
 
 def read_legacy_weights(path: str | Path) -> list[StoredLayer]:
-    """The layers with weights in an `.h5` file of Keras 2 layout (weights alone or a whole model), in file order.
+    """The layers with weights in an `.h5` file, in file order. The file may hold weights alone or a whole model.
 
-    Raises FileNotFoundError, or WeightsFileError for a file of another kind.
+    Raises FileNotFoundError, or WeightsFileError for a file that has not the layout of Keras 2.
     """
     path = Path(path)
     if not path.is_file():
@@ -102,17 +114,17 @@ def describe_layers(stored: Sequence[StoredLayer]) -> str:
 
 
 def read_config(path: str | Path, default_block_shift: int | None = None) -> DTLNConfig:
-    """The configuration of the network whose weights an `.h5` file holds, read from the shapes of its layers.
+    """The configuration of the network whose weights an `.h5` file holds, from the shapes of its layers.
 
-    Whether it normalises is seen from its first layer: a gain and a bias of F bins come before the first LSTM. The
-    block shift is no weight: our files name it, for others `default_block_shift` or a quarter of a block is taken.
-    Raises FileNotFoundError or WeightsFileError.
+    The first layer shows whether the network normalises magnitudes: if so, a gain and a bias of F bins come before the
+    first LSTM. The block shift is no weight. Our files note it; for others it is `default_block_shift` or, without
+    that, a quarter of a block. Raises FileNotFoundError or WeightsFileError.
     """
     return read_network(path, default_block_shift)[0]
 
 
 def read_network(path: str | Path, default_block_shift: int | None = None) -> tuple[DTLNConfig, list[StoredLayer]]:
-    """What `read_config` and what `read_legacy_weights` tell of a file, its layers read once. Raises as they do."""
+    """The results of `read_config` and `read_legacy_weights`, from one reading. Raises as they do."""
     stored = read_legacy_weights(path)
     with h5py.File(path, "r") as file:
         block_shift = file.attrs.get("dtln_block_shift", default_block_shift)
@@ -120,7 +132,10 @@ def read_network(path: str | Path, default_block_shift: int | None = None) -> tu
 
 
 def config_of(stored: Sequence[StoredLayer], block_shift: int | None, path: str | Path) -> DTLNConfig:
-    """The configuration that layers with weights, in file order, belong to; `path` names them in messages."""
+    """The configuration of the network that the layers of a file belong to; `path` is for messages.
+
+    Raises WeightsFileError if they are not those of a DTLN network.
+    """
     kinds = "".join(layer_kind(weights) for _, weights in stored)
     norm_stft = kinds.startswith("n")
     count = (len(kinds) - norm_stft - 5) // 2
@@ -145,7 +160,7 @@ def config_of(stored: Sequence[StoredLayer], block_shift: int | None, path: str 
 
 
 def layer_kind(weights: Sequence[np.ndarray]) -> str:
-    """n(ormalisation), l(stm), d(ense), c(onvolution) or ?, from the ranks of a layer's weights."""
+    """n(ormalisation), l(stm), d(ense), c(onvolution) or ?, by the ranks of a layer's weights."""
     ranks = tuple(weight.ndim for weight in weights)
     return {(1, 1): "n", (2, 2, 1): "l", (2, 1): "d", (3,): "c"}.get(ranks, "?")
 
@@ -153,9 +168,9 @@ def layer_kind(weights: Sequence[np.ndarray]) -> str:
 def spectral_encoder(encoder: np.ndarray) -> np.ndarray:
     """Inverse Fourier transform and encoder as one matrix: (N, E) -> (2 F, E), float32.
 
-    spectrum @ spectral_encoder(encoder) == irfft(spectrum) @ encoder, where the spectrum has the real and the imaginary
-    part of one frequency after the other, as complex numbers lie in memory. Both are linear, and nothing stands between
-    them.
+    spectrum @ spectral_encoder(encoder) == irfft(spectrum) @ encoder: both are linear, and nothing is between them. The
+    spectrum has the real part, then the imaginary part, of one frequency after the other, as complex numbers lie in
+    memory.
     """
     length = len(encoder)
     identity = np.eye(length // 2 + 1)

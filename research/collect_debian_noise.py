@@ -1,17 +1,19 @@
 """Collect a folder of noise from Debian packages: the sounds of free games, sound themes and sample collections.
 
-    collect_debian_noise.py --output NOISE/debian 0ad-data megaglest-data supertuxkart-data sonic-pi-samples
-    collect_debian_noise.py --output NOISE/debian ./some-game-data_1.0-1_all.deb
-    collect_debian_noise.py --output SPEECH/debian --leave-out beep --pause 0.2 asterisk-core-sounds-it-g722   # speech
+    python research/collect_debian_noise.py --output NOISE/debian 0ad-data megaglest-data supertuxkart-data
+    python research/collect_debian_noise.py --output NOISE/debian ./some-game-data_1.0-1_all.deb
+    python research/collect_debian_noise.py --output SPEECH/debian --leave-out beep --pause 0.2 PACKAGE  # speech
 
-Packages are fetched by `apt-get download` into a temporary folder, or given as files; nothing is installed. Of the
-audio files in them, and in zips within them, those are kept whose licence, by the package's machine-readable copyright
-file, is CC0, CC BY, CC BY-SA, public domain or one such as MIT, BSD, zlib; and whose path does not tell of speech. Each
-is mixed to mono at 16 kHz, freed of silence at its ends and brought to -28 dBFS RMS; those of one package are joined
-into files of at most two minutes: OUTPUT/short/PACKAGE_NN.flac, and OUTPUT/long/ for sounds of 20 s and more, most of
-them music, of which no more than the first minute is kept. manifest.csv tells for each sound where it lies, what it was
-called, and its licence; attribution_PACKAGE.txt is the package's copyright file, which names the authors. Train on it
-beside other noise: run_training.py --noise NOISE --noise-weights debian/short=2.
+Packages are files, or names: these are downloaded by `apt-get download` into a temporary folder. Nothing is installed.
+The script looks at all audio files in the packages and in zips within them. It keeps a file if the package's
+machine-readable copyright file gives it the licence CC0, CC BY, CC BY-SA, public domain, or one such as MIT, BSD or
+zlib, and if its path does not look like speech. Each sound is mixed to mono at 16 kHz, freed of silence at its ends and
+brought to -28 dBFS RMS.
+
+The sounds of a package are joined into files of at most two minutes: OUTPUT/short/PACKAGE_NN.flac, and OUTPUT/long/ for
+sounds of 20 s and more, most of them music, of which at most the first minute is kept. manifest.csv says where each
+sound lies, what it was called, and its licence. attribution_PACKAGE.txt is the package's copyright file, which names
+the authors. Train on the folder beside other noise: run_training.py --noise NOISE --noise-weights debian/short=2.
 """
 
 from __future__ import annotations
@@ -33,7 +35,11 @@ import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dtln.errors import install_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,14 +47,18 @@ if TYPE_CHECKING:
 
 AUDIO = (".wav", ".ogg", ".oga", ".opus", ".flac", ".mp3", ".aif", ".aiff", ".g722")
 ARCHIVES = (".zip", ".pk3", ".wz")  # zips, all of them
+# short names of licences, matched as a whole
 LICENCES = r"cc0.*|cc-by(-sa)?(-\d.*)?|public-domain.*|pd|expat|mit.*|zlib.*|isc|bsd.*|apache.*"
+# what is found in the paths of speech
 SPEECH = r"voice|vocal|speech|song|taunt|singer|narrat|dialog|briefing|/lang|_ack\d|_select\d|/[a-z]{2}/[^/]*$"
 LEVEL_DBFS = -28.0  # RMS of a sound
-PEAK = 0.99  # a sound that would exceed it at LEVEL_DBFS is quieter
-SHORTEST, LONG, LONGEST = 0.05, 20.0, 60.0  # s: shorter sounds are left out, long ones kept apart, and cut
+PEAK = 0.99  # a sound that would exceed it at LEVEL_DBFS is turned down
+SHORTEST = 0.05  # s: shorter sounds are left out
+LONG = 20.0  # s: sounds from here on are kept apart
+LONGEST = 60.0  # s: longer sounds are cut
 FILE_SECONDS = 120.0
-QUIETEST = 1e-4  # peak of what is a sound at all
-SILENCE_DB = -60.0  # below its peak a sound's beginning and end are silence
+QUIETEST = 1e-4  # sounds with a lower peak are left out
+SILENCE_DB = -60.0  # relative to a sound's peak: what is below it at both ends is cut off
 
 
 @dataclass
@@ -74,21 +84,21 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         type=_pattern,
         default=LICENCES,
         metavar="REGEX",
-        help="what the short name of a licence has to match as a whole, in any case (default: %(default)s)",
+        help="keep sounds whose licence's short name matches this as a whole, in any case (default: %(default)s)",
     )
     parser.add_argument(
         "--leave-out",
         type=_pattern,
         default=SPEECH,
         metavar="REGEX",
-        help="leave out paths in which this is found, in any case (default: %(default)s)",
+        help="leave out sounds in whose paths this is found, in any case (default: %(default)s)",
     )
     parser.add_argument(
         "--pause",
         type=float,
         default=0.0,
         metavar="SECONDS",
-        help="of silence after each sound, for sentences that should not run into each other (default: %(default)s)",
+        help="silence after each sound, to keep sentences apart (default: %(default)s)",
     )
     return parser.parse_args(argv)
 
@@ -101,7 +111,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 def fetch(package: str, folder: Path) -> Path:
-    """The .deb file of a package, downloaded into `folder` unless it is one already. Raises PackageError."""
+    """The .deb file of a package; one that is not a file is downloaded into `folder`. Raises PackageError."""
     if package.endswith(".deb"):
         if not Path(package).is_file():
             raise PackageError(f"{package}: there is no such file. Check the path, or give the name of a package.")
@@ -126,9 +136,9 @@ def contents(deb: Path) -> Iterator[tuple[str, bytes]]:
             with tarfile.open(fileobj=process.stdout, mode="r|") as tar:
                 for member in tar:
                     path = member.name.lstrip("./")
-                    if not member.isfile() or not _is_wanted(path):
+                    if not _is_wanted(path) or not (stream := tar.extractfile(member)):
                         continue
-                    content = tar.extractfile(member).read()
+                    content = stream.read()
                     if path.lower().endswith(ARCHIVES):
                         yield from _zipped(path, content)
                     else:
@@ -150,15 +160,16 @@ def _zipped(path: str, content: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def licence_of(copyright_file: Copyright) -> Callable[[str], str]:
-    """Tells the short name of the licence of a file, given its path in the package; "" where it is not told.
+    """A function that gives the short name of a file's licence for its path in the package, "" if it is not known.
 
-    A copyright file speaks of paths in the source, the package has those where files are installed. Of the paragraphs
-    with a pattern that fits the end of the path the last one counts, as among patterns that fit the whole; without one,
-    the paragraph for all files.
+    A copyright file names paths in the source; a package holds the paths where files are installed. So a pattern counts
+    if it fits the end of the path. The last paragraph with such a pattern decides, as the format says for patterns that
+    fit the whole path. If there is none, the paragraph for all files decides.
     Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
     """
     paragraphs = list(copyright_file.all_files_paragraphs())
-    names = [paragraph.license.synopsis if paragraph.license else "" for paragraph in paragraphs]
+    licences: list[Any] = [paragraph.license for paragraph in paragraphs]
+    names = [licence.synopsis if licence else "" for licence in licences]
     ends = [_ends(paragraph.files) for paragraph in paragraphs]
     general = [name for name, paragraph in zip(names, paragraphs, strict=True) if "*" in paragraph.files]
 
@@ -169,7 +180,7 @@ def licence_of(copyright_file: Copyright) -> Callable[[str], str]:
 
 
 def _ends(patterns: Sequence[str]) -> re.Pattern[str]:
-    """Finds the end of a path that fits one of the patterns, or one without some of its leading folders."""
+    """Finds the end of a path that fits one of the patterns, or a pattern without some of its leading folders."""
     tails = {pattern.split("/", i)[-1] for pattern in patterns for i in range(pattern.count("/") + 1)}
     return re.compile(
         "|".join(f"(?:^|/){fnmatch.translate(tail)}" for tail in sorted(tails) if tail.strip("*?")) or "$^"
@@ -177,7 +188,7 @@ def _ends(patterns: Sequence[str]) -> re.Pattern[str]:
 
 
 def is_allowed(licence: str, allowed: re.Pattern[str]) -> bool:
-    """Whether one of the licences to choose from ("A or B") is allowed, with all that it consists of ("A and B")."""
+    """Whether one of the alternatives ("A or B") is allowed as a whole, that is each of its parts ("A and B")."""
     return any(
         all(allowed.fullmatch(part.strip()) for part in re.split(r"\band\b|,", choice))
         for choice in re.split(r"\bor\b", licence)
@@ -185,9 +196,9 @@ def is_allowed(licence: str, allowed: re.Pattern[str]) -> bool:
 
 
 def prepare(content: bytes, suffix: str) -> np.ndarray | None:
-    """The samples (L,) of an audio file, float32, 16 kHz, mono, without silence at the ends; None where none are left.
+    """The samples (L,) of an audio file, float32, 16 kHz, mono, without silence at the ends; None if nothing is left.
 
-    Raises AudioFileError for what cannot be decoded.
+    Raises AudioFileError for a file that cannot be decoded.
     """
     import numpy as np
 
@@ -219,7 +230,7 @@ def _is_g722(path: str) -> bool:
 
 
 def _decode_g722(content: bytes) -> np.ndarray:
-    """The samples (L,), float32, of raw G.722 at 64 kbit/s, which is 16 kHz mono by definition and has no header.
+    """The samples (L,), float32, of raw G.722 at 64 kbit/s: by definition 16 kHz mono, without a header.
 
     libsndfile cannot read it.
     """
@@ -232,7 +243,7 @@ def _decode_g722(content: bytes) -> np.ndarray:
 
 
 def sounds_of(deb: Path, licences: re.Pattern[str], leave_out: re.Pattern[str]) -> tuple[list[Sound], str, list[str]]:
-    """The sounds of a package, sorted by path, without duplicates; its copyright file; what could not be decoded.
+    """(sounds of a package, sorted by path, without duplicates; its copyright file; messages about undecodable files).
 
     Raises PackageError for a package without a machine-readable copyright file.
     """
@@ -240,7 +251,11 @@ def sounds_of(deb: Path, licences: re.Pattern[str], leave_out: re.Pattern[str]) 
 
     from dtln.errors import AudioFileError
 
-    sounds, failures, seen, written, audio = [], [], set(), None, {}
+    sounds: list[Sound] = []
+    failures: list[str] = []
+    seen: set[bytes] = set()
+    audio: dict[str, bytes] = {}
+    written = ""
     for path, content in contents(deb):
         if path.lower().endswith(AUDIO):
             if not leave_out.search(path) and (digest := hashlib.sha256(content).digest()) not in seen:
@@ -248,19 +263,19 @@ def sounds_of(deb: Path, licences: re.Pattern[str], leave_out: re.Pattern[str]) 
                 audio[path] = content
         else:
             written = content.decode("utf-8", "replace")
-    logging.getLogger("debian.copyright").setLevel(logging.ERROR)  # it warns of older names of the format
+    logging.getLogger("debian.copyright").setLevel(logging.ERROR)  # no warnings about older names of the format
     try:
-        copyright_file = Copyright(io.StringIO(written or ""), strict=False)
+        copyright_file = Copyright(io.StringIO(written), strict=False)
     except (Error, ValueError) as error:
         raise PackageError(
-            f"{deb.name}: holds no machine-readable copyright file ({error}), so the licences of its sounds are not "
-            "known. Leave it out."
+            f"{deb.name}: holds no machine-readable copyright file ({error}), so the licences of its sounds are "
+            "unknown. Leave it out."
         ) from error
     find_licence = licence_of(copyright_file)
     audio = {path: content for path, content in audio.items() if is_allowed(find_licence(path), licences)}
     if not importlib.util.find_spec("av") and (undecodable := [path for path in audio if _is_g722(path)]):
         failures.append(
-            f"{deb.name}: {len(undecodable)} files in G.722 are left out, to decode them takes PyAV: pip install av"
+            f"{deb.name}: {len(undecodable)} files in G.722 are left out. Decoding them needs PyAV: pip install av"
         )
         audio = {path: content for path, content in audio.items() if not _is_g722(path)}
     for path, content in sorted(audio.items()):
@@ -275,9 +290,9 @@ def sounds_of(deb: Path, licences: re.Pattern[str], leave_out: re.Pattern[str]) 
 
 
 def write(sounds: Sequence[Sound], folder: Path, name: str, pause: float = 0.0) -> Iterator[tuple[Sound, Path, float]]:
-    """Joins sounds, each with a pause in s after it, into files `folder`/NAME_NN.flac.
+    """Joins sounds, each with a pause (in s) after it, into files `folder`/NAME_NN.flac.
 
-    Yields each sound with its file and its start there in s.
+    Yields (sound, its file, its start there in s).
     """
     import numpy as np
 
@@ -290,7 +305,8 @@ def write(sounds: Sequence[Sound], folder: Path, name: str, pause: float = 0.0) 
         write_audio(file, samples, SAMPLE_RATE, SampleFormat("FLAC", "PCM_16"))
 
     silence = np.zeros(round(pause * SAMPLE_RATE), np.float32)
-    joined, length, number = [], 0, 0
+    joined: list[Sound] = []
+    length = number = 0
     for sound in sounds:
         if joined and length + len(sound.samples) > FILE_SECONDS * SAMPLE_RATE:
             finish()
@@ -304,7 +320,7 @@ def write(sounds: Sequence[Sound], folder: Path, name: str, pause: float = 0.0) 
 
 
 def collect(args: argparse.Namespace) -> int:
-    """Writes the folder; returns the exit status: 1 where a package or a file of it could not be used."""
+    """Writes the folder; returns the exit status: 1 if a package, or a file in one, could not be used."""
     from dtln.facts import SAMPLE_RATE
     from dtln.files import complete_file
 
@@ -343,7 +359,7 @@ def collect(args: argparse.Namespace) -> int:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the script; returns its exit status."""
+    """Collects what the arguments name; returns the exit status."""
     args = parse(argv)
     problem = None
     if args.output.exists() and (not args.output.is_dir() or any(args.output.iterdir())):
@@ -351,9 +367,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     elif not 0.0 <= args.pause <= 10.0:
         problem = f"--pause {args.pause:g}: expected 0 to 10 s"
     elif not shutil.which("dpkg-deb"):
-        problem = "dpkg-deb was not found. Run this on Debian or a system made of it"
+        problem = "dpkg-deb was not found. Run this on Debian, or on a system derived from it"
     elif not importlib.util.find_spec("debian"):
-        problem = "reading licences needs the package python-debian: pip install python-debian"
+        problem = f"reading licences needs the package python-debian: {install_line('debian')}"
     if problem:
         print(f"collect_debian_noise.py: {problem}.", file=sys.stderr)
         return 2

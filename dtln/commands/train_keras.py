@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from dtln.choices import STARTS, resolve
 from dtln.commands.train_flags import stored_arguments
@@ -10,10 +12,15 @@ from dtln.commands.train_sources import sources_of
 from dtln.errors import require
 from dtln.training.run_config import write_run_config
 
+if TYPE_CHECKING:
+    from DTLN_model import DTLNNetwork
 
-def run(args: argparse.Namespace) -> None:
-    """Trains. Raises SettingsError, AudioFileError, WeightsFileError, MissingPackageError or OSError for what a user
-    can mend."""
+
+def run(args: argparse.Namespace, change: Callable[[DTLNNetwork], DTLNNetwork] | None = None) -> None:
+    """Trains; with `change`, what it makes of the network (research/core_1.py).
+
+    Raises SettingsError, AudioFileError, WeightsFileError, MissingPackageError or OSError for what a user can mend.
+    """
     for package in ("keras", "h5py"):
         require(package, "training")
     import keras
@@ -50,6 +57,8 @@ def run(args: argparse.Namespace) -> None:
     resolve(STARTS, args.init)(network.dtln_layers)
     for path in [] if args.resume else args.init_weights:
         print(f"starting from {path}: {dtln.warm_start(network, path)}")
+    if change is not None:
+        network = change(network)
     dtln.compile_network(network, settings, steps)
 
     callbacks: list[keras.callbacks.Callback] = []

@@ -1,11 +1,11 @@
-"""DTLN as ONNX graphs with the LSTM operator, straight from `.h5` weights: no TensorFlow, no Keras, no export before.
+"""DTLN as ONNX graphs with the LSTM operator, made from `.h5` weights without TensorFlow or Keras.
 
-    network = SequenceNetwork("pretrained_model/model.h5")
-    clean = network.denoise(signals)          # (B, L) -> (B, L), aligned, any length in constant memory
+`sequence_model` takes whole sequences: the operator multiplies the inputs of all blocks with its kernel in one matrix
+product, and only the recurrent half is left to do block by block. `dtln/evaluation/sequences.py` runs it.
+`streaming_model` takes one block at a time: it is the export `onnx-stream`. In both, the inverse Fourier transform is
+part of the encoder's matrix.
 
-The operator takes whole sequences: inputs and kernels of all blocks are multiplied in one matrix product, and only the
-recurrent half is left to do block by block. The inverse Fourier transform is part of the encoder's matrix, the forward
-one is numpy's. Equations and constants are those of `DTLN_model.py`; a test equates the two.
+This is a second implementation of the network beside `DTLN_model.py`; tests/export holds the two together.
 
 Shapes in comments: B signals, L samples, T blocks, N block length, S block shift, F = N // 2 + 1 frequency bins,
 E encoder size, U LSTM units, K LSTM layers of a core.
@@ -28,12 +28,14 @@ from dtln.weights import DTLNConfig, StoredLayer, spectral_encoder
 if TYPE_CHECKING:
     from DTLN_model import DTLNNetwork
 
+__all__ = ["Graph", "NetworkWeights", "export_graph", "export_streaming", "sequence_model", "streaming_model"]
+
 OPSET = 17  # the first with LayerNormalization
 
 
 @dataclass
 class Graph:
-    """An ONNX graph while it is built: every method appends nodes and returns the name of their result."""
+    """An ONNX graph being built: every method appends nodes and returns the name of their result."""
 
     nodes: list[Any] = field(default_factory=list)
     constants: list[Any] = field(default_factory=list)
@@ -64,9 +66,11 @@ class Graph:
         return self.node("MatMul", features, self.constant(kernel))
 
     def lstm(self, features: str, weights: Sequence[np.ndarray], hidden: str, cell: str, suffix: str) -> str:
-        """LSTM of a sequence (T, B, C) from the states `hidden` and `cell` (1, B, U); `hidden_SUFFIX` and `cell_SUFFIX`
-        are the states after it. Keras keeps the gates in the order i, f, c, o; ONNX wants i, o, f, c, transposed, and a
-        second bias."""
+        """LSTM of a sequence (T, B, C) from the states `hidden` and `cell` (1, B, U): (T, B, U).
+
+        `hidden_SUFFIX` and `cell_SUFFIX` are the states after it. Keras keeps the gates in the order i, f, c, o; ONNX
+        wants i, o, f, c, transposed matrices, and a second bias.
+        """
         kernel, recurrent, bias = (_reordered(weight) for weight in weights)
         sequence = self.node(
             "LSTM",
@@ -83,8 +87,10 @@ class Graph:
         return self.node("Squeeze", sequence, self.constant(np.array([1])))  # (T, B, U)
 
     def mask(self, features: str, core: Sequence[StoredLayer], first: int = 0) -> str:
-        """A core: features (T, B, C) -> mask (T, B, M). States: `h_k`, `c_k` before, `hidden_k`, `cell_k` after; k is
-        counted from `first`."""
+        """A core: features (T, B, C) -> mask (T, B, M).
+
+        Its states are `h_k` and `c_k` before, `hidden_k` and `cell_k` after; k counts from `first`.
+        """
         for index, (_, weights) in enumerate(core[:-1], first):
             features = self.lstm(features, weights, f"h_{index}", f"c_{index}", str(index))
         kernel, bias = core[-1][1]
@@ -96,15 +102,15 @@ class Graph:
         outputs: dict[str, Sequence[int | str]],
         metadata: dict[str, str] | None = None,
     ) -> bytes:
-        """The finished model, checked. Inputs and outputs: name -> shape; all are float32."""
+        """The finished model, checked and serialised. Inputs and outputs: name -> shape; all are float32."""
         import onnx
         from onnx import TensorProto, helper
 
-        values = [
+        values_in, values_out = (
             [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in group.items()]
             for group in (inputs, outputs)
-        ]
-        graph = helper.make_graph(self.nodes, "dtln", *values, self.constants)
+        )
+        graph = helper.make_graph(self.nodes, "dtln", values_in, values_out, self.constants)
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
         helper.set_model_props(model, metadata or {})
         onnx.checker.check_model(model)
@@ -145,7 +151,7 @@ class NetworkWeights:
 def _network(
     graph: Graph, weights: NetworkWeights, config: DTLNConfig, spectrum: str, sizes: Sequence[int], result: str
 ) -> None:
-    """Spectrum (T, B, F, 2) -> `result` (T, B, N); sizes: (T, B), 0 for a size to take over."""
+    """Spectrum (T, B, F, 2) -> `result` (T, B, N). sizes: (T, B); 0 takes over the size of the spectrum."""
     squares = graph.node("ReduceSumSquare", spectrum, axes=[3], keepdims=0)
     features = magnitude = graph.node("Sqrt", squares)  # (T, B, F)
     if weights.norm_magnitude is not None:
@@ -181,7 +187,7 @@ def streaming_model(config: DTLNConfig, stored: Sequence[StoredLayer]) -> bytes:
     """The whole network on one block as one serialised ONNX model, Fourier transforms inside, states outside.
 
     (block (1, 1, N), states (4 K, 1, U)) -> (denoised (1, 1, N), new states). The states are h and c of each LSTM, in
-    the order of the network; overlap-add is the caller's. A metadata entry notes the block shift.
+    the order of the network. Overlap-add is the caller's. A metadata entry notes the block shift.
     """
     graph, count = Graph(), 2 * config.lstm_layers
     graph.node("Split", "states", outputs=[f"{kind}_{k}" for k in range(count) for kind in ("h", "c")], axis=0)
@@ -201,13 +207,12 @@ def streaming_model(config: DTLNConfig, stored: Sequence[StoredLayer]) -> bytes:
 def export_streaming(
     config: DTLNConfig, stored: Sequence[StoredLayer], path: str | Path, quantise: bool = False
 ) -> Path:
-    """Writes `streaming_model`; quantise: the LSTMs in 8 bits, one scale a column, by onnxruntime's tools.
+    """Writes `streaming_model`; returns its path.
 
-    Their weights keep to -64 to 64. With the full range of 8 bits, pairs of products overflow 16 bits on x86 processors
-    without VNNI, where ONNX Runtime multiplies with `vpmaddubsw`: measured 27 and 19 dB against the float network, in
-    this range 43 dB, on any processor.
-
-    Raises ModuleNotFoundError where onnx, or to quantise onnxruntime, is missing.
+    quantise: the LSTMs in 8 bits with one scale a column, by onnxruntime's tools, the rest in float. Their weights keep
+    to the range from -64 to 64. With the full range, pairs of products overflow 16 bits on x86 processors without VNNI,
+    where ONNX Runtime multiplies with `vpmaddubsw`: measured 27 and 19 dB against the float network. In this range it
+    is 43 dB, on any processor.
     """
     model = streaming_model(config, stored)
     with complete_file(path) as partial:
@@ -230,8 +235,5 @@ def export_streaming(
 
 
 def export_graph(network: DTLNNetwork, path: str | Path, quantise: bool = False) -> Path:
-    """Writes one ONNX graph with the transforms inside (`streaming_model`); returns its path.
-
-    quantise: the LSTMs in 8 bits, one scale a column, the rest in float.
-    """
+    """`export_streaming` of a Keras network."""
     return export_streaming(network.config, network.stored_layers(), path, quantise)

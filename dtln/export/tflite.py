@@ -114,7 +114,7 @@ def _column_sizes(kernel: Any, recurrent: Any) -> Any:
 
 
 def _scale_of_8_bits(weights: np.ndarray) -> float:
-    """What one step of 8 bits stands for, with the least mean square error: fine, even where that clips a few."""
+    """The size of one of the 8-bit steps, with the least mean square error, even if it clips a few weights."""
     largest = float(np.abs(weights).max()) / 127
     scales = [largest * share for share in np.linspace(0.5, 1.0, 11)]
     return min(scales, key=lambda scale: float(np.mean(np.square(_in_8_bits(weights, scale) * scale - weights))))
@@ -138,11 +138,11 @@ def _write(step: Any, specs: Sequence[Any], path: Path, quantised: Sequence[Sepa
 
 
 def _with_8_bit_lstms(content: bytes, cores: Sequence[SeparationCore]) -> bytes:
-    """A float TF-lite model of `_scaled_step` with the matrices of these cores' LSTMs in 8 bits, one scale each.
+    """A float TF-lite model of `_scaled_step`, with the matrices of these cores' LSTMs in 8 bits, one scale each.
 
-    TF-lite then brings what they are multiplied with to 8 bits as it comes ("dynamic range"). The converter's own
-    option would do so to every layer: to encoder and decoder, whose errors are heard as they are, and to the dense
-    layers, of whose weights a few are large.
+    TF-lite then quantises what they are multiplied with at run time ("dynamic range"). The converter's own option would
+    do so in every layer: also in encoder and decoder, whose errors are heard directly, and in the dense layers, a few
+    of whose weights are large.
     """
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils

@@ -9,6 +9,8 @@ from signals import batch_output, random_network, snr_db, speech_like
 
 import DTLN_model as dtln
 from dtln.blocks import pad_for_overlap, whole_blocks
+from dtln.choices import STARTS, resolve
+from dtln.errors import SettingsError
 from dtln.facts import BLOCK_SHIFT, OVERLAP_DELAY
 from dtln.scoring.metrics import si_sdr
 
@@ -66,42 +68,6 @@ def test_negative_si_sdr_is_that_of_the_metric_and_finite_for_silence():
     assert np.isfinite(found[2])
 
 
-def test_stft_loss_sees_magnitudes_alone_and_grows_with_their_distance():
-    target = speech_like(16000)[None]
-    rng = np.random.default_rng(0)
-    noise = rng.standard_normal((1, 16000)).astype(np.float32) * np.std(target)
-    losses = [float(dtln.multi_resolution_stft_loss(target, target + g * noise)[0]) for g in (0.0, 0.03, 0.1, 0.3, 1.0)]
-    assert losses[0] < 1e-3 and all(a < b for a, b in zip(losses, losses[1:], strict=False))
-    assert float(dtln.multi_resolution_stft_loss(target, -target)[0]) < 1e-3  # the phase does not count
-    louder = dtln.multi_resolution_stft_loss(10 * target, 10 * (target + 0.3 * noise))
-    assert float(louder[0]) == pytest.approx(losses[3], rel=1e-3)  # nor the level
-    silent = np.zeros((1, 16000), np.float32)
-    assert float(dtln.multi_resolution_stft_loss(silent, noise)[0]) == 0  # or one such segment outweighs all others
-    total = float(dtln.LOSSES["snr_stft"](target, target + 0.3 * noise)[0])
-    snr = float(dtln.negative_snr(target, target + 0.3 * noise)[0])
-    assert total == pytest.approx(snr + 5.0 * losses[3], rel=1e-4)
-
-
-def test_stft_loss_is_the_published_formula():
-    """One resolution at a time, restated with SciPy, for a signal of RMS 1 that is well above the floor."""
-    from scipy.signal import stft
-
-    rng = np.random.default_rng(1)
-    target, estimate = rng.standard_normal((2, 8000)).astype(np.float32)
-    target /= np.sqrt(np.mean(target**2))
-    expected = 0.0
-    for length, shift in dtln.STFT_RESOLUTIONS:
-        wanted, found = (
-            np.abs(stft(x, window="hann", nperseg=length, noverlap=length - shift, boundary=None, padded=False)[2])
-            for x in (target, estimate)
-        )
-        expected += np.linalg.norm(wanted - found) / np.linalg.norm(wanted)
-        expected += np.mean(np.abs(np.log(wanted) - np.log(found)))
-    assert float(dtln.multi_resolution_stft_loss(target[None], estimate[None])[0]) == pytest.approx(
-        expected / 3, rel=1e-3
-    )
-
-
 def test_instant_layer_normalisation_looks_at_one_block_only():
     layer = dtln.InstantLayerNormalization()
     values = np.random.default_rng(0).normal(3, 2, (2, 5, 16)).astype(np.float32)
@@ -113,48 +79,14 @@ def test_instant_layer_normalisation_looks_at_one_block_only():
     np.testing.assert_allclose(layer(values[:, 2:3]), np.asarray(layer(values))[:, 2:3], atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["mdct", "mclt"])
-def test_start_from_a_transform_is_the_identity(name):
+def test_start_from_the_mdct_is_the_identity():
     network = dtln.build_network(dtln.DTLNConfig())
     signal = np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32)
     assert snr_db(signal, batch_output(network, signal)) < 3
-    dtln.INITIALISATIONS[name](network.dtln_layers)
+    resolve(STARTS, "mdct")(network.dtln_layers)
     output = batch_output(network, signal)
     assert abs(np.dot(signal, output) / np.dot(signal, signal) - 1) < 0.02
     assert snr_db(signal, output) > 20
-
-
-def test_core_1_with_masks_of_one_gives_the_signal_back():
-    network = random_network(dtln.DTLNConfig(units=8))
-    dense = network.dtln_layers.core_1.dense
-    dense.set_weights([0 * dense.get_weights()[0], 0 * dense.get_weights()[1] + 40.0])
-    signal = speech_like(1100)
-    estimate = keras.ops.convert_to_numpy(dtln.core_1_network(network)(signal[None]))
-    np.testing.assert_allclose(estimate[0], signal, atol=1e-6)
-
-
-def test_an_opened_mask_reaches_one_and_the_encoder_what_it_reached():
-    """Core 1's mask stays below 0.05 to 0.5 here, as if it equalised; the output keeps its form."""
-    network = random_network(dtln.DTLNConfig(units=16))
-    dense = network.dtln_layers.core_1.dense
-    limits = np.linspace(0.05, 0.5, 257)
-    dense.set_weights([dense.get_weights()[0], np.log(limits / (1 - limits)).astype(np.float32)])
-    noisy = np.stack([speech_like(16000, seed) for seed in range(3)])
-    masks = keras.Model(network.input, network.dtln_layers.core_1.activation.output)
-    before, mask_before = batch_output(network, noisy[0]), keras.ops.convert_to_numpy(masks(noisy[:1]))
-    ceilings = dtln.open_core_1_mask(network, noisy)
-    after, mask_after = batch_output(network, noisy[0]), keras.ops.convert_to_numpy(masks(noisy[:1]))
-
-    np.testing.assert_allclose(ceilings, np.quantile(mask_before, dtln.CEILING_QUANTILE, axis=(0, 1)), rtol=0.2)
-    assert np.median(mask_before) < 0.3 and 0.7 < np.median(mask_after) < 0.9
-    assert si_sdr(before, after) > 20
-    assert si_sdr(before, after) < 60
-
-
-def test_only_sigmoid_masks_are_opened():
-    network = random_network(dtln.DTLNConfig(units=8, activation="tanh"))
-    with pytest.raises(ValueError, match="masks of this network are made by 'tanh': only a sigmoid can be opened"):
-        dtln.open_core_1_mask(network, np.zeros((1, 2000), np.float32))
 
 
 def test_mdct_basis_reconstructs_perfectly():
@@ -166,65 +98,18 @@ def test_mdct_basis_reconstructs_perfectly():
     np.testing.assert_allclose(rebuilt[32:-32], signal[32:-32], atol=1e-12)
 
 
-@pytest.mark.parametrize(("name", "length", "shift"), [("mclt", 128, 32), ("mclt", 512, 128), ("mdct", 64, 8)])
-def test_inverse_of_a_basis_gives_the_signal_back(name, length, shift):
-    basis = dtln.BASES[name](length)
-    assert basis.shape == (length, length // 2)
-    np.testing.assert_allclose(np.linalg.norm(basis, axis=0), 1.0, rtol=1e-9)
-    synthesis = dtln.inverse_basis(basis, shift)
-    signal = np.random.default_rng(0).standard_normal(10 * length)
-    rebuilt = np.zeros_like(signal)
-    for start in range(0, len(signal) - length + 1, shift):
-        rebuilt[start : start + length] += synthesis.T @ (basis.T @ signal[start : start + length])
-    assert snr_db(signal[length:-length], rebuilt[length:-length]) > 55
+def test_random_start_changes_nothing():
+    network = dtln.build_network(dtln.DTLNConfig(units=8))
+    before = network.get_weights()
+    resolve(STARTS, "random")(network.dtln_layers)
+    assert all(np.array_equal(a, b) for a, b in zip(network.get_weights(), before, strict=True))
 
 
-def test_low_filters_of_the_mclt_basis_come_in_two_phases():
-    """The power of a pair stays as a tone goes on; that of the MDCT's coefficient comes and goes."""
-    blocks = np.stack([np.cos(2 * np.pi * 1015 / 16000 * (np.arange(512) + 128 * i)) for i in range(40)])
-    paired = np.square(blocks @ dtln.mclt_basis(512)[:, 64:66]).sum(axis=1)
-    single = np.square(blocks @ dtln.mdct_basis(512)[:, 32])
-    assert paired.min() > 0.9 * paired.max()
-    assert single.min() < 0.1 * single.max()
-
-
-@pytest.mark.parametrize(
-    ("name", "length", "shift", "message"),
-    [
-        ("mdct", 400, 160, "needs an encoder of half a block.*divides half a block; found encoder 256, block 400"),
-        ("mclt", 512, 256, "needs .*blocks of four shifts and n times 128 samples; found encoder 256"),
-    ],
-)
-def test_start_from_a_transform_says_which_sizes_it_needs(name, length, shift, message):
-    network = dtln.build_network(dtln.DTLNConfig(block_length=length, block_shift=shift, units=8))
-    with pytest.raises(ValueError, match=message):
-        dtln.INITIALISATIONS[name](network.dtln_layers)
-
-
-def test_a_changed_basis_keeps_what_the_lstms_have_learned():
-    """They say on other signals what they said, and the mask, fitted on what they say, brings the output nearer."""
-    network = random_network(dtln.DTLNConfig(units=32))
-    core_1 = network.dtln_layers.core_1.dense
-    core_1.set_weights([0 * core_1.get_weights()[0], 0 * core_1.get_weights()[1] + 3.0])  # lets nearly all through
-    clean = np.stack([speech_like(16000, seed) for seed in range(8)])
-    noisy = clean + np.random.default_rng(0).normal(0, 0.05, clean.shape).astype(np.float32)
-    said = keras.Model(network.input, network.dtln_layers.core_2.dense.input)
-    before = keras.ops.convert_to_numpy(said(noisy[6:]))
-    dtln.change_basis(network, "mclt", noisy[:6], clean[:6])
-    after = keras.ops.convert_to_numpy(said(noisy[6:]))
-
-    assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.8
-    for signal, target in zip(noisy[6:], clean[6:], strict=True):
-        assert snr_db(target, batch_output(network, signal)) > snr_db(target, signal) + 1
-    filters = network.dtln_layers.encoder.get_weights()[0][0]
-    directions = filters / np.linalg.norm(filters, axis=0)
-    np.testing.assert_allclose(directions, dtln.mclt_basis(512), atol=1e-6)
-
-
-def test_a_basis_is_changed_of_sigmoid_masks_only():
-    network = random_network(dtln.DTLNConfig(units=8, activation="tanh"))
-    with pytest.raises(ValueError, match="masks of this network are made by 'tanh': only a sigmoid can be fitted"):
-        dtln.change_basis(network, "mclt", *np.zeros((2, 1, 2000), np.float32))
+def test_start_from_the_mdct_says_which_sizes_it_needs():
+    network = dtln.build_network(dtln.DTLNConfig(block_length=400, block_shift=160, units=8))
+    message = "needs an encoder of half a block.*divides half a block; found encoder 256, block 400, shift 160"
+    with pytest.raises(SettingsError, match=message):
+        dtln.initialise_mdct(network.dtln_layers)
 
 
 @pytest.mark.parametrize(("length", "shift"), [(512, 0), (128, 256), (401, 160)])
