@@ -1,0 +1,184 @@
+"""Texts: every command in them parses, Python compiles, links lead somewhere, the site builds, tables are complete."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from dtln.__main__ import main as dtln_main
+from dtln.commands import COMMANDS
+from dtln.formats import EXPORT_KINDS
+from dtln.mixing.augmentations import AUGMENTATIONS
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDERS_WITH_README = ("pretrained_model", "benchmarks", "audio_samples", "research")
+TEXTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]) + [
+    ROOT / folder / "README.md" for folder in FOLDERS_WITH_README
+]  # without HISTORY.md: its commands ran on version 0.1.0
+OF_OTHERS = {"apt-get", "cd", "cpufreq-set", "dpkg", "for", "git", "mkdocs", "mypy", "pip", "pre-commit", "ruff", "run",
+             "vcgencmd"}  # fmt: skip
+STAND_INS = {  # for names that must exist
+    "DIR": ROOT / "pretrained_model",
+    "noisy.wav": ROOT / "audio_samples" / "noisy" / "numbers_bus_10dB.wav",
+}
+PREFIXES = ("sudo", "taskset")  # of which the latter has an option and its value
+
+
+def blocks(text: Path, language: str) -> list[str]:
+    """The code blocks of one language."""
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```", text.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+def commands(text: Path) -> Iterator[list[str]]:
+    """The words of each command in the bash blocks, continuation lines joined, without settings of the environment."""
+    for block in blocks(text, "bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            words: list[str] = []
+            for word in [*shlex.split(line, comments=True), "&&"]:
+                if word.rstrip(";") in ("&&", "do", "done", ""):
+                    if words:
+                        yield words
+                    words = []
+                elif words or not re.match(r"[A-Z_0-9]+=", word):
+                    words.append(word)
+
+
+def test_commands_are_found():
+    assert sum(len(list(commands(text))) for text in TEXTS) > 60
+
+
+class Parsed(Exception):
+    """The command line was taken."""
+
+
+def module_at(path: Path) -> ModuleType:
+    """The module of a script."""
+    name = path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "_")
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, path)
+        sys.modules[name] = importlib.util.module_from_spec(spec)  # where dataclasses look for it
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+def parse_only(main, module: ModuleType, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs `main` up to the point where `module` has parsed the arguments."""
+    owner, name = (module, "parse") if hasattr(module, "parse") else (argparse.ArgumentParser, "parse_args")
+    parse = getattr(owner, name)
+
+    def parse_and_stop(*args, **kwargs):
+        parse(*args, **kwargs)
+        raise Parsed
+
+    with monkeypatch.context() as patch, pytest.raises(Parsed):
+        patch.setattr(owner, name, parse_and_stop)
+        main(arguments)
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_commands_parse(text, monkeypatch):
+    monkeypatch.chdir(ROOT)  # recipes are named by their paths in a clone
+    for words in commands(text):
+        words = [str(STAND_INS.get(word, word)) for word in words]
+        while words[0] in PREFIXES:
+            words = words[3 if words[0] == "taskset" else 1 :]
+        program, arguments = Path(words[0]).name, words[1:]
+        if program.startswith("python") and arguments[0] == "-m":
+            assert arguments[1] in ("venv", "pytest", "pip"), words
+        elif program.startswith("python"):
+            script = module_at(ROOT / arguments[0])
+            command = re.search(r'"(dtln\.commands\.\w+)"', (ROOT / arguments[0]).read_text(encoding="utf-8"))
+            module = importlib.import_module(command[1]) if command else script
+            parse_only(script.main, module, arguments[1:], monkeypatch)
+        elif program == "dtln":
+            assert arguments[0] in COMMANDS, words
+            parse_only(dtln_main, importlib.import_module(COMMANDS[arguments[0]][0]), arguments, monkeypatch)
+        else:
+            assert program in OF_OTHERS, words
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_python_imports_what_exists(text):
+    for block in blocks(text, "python"):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(node.module)
+                for alias in node.names:
+                    assert hasattr(module, alias.name), f"{node.module}.{alias.name}"
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "dtln":
+                assert hasattr(importlib.import_module("dtln"), node.attr), f"dtln.{node.attr}"
+
+
+def test_python_of_the_readme_runs():
+    import numpy as np
+
+    (block,) = blocks(ROOT / "README.md", "python")
+    names = {"samples": np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32), "sample_rate": 16000}
+    exec(block, names)
+    assert len(names["clean"]) + len(names["rest"]) == 16000 and len(names["block"]) == 128
+
+
+def test_dotted_names_exist():
+    for text in TEXTS:
+        for name in re.findall(r"`(dtln(?:\.\w+)+)", text.read_text(encoding="utf-8")):
+            try:
+                importlib.import_module(name)
+            except ModuleNotFoundError:
+                module, _, attribute = name.rpartition(".")
+                assert hasattr(importlib.import_module(module), attribute), f"{text.name}: {name}"
+
+
+def test_extras_named_are_extras():
+    listed = re.findall(r"^(\w+) = \[", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    for text in TEXTS:
+        for extras in re.findall(r"\.\[([\w,]+)\]", text.read_text(encoding="utf-8")):
+            assert set(extras.split(",")) <= set(listed), f"{text.name}: {extras}"
+
+
+def test_every_extra_is_described():
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    table = text[text.index("[project.optional-dependencies]") : text.index("[tool.hatch.version]")]
+    install = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    for extra in set(re.findall(r"^(\w+) = ", table, re.MULTILINE)) - {"test"}:  # dev is test with pre-commit
+        assert f"| `{extra}` |" in install, extra
+
+
+def test_every_augmentation_is_described():
+    training = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?`) \|", training[training.index("### Augmentations") :], re.MULTILINE)
+    described = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert described >= set(AUGMENTATIONS)
+
+
+def test_every_command_is_described():
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    for name in COMMANDS:
+        assert f"`dtln {name}" in text, name
+
+
+def test_every_kind_of_export_is_described():
+    text = (ROOT / "docs" / "convert.md").read_text(encoding="utf-8")
+    for name, kind in EXPORT_KINDS.items():
+        (row,) = re.findall(rf"^\| `{name}` \|(.*)$", text, re.MULTILINE)
+        assert re.findall(r"`([^`]+?)/?`", row) == list(kind.files)
+
+
+def test_site_builds(tmp_path):
+    pytest.importorskip("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    home = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert 'src="images/spectrograms.png"' in home and 'href="training/"' in home
+    assert (tmp_path / "site" / "images" / "spectrograms.png").is_file()
