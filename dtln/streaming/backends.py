@@ -261,7 +261,7 @@ def _onnx_session(path: Path, threads: int) -> Any:
 class SavedModelBackend:
     """A SavedModel on TensorFlow: ours by its signature that takes and gives states, others by `serving_default`.
 
-    The published SavedModel keeps its states inside and cannot clear them, so each new signal loads it again.
+    The published SavedModel keeps its states in variables: all get their first values again for each new signal.
     Raises MissingRuntimeError, FileNotFoundError or ModelError.
     """
 
@@ -279,7 +279,12 @@ class SavedModelBackend:
         self._folder = Path(folder)
         if not (self._folder / "saved_model.pb").is_file():
             raise FileNotFoundError(f"{folder}: holds no saved_model.pb. Expected the folder of a SavedModel.")
-        self._load()
+        self._model = tensorflow.saved_model.load(str(self._folder))
+        self._stream = self._model.signatures.get(self.STREAM_SIGNATURE)
+        self._serving = self._model.signatures.get("serving_default")
+        if self._serving is None:
+            raise ModelError(f"{self._folder}: has no signature serving_default. Expected a DTLN SavedModel.")
+        self._first_values = [] if self._stream else [variable.numpy() for variable in self._serving.variables]
         signature = self._stream or self._serving
         specs = signature.structured_input_signature[1]
         shapes = {name: tuple(spec.shape) for name, spec in specs.items()}
@@ -291,20 +296,12 @@ class SavedModelBackend:
         self.block_shift = _block_shift(None if note is None else int(note.numpy()), self.block_length, self._folder)
         self._states_shapes = [shapes[name] for name in ("states_1", "states_2")] if self._stream else []
         self.run(np.zeros(self.block_length, np.float32), self.initial_states())
-        self._used = True
-
-    def _load(self) -> None:
-        self._model = self._tensorflow.saved_model.load(str(self._folder))
-        self._stream = self._model.signatures.get(self.STREAM_SIGNATURE)
-        self._serving = self._model.signatures.get("serving_default")
-        if self._serving is None:
-            raise ModelError(f"{self._folder}: has no signature serving_default. Expected a DTLN SavedModel.")
-        self._used = False
 
     def initial_states(self) -> States:
-        """Zeros for our models. For a published one nothing: the model is loaded again."""
-        if not self._stream and self._used:
-            self._load()
+        """Zeros for our models. For a published one nothing: the states are inside, and are set here."""
+        if not self._stream:
+            for variable, value in zip(self._serving.variables, self._first_values, strict=True):
+                variable.assign(value)
         return tuple(self._tensorflow.zeros(shape) for shape in self._states_shapes)
 
     def run(self, block: np.ndarray, states: States) -> tuple[np.ndarray, States]:
@@ -313,7 +310,6 @@ class SavedModelBackend:
         if self._stream:
             result = self._stream(block=tensor, states_1=states[0], states_2=states[1])
             return result["denoised"].numpy().reshape(-1), (result["states_1"], result["states_2"])
-        self._used = True
         (denoised,) = self._serving(tensor).values()
         return denoised.numpy().reshape(-1), ()
 
