@@ -987,6 +987,7 @@ def compile_network(model: keras.Model, settings: TrainingSettings, steps: int) 
         options |= {"use_ema": True, "ema_momentum": settings.ema}
     optimizer = resolve(OPTIMIZERS, settings.optimizer)(rate, **options)
     model.compile(loss=resolve(LOSSES, settings.loss), optimizer=optimizer)
+    optimizer.build(model.trainable_variables)  # left to the first step, TensorFlow would trace that step twice
 
 
 class Checkpoints(keras.callbacks.Callback):
