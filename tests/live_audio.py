@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from dtln.facts import SAMPLE_RATE
+from dtln.streaming.backends import Backend
 from dtln.streaming.engine import StreamingDenoiser
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -196,8 +197,12 @@ def record_live(server: Server, folder: Path, speech: np.ndarray, *arguments: st
     return Recording(heard, played, report)
 
 
-def live_snr(recording: Recording, backend) -> tuple[float, float]:
+def live_snr(
+    recording: Recording, backend: Backend, denoise_all: Callable[[np.ndarray], np.ndarray]
+) -> tuple[float, float]:
     """(SNR in dB of what was played against offline processing of what was heard, seconds compared).
+
+    denoise_all: (B, L) -> (B, L), the same network on many signals at once, for what is only a choice among trials.
 
     The recording does not say where the script's blocks began, and the network's output depends on that: each of the
     128 possible beginnings is tried on a short stretch, and with each the samples around the best lag, which a wrong
@@ -214,15 +219,15 @@ def live_snr(recording: Recording, backend) -> tuple[float, float]:
     spectrum = np.fft.rfft(played, size) * np.conj(np.fft.rfft(estimate, size))
     coarse = int(np.argmax(np.fft.irfft(spectrum, size)[: len(played) - len(estimate)])) - begin
 
-    def snr(first: int, stop: int, lags: Sequence[int]) -> tuple[float, int]:
-        """The best SNR in dB and its lag."""
-        expected = denoiser.denoise(heard[first:stop])[: -denoiser.delay]  # the rest lacks what came afterwards
+    def snr(first: int, output: np.ndarray, lags: Sequence[int]) -> tuple[float, int]:
+        """The best SNR in dB, of an output that begins at `first`, and its lag."""
+        expected = output[: -denoiser.delay]  # the rest lacks what came afterwards
         errors = [np.sum((expected - played[first + lag :][: len(expected)]) ** 2.0) for lag in lags]
         best = int(np.argmin(errors))
         return 10 * math.log10(np.sum(expected**2.0) / (errors[best] + 1e-20)), lags[best]
 
     lags = range(coarse - 2, coarse + 3)
     stretch = silence + SAMPLE_RATE
-    trials = [(snr(first, first + stretch, lags), first) for first in range(begin, begin + 128)]
-    (_, lag), first = max(trials)
-    return snr(first, end, [lag])[0], (end - begin - silence) / SAMPLE_RATE
+    outputs = denoise_all(np.lib.stride_tricks.sliding_window_view(heard[begin : begin + 127 + stretch], stretch))
+    (_, lag), first = max((snr(begin + i, output, lags), begin + i) for i, output in enumerate(outputs))
+    return snr(first, denoiser.denoise(heard[first:end]), [lag])[0], (end - begin - silence) / SAMPLE_RATE

@@ -31,6 +31,7 @@ from dtln.training.run_config import write_run_config
 
 ROOT = Path(__file__).resolve().parents[2]
 
+pytestmark = pytest.mark.usefixtures("eagerly")
 MIXED = ["--run-name", "r", "--speech", "s", "--noise", "n"]
 CUDA = [*MIXED, "--engine", "cuda", "--network", "a"]
 
@@ -304,6 +305,7 @@ def mixed_command(unmixed: list[str], run_dir: Path, *more: str) -> list[str]:
     return [*unmixed, *sizes, "--validation-segments", "3", "--run-name", "r", "--run-dir", str(run_dir), *more]
 
 
+@pytest.mark.usefixtures("small_networks")
 def test_training_on_mixtures_made_on_the_fly(
     unmixed: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -318,6 +320,7 @@ def test_training_on_mixtures_made_on_the_fly(
     assert len(list(cache.iterdir())) == 2
 
 
+@pytest.mark.usefixtures("small_networks")
 def test_sets_without_a_validation_speaker_are_named(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     unmixed = write_unmixed(tmp_path)
     speech = tmp_path / "speech"
@@ -329,6 +332,7 @@ def test_sets_without_a_validation_speaker_are_named(tmp_path: Path, capfd: pyte
     assert "validation has no speaker of solo: it will not tell" in capfd.readouterr().out
 
 
+@pytest.mark.usefixtures("small_networks")
 def test_shares_kept_for_validation(unmixed: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     def counts(*more: str) -> list[tuple[int, int]]:
         """Files of speech and of noise in training, then in validation."""
@@ -347,6 +351,7 @@ def test_shares_kept_for_validation(unmixed: list[str], tmp_path: Path, capfd: p
     assert "with a share of 0.0: one part would be empty" in capfd.readouterr().err
 
 
+@pytest.mark.usefixtures("small_networks")
 def test_weights_count_in_training_alone(tmp_path: Path) -> None:
     for kind, folder in (("speech", "read"), ("noise", "street")):
         for part in (folder, "other"):

@@ -24,11 +24,11 @@ def call(live: LiveDenoiser, samples: np.ndarray, status: object = None) -> np.n
 
 
 @pytest.mark.parametrize("unusable", [np.nan, np.inf, -np.inf, 1e30])
-def test_unusable_block_is_silenced_and_forgotten(model_dir, unusable):
+def test_unusable_block_is_silenced_and_forgotten(unusable):
     signal_ = np.random.default_rng(3).normal(0, 0.1, (30, 128)).astype(np.float32)
     disturbed, silenced = signal_.copy(), signal_.copy()
     disturbed[10, 5], silenced[10] = unusable, 0.0
-    live, reference = (LiveDenoiser(open_backend("tflite", model_dir)) for _ in range(2))
+    live, reference = (LiveDenoiser(open_backend("tflite")) for _ in range(2))
     np.testing.assert_array_equal([call(live, b) for b in disturbed], [call(reference, b) for b in silenced])
     assert "far beyond full scale): 1\n" in live.report()
     assert "far beyond full scale): 0\n" in reference.report()
@@ -81,10 +81,10 @@ def test_callbacks_before_the_first_input_are_no_underflows():
     assert "callbacks before the first input: 3\n" in live.report()
 
 
-def test_output_does_not_depend_on_the_sizes_of_the_callbacks(model_dir):
+def test_output_does_not_depend_on_the_sizes_of_the_callbacks():
     generator = np.random.default_rng(6)
     signal_ = generator.normal(0, 0.1, 128 * 60).astype(np.float32)
-    backend = open_backend("tflite", model_dir)
+    backend = open_backend("tflite")
     whole = call(LiveDenoiser(backend), signal_)
     ends = np.unique(np.append(generator.integers(0, len(signal_), 50), [1, len(signal_)]))
     live = LiveDenoiser(backend)

@@ -19,7 +19,10 @@ from live_audio import (
     record_live,
 )
 
+from dtln.audio.reading import read_audio
+from dtln.evaluation.sequences import SequenceNetwork
 from dtln.facts import SAMPLE_RATE
+from dtln.formats import MODEL_DIR
 from dtln.live.callback import FLAGS, PassThrough
 from dtln.streaming.backends import open_backend
 
@@ -32,25 +35,22 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def speech() -> np.ndarray:
-    """12 s of noisy speech (or noise that comes and goes like it), peak 0.5, float32 (L,)."""
+    """12 s of noisy speech, peak 0.5, float32 (L,)."""
     length = 12 * SAMPLE_RATE
     samples = sorted((ROOT / "audio_samples" / "noisy").glob("*.wav"))
-    if samples:
-        from dtln.audio.reading import read_audio
-
-        signal_ = np.concatenate([read_audio(path, SAMPLE_RATE, mono=True)[0] for path in samples])
-        signal_ = np.tile(signal_, -(-length // len(signal_)))[:length]
-    else:
-        generator = np.random.default_rng(2)
-        seconds = np.arange(length) / SAMPLE_RATE
-        syllables = np.interp(seconds, np.arange(0, 13, 0.15), generator.uniform(0, 1, 87) ** 2)
-        signal_ = syllables * np.convolve(generator.standard_normal(length + 63), np.hanning(64), "valid")
+    signal_ = np.concatenate([read_audio(path, SAMPLE_RATE, mono=True)[0] for path in samples])
+    signal_ = np.tile(signal_, -(-length // len(signal_)))[:length]
     return (0.5 * signal_ / np.abs(signal_).max()).astype(np.float32)
 
 
-def test_live_output_equals_offline_processing(server, model_dir, speech, tmp_path):
-    recording = record_live(server, tmp_path, speech, "-m", str(model_dir))
-    snr, seconds = live_snr(recording, open_backend("tflite", model_dir))
+@pytest.fixture(scope="module")
+def network() -> SequenceNetwork:
+    return SequenceNetwork(MODEL_DIR / "model.h5")
+
+
+def test_live_output_equals_offline_processing(server, network, speech, tmp_path):
+    recording = record_live(server, tmp_path, speech)
+    snr, seconds = live_snr(recording, open_backend("tflite"), network.denoise)
     print(f"SNR of live against offline processing: {snr:.1f} dB over {seconds:.1f} s\n{recording.report}")
     for flag in FLAGS:
         assert f"{flag.replace('_', ' ')}s: 0" in recording.report
@@ -58,19 +58,19 @@ def test_live_output_equals_offline_processing(server, model_dir, speech, tmp_pa
     assert snr >= 30
 
 
-def test_comparison_fails_without_the_network(server, model_dir, speech, tmp_path):
-    recording = record_live(server, tmp_path, speech, "-m", str(model_dir), "--bypass")
-    backend = open_backend("tflite", model_dir)
-    snr, seconds = live_snr(recording, backend)
-    itself, _ = live_snr(recording, PassThrough(backend))
+def test_comparison_fails_without_the_network(server, network, speech, tmp_path):
+    recording = record_live(server, tmp_path, speech[: 4 * SAMPLE_RATE], "--bypass")
+    backend = open_backend("tflite")
+    snr, seconds = live_snr(recording, backend, network.denoise)
+    itself, _ = live_snr(recording, PassThrough(backend), lambda signals: signals)
     print(f"bypassed, against the network: {snr:.1f} dB, against itself: {itself:.1f} dB, over {seconds:.1f} s")
     assert snr < 20
     assert itself >= 90  # so it was the network, not the way through the devices
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signal_ends_with_report(server, model_dir, number):
-    with Live(server, "-m", str(model_dir)) as live:
+def test_signal_ends_with_report(server, number):
+    with Live(server, "--latency", "0.5") as live:
         time.sleep(2.0)
         live.process.send_signal(number)
         assert live.process.wait(10) == 0, live.stderr
@@ -79,16 +79,16 @@ def test_signal_ends_with_report(server, model_dir, number):
         assert "Traceback" not in live.stderr
 
 
-def test_duration_ends_on_time(server, model_dir):
-    with Live(server, "-m", str(model_dir), "--duration", "3") as live:
+def test_duration_ends_on_time(server):
+    with Live(server, "--latency", "0.5", "--duration", "3") as live:
         assert live.process.wait(10) == 0, live.stderr
         assert 2.9 < time.monotonic() - live.started < 5
         blocks = int(live.stdout.split(" blocks, ")[0].split()[-1])
         assert 125 < blocks <= 3.5 * 125
 
 
-def test_server_that_dies_is_an_error(model_dir, tmp_path):
-    with audio_server(tmp_path) as server, Live(server, "-m", str(model_dir)) as live:
+def test_server_that_dies_is_an_error(tmp_path):
+    with audio_server(tmp_path) as server, Live(server) as live:
         time.sleep(1.5)
         server.process.kill()
         assert live.process.wait(20) == 1
@@ -96,12 +96,12 @@ def test_server_that_dies_is_an_error(model_dir, tmp_path):
         assert "ms per block" in live.stdout or "no blocks" in live.stdout
 
 
-def test_runs_with_numpy_sounddevice_and_tflite_only(server, model_dir):
+def test_runs_with_numpy_sounddevice_and_tflite_only(server):
     pytest.importorskip("ai_edge_litert.interpreter", reason="the only TF-lite runtime here is TensorFlow's")
     absent = ("soundfile", "soxr", "scipy", "librosa", "tensorflow", "keras", "onnxruntime", "h5py", "pandas")
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({absent})); import real_time_dtln_audio; "
-        f"sys.exit(real_time_dtln_audio.main(['-m', {str(model_dir)!r}, '--duration', '0.5']))"
+        f"sys.exit(real_time_dtln_audio.main(['--duration', '0.5']))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env=server.environment, capture_output=True, text=True, timeout=60

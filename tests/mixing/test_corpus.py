@@ -35,7 +35,7 @@ def test_weights_say_how_often_a_folder_is_drawn() -> None:
 
     def shares(drawn: Recordings) -> list[float]:
         rng = np.random.default_rng(0)
-        values = [round(float(drawn.crop(rng, 10)[0]) * 32768) for _ in range(4000)]
+        values = [round(float(drawn.crop(rng, 10)[0]) * 32768) for _ in range(2000)]
         return [values.count(k + 1) / len(values) for k in range(3)]
 
     assert shares(source) == pytest.approx([0.25, 0.5, 0.25], abs=0.03)

@@ -225,7 +225,7 @@ def test_untouched_blocks_add_up_to_the_signal_times_their_count(block_length: i
 
 @pytest.mark.parametrize(("block_length", "block_shift"), BLOCK_SIZES)
 def test_training_steps_stay_finite(block_length: int, block_shift: int) -> None:
-    m = small(blockLen=block_length, block_shift=block_shift)
+    m = small(blockLen=block_length, block_shift=block_shift, numLayer=1)
     m.build_DTLN_model(norm_stft=True)
     m.compile_model()
     noisy, clean = (np.stack(s) for s in zip(*(noisy_pair(2400, seed) for seed in range(2)), strict=True))
@@ -350,7 +350,7 @@ def test_train_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     train = write_pairs(tmp_path / "train", [2048] * 4)
     validation = write_pairs(tmp_path / "val", [2048] * 2, seed=50)
-    m = small(batchsize=2, len_samples=0.13, max_epochs=2)
+    m = small(batchsize=2, len_samples=0.13, max_epochs=2, numLayer=1)
     m.build_DTLN_model()
     m.compile_model()
     before = m.model.get_weights()
@@ -361,7 +361,7 @@ def test_train_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         rows = list(csv.DictReader(stream))
     assert [row["epoch"] for row in rows] == ["0", "1"]
     assert {"loss", "val_loss", "learning_rate"} <= set(rows[0])
-    again = small()
+    again = small(numLayer=1)
     again.build_DTLN_model()
     again.model.load_weights(str(run_dir / "my_run.h5"))
     assert not np.array_equal(again.model.get_weights()[0], before[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -42,15 +43,21 @@ def test_exports_are_shipped():
         assert set(available_kinds(exports_of(weights))) == set(EXPORT_KINDS)
 
 
+@functools.cache
+def noisy_and_denoised(weights: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Three seconds of noisy speech and what the Keras network with the weights makes of them, (L,) each."""
+    noisy, _ = read_audio(find_audio_files(ROOT / "audio_samples" / "noisy")[0], sample_rate=16000, mono=True)
+    noisy = 0.5 * noisy[:48000] / np.max(np.abs(noisy[:48000]))
+    return noisy, batch_output(dtln.load_network(weights), noisy)
+
+
 @pytest.mark.parametrize(
     ("weights", "kind"),
     [(w, kind) for w in shipped() for kind in available_kinds(exports_of(w))],
     ids=lambda value: getattr(value, "name", value),
 )
 def test_exports_give_the_output_of_the_weights(weights, kind):
-    noisy, _ = read_audio(find_audio_files(ROOT / "audio_samples" / "noisy")[0], sample_rate=16000, mono=True)
-    noisy = 0.5 * noisy[:48000] / np.max(np.abs(noisy[:48000]))
-    expected = batch_output(dtln.load_network(weights), noisy)
+    noisy, expected = noisy_and_denoised(weights)
     output = StreamingDenoiser(open_backend(kind, exports_of(weights))).denoise(noisy)
     if kind.endswith("-quant"):
         assert snr_db(expected, output) > QUANTISED_SNR_DB, snr_db(expected, output)
