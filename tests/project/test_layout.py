@@ -1,0 +1,31 @@
+"""What keeps the project easy to read and quick to start: short files, few at the root, light imports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("module", ["dtln", "dtln.streaming", "dtln.api"])
+def test_light_modules_load_no_framework(module: str) -> None:
+    code = f"import sys, {module}; print({{'tensorflow', 'keras', 'librosa', 'torch', 'soundfile'}} & set(sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
+
+
+def test_files_are_short_enough_to_read() -> None:
+    lengths = {file: len(file.read_text(encoding="utf-8").splitlines()) for file in ROOT.rglob("*.py") if tracked(file)}
+    long = {file.relative_to(ROOT).as_posix(): n for file, n in lengths.items() if n > 800}
+    assert set(long) <= {"DTLN_model.py"}, long
+    assert long.get("DTLN_model.py", 0) <= 1500
+    assert len(list(ROOT.glob("*.py"))) <= 12
+
+
+def tracked(file: Path) -> bool:
+    """Whether a file belongs to the project: not to a virtual environment or a build beside it."""
+    return not any(part.startswith((".", "build", "dist", "models_")) for part in file.relative_to(ROOT).parts)
