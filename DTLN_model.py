@@ -15,7 +15,7 @@ exports (`dtln/export/`) go through it and differ only in what runs the two core
 network runs on every back end of Keras 3; TensorFlow is imported only where a function needs it.
 
 Shapes in comments: B signals, L samples, T blocks, N block length, S block shift, F = N // 2 + 1 frequency bins,
-E encoder size, U LSTM units, K LSTM layers of a core, M size of a mask (F or E).
+E encoder size, U LSTM units, K LSTM layers of a core, C input features of a layer, M size of a mask (F or E).
 """
 
 from __future__ import annotations
@@ -58,6 +58,44 @@ from dtln.weights import (
     read_legacy_weights,
     read_network,
 )
+
+__all__ = [
+    "DTLN_model",
+    "DTLNConfig",
+    "DTLNLayers",
+    "DTLNNetwork",
+    "InstantLayerNormalization",
+    "MixedSegments",
+    "PairedFolders",
+    "SegmentSource",
+    "SeparationCore",
+    "TrainingSettings",
+    "ValidationBatches",
+    "WeightsFileError",
+    "audio_generator",
+    "batch_of",
+    "build_network",
+    "build_split_network",
+    "build_stateful_network",
+    "compile_network",
+    "initialise_mdct",
+    "keep_random_start",
+    "load_legacy_weights",
+    "load_mean_network",
+    "load_network",
+    "mdct_basis",
+    "negative_si_sdr",
+    "negative_snr",
+    "overlap_add",
+    "read_config",
+    "save_legacy_weights",
+    "segment_length",
+    "steps_per_epoch",
+    "train",
+    "training_batches",
+    "warm_start",
+    "weighted_layers",
+]
 
 # ----------------------------------------------------------------------------------------------------------------------
 # Signal layers: no weights, always float32 (an FFT in half precision would cost more than it saves)
@@ -901,16 +939,16 @@ class ValidationBatches(keras.utils.PyDataset):
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """Settings of the loop; the defaults are the paper's.
+    """Settings of the loop. The defaults are the paper's.
 
-    schedule "plateau": the rate is halved after `plateau_patience` epochs without a better validation loss.
-    schedule "cosine": linear warm-up over `warmup_steps`, then half a cosine down to zero at `max_epochs`.
-    optimizer: "adam", or "muon" (https://arxiv.org/abs/2502.16982): orthogonalised momentum for the matrices of LSTMs
-    and dense layers, at the same rate, and Adam for the rest, at `adam_share` of it.
-    loss: a name from LOSSES. ema: share of the moving average of the weights that a step keeps; 0 for no average,
-    otherwise validated and written are the averaged weights. workers: threads that make batches.
-    process, processes: which of how many processes this is; each makes its share of every batch, the first one writes.
-    Raises SettingsError for what cannot be trained with.
+    loss, optimizer, schedule: names from `dtln.choices`. "muon" (https://arxiv.org/abs/2502.16982) takes orthogonalised
+    steps with the matrices of LSTMs and dense layers, and Adam's steps, at `adam_share` of the rate, with all else.
+    "plateau" halves the rate after `plateau_patience` epochs without a lower validation loss; "cosine" is a linear
+    warm-up over `warmup_steps`, then half a cosine down to zero at `max_epochs`.
+    ema: above 0, the share of a moving average of the weights that each step keeps; the average is what is validated
+    and written. workers: threads that make batches. process, processes: the number of this process and of all; each
+    makes its share of every batch, and the first one writes.
+    Raises SettingsError for settings that cannot train.
     """
 
     batch_size: int = 32
@@ -947,7 +985,7 @@ class TrainingSettings:
         if not 0.0 < self.adam_share <= 1.0 or (self.adam_share != 1.0 and self.optimizer != "muon"):
             raise SettingsError(
                 f"Adam's share {self.adam_share:g} of the rate of {self.optimizer}: expected more than 0 and at most "
-                "1, and 1 with other optimizers than muon"
+                "1, and 1 with every optimizer but muon"
             )
         if self.schedule not in SCHEDULES:
             raise SettingsError(f"unknown schedule {self.schedule!r}: expected one of {', '.join(SCHEDULES)}")
@@ -961,7 +999,7 @@ class TrainingSettings:
 
 
 def steps_per_epoch(source: SegmentSource, batch_size: int) -> int:
-    """Whole batches in a source. Raises SettingsError where there is none."""
+    """The number of whole batches in a source. Raises SettingsError if there is none."""
     if len(source) < batch_size:
         raise SettingsError(
             f"a batch of {batch_size} segments is larger than the data: {source.summary}. Choose a smaller batch, "
@@ -1088,10 +1126,10 @@ def train(
 ) -> keras.callbacks.History:
     """Trains a compiled model; returns the Keras history.
 
-    In `run_dir` (default `models_RUN`, as published): the best weights RUN.h5 and the last RUN_last.h5, the log
-    training_RUN.log (CSV: epoch, learning rate, losses in dB) and RUN_state.npz to resume from. `callbacks` see the
-    validated weights in `on_test_end`. Raises SettingsError for a batch larger than the data, and FileNotFoundError
-    where there is nothing to resume.
+    It leaves in `run_dir` (default `models_RUN`, as published) the best weights RUN.h5 and the last RUN_last.h5, the
+    log training_RUN.log (CSV: epoch, learning rate, losses in dB) and RUN_state.npz to resume from. `callbacks` see the
+    validated weights in `on_test_end`. Raises SettingsError for a batch larger than the data, and FileNotFoundError if
+    there is nothing to resume.
     """
     from dtln.training.distribution import SharedSteps, check_shares
 
@@ -1118,7 +1156,7 @@ def train(
     print(f"training: {training.summary}\nvalidation: {validation.summary}", flush=True)
     if state.stopped or state.next_epoch >= settings.max_epochs:
         print(f"{run_name} has already ended after {state.next_epoch} epochs")
-    # swaps the average in when validation begins and out when it ends: the last one to see that end
+    # swaps the average in when validation begins and out when it ends: it has to be the last to see that end
     average = [keras.callbacks.SwapEMAWeights()] if settings.ema else []
     log = keras.callbacks.CSVLogger(str(run_dir / f"training_{run_name}.log"), append=resume)
     writing = [log, state]
@@ -1152,11 +1190,11 @@ def train(
 
 
 class audio_generator:
-    """`tf.data` source of the published interface over `PairedFolders`.
+    """The published `tf.data` source, over `PairedFolders`.
 
-    len_of_samples: segment length in samples; fs: rate in Hz; train_flag: new order at every pass. `tf_data_set` yields
-    (noisy, clean), each float32 (len_of_samples,); `total_samples` counts the segments of one pass. Raises
-    AudioFileError before the first segment if files or pairs are not as they must be.
+    len_of_samples: segment length in samples. fs: rate in Hz. train_flag: a new order in every pass. `tf_data_set`
+    yields (noisy, clean), each float32 (len_of_samples,); `total_samples` is the number of segments in a pass. Raises
+    AudioFileError for unusable files or pairs, before the first segment.
     """
 
     def __init__(
@@ -1170,11 +1208,11 @@ class audio_generator:
 
     @property
     def total_samples(self) -> int:
-        """Segments of one pass."""
+        """The number of segments in a pass."""
         return len(self.source)
 
     def create_generator(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """One pass over the segments; in training in the order of numpy's global generator, which the caller seeds."""
+        """A pass over the segments, with train_flag in an order drawn with numpy's global generator."""
         count = self.total_samples
         for index in np.random.permutation(count) if self.train_flag else range(count):
             yield self.source.segment(int(index))
@@ -1190,7 +1228,7 @@ class audio_generator:
 class DTLN_model:
     """The class of the published code: attributes to set, `build_*`, `compile_model`, `train_model`, `create_*`.
 
-    Set attributes before building. Unlike the published constructor this one neither seeds global generators nor
+    Set attributes before building. Unlike the published constructor, this one neither seeds global generators nor
     touches devices.
     """
 
@@ -1237,7 +1275,7 @@ class DTLN_model:
         return lossFunction
 
     def stftLayer(self, x: Any) -> list[Any]:
-        """(B, L) -> magnitude and phase of the blocks, each (B, T, F). For Lambda layers; adds no zeros."""
+        """(B, L) -> magnitude and phase of the blocks, each (B, T, F). For Lambda layers. It adds no zeros."""
         return self._magnitude_and_phase(ops.extract_sequences(x, self.blockLen, self.block_shift))
 
     def fftLayer(self, x: Any) -> list[Any]:
@@ -1288,7 +1326,7 @@ class DTLN_model:
         return network
 
     def create_saved_model(self, weights_file: str, target_name: str) -> None:
-        """Writes the SavedModel `target_name` from an `.h5` file; whether it normalises is read from the file."""
+        """Writes the SavedModel `target_name` from an `.h5` file, which determines the variant."""
         from dtln.export.saved_model import export_saved_model
 
         export_saved_model(self._network_of(weights_file), target_name)

@@ -26,7 +26,9 @@ def segment_length(seconds: float, block_shift: int = BLOCK_SHIFT, sample_rate: 
     """
     length = int(sample_rate * seconds / block_shift) * block_shift
     if length < 1:
-        raise SettingsError(f"segments of {seconds} s hold not one shift of {block_shift} samples: choose longer ones")
+        raise SettingsError(
+            f"segments of {seconds} s are shorter than one shift of {block_shift} samples: choose longer ones"
+        )
     return length
 
 

@@ -14,13 +14,15 @@ from dtln.errors import SettingsError
 if TYPE_CHECKING:
     from DTLN_model import SegmentSource, TrainingSettings
 
+__all__ = ["SharedSteps", "check_shares", "distribute"]
+
 
 def distribute(coordinator: str | None = None, process: int = 0, processes: int = 1) -> None:
     """Spreads every batch from now on over all devices of this host, and of `processes` processes.
 
-    On JAX through `keras.distribution.DataParallel`, a process per host, each with all devices of its host. On PyTorch,
-    which `keras.distribution` does not serve, through `torch.distributed`, a process per device or group of CPU cores
-    (see `SharedSteps`). coordinator: host:port of the first process. To be called before anything else touches the
+    JAX: through `keras.distribution.DataParallel`, with one process for each host, which uses all its devices. PyTorch,
+    which `keras.distribution` does not serve: through `torch.distributed`, with one process for each device or group of
+    CPU cores (see `SharedSteps`). coordinator: host:port of the first process. Call it before anything else touches the
     devices. Raises SettingsError on TensorFlow, and on PyTorch for a single process.
     """
     backend = keras.backend.backend()
@@ -30,7 +32,7 @@ def distribute(coordinator: str | None = None, process: int = 0, processes: int 
         torch.distributed.init_process_group(
             init_method=f"tcp://{coordinator}", rank=process, world_size=processes
         )  # gloo between CPUs, NCCL between GPUs
-        # gloo's threads must end before the interpreter, or now and then the process aborts (PyTorch issue 190489)
+        # gloo's threads must end before the interpreter does, or the process sometimes aborts (PyTorch issue 190489)
         atexit.register(torch.distributed.destroy_process_group)
         if torch.cuda.is_available():
             torch.cuda.set_device(process % torch.cuda.device_count())
@@ -47,7 +49,7 @@ def distribute(coordinator: str | None = None, process: int = 0, processes: int 
 
 
 def check_shares(settings: TrainingSettings, validation: SegmentSource) -> None:
-    """Raises SettingsError where batches cannot be shared equally among all devices of all processes."""
+    """Raises SettingsError if the batches cannot be shared equally among all devices of all processes."""
     distribution = keras.distribution.distribution()
     devices = settings.processes if distribution is None else int(np.prod(distribution.device_mesh.shape))
     for count, name in (
@@ -61,13 +63,13 @@ def check_shares(settings: TrainingSettings, validation: SegmentSource) -> None:
 
 
 class SharedSteps(keras.callbacks.Callback):
-    """Lets several PyTorch processes take every step together, each on its share of the batch.
+    """Makes several PyTorch processes take every step together, each on its share of the batch.
 
-    Their gradients are averaged before the step, and their losses before any callback after this one sees them, so all
-    have the same weights, rate and end. They begin alike from the same seed or state; only dropout differs.
+    It averages their gradients before the step, and their losses before the callbacks after this one see them. So all
+    have the same weights and rate, and end together. They start equal, from one seed or state; only dropout differs.
     """
 
-    SEEDS_APART = 1_000_003  # more than there are steps: Keras counts up from the seed
+    SEEDS_APART = 1_000_003  # more than the number of steps: Keras counts up from the seed
 
     def __init__(self, process: int, processes: int) -> None:
         super().__init__()
@@ -83,7 +85,7 @@ class SharedSteps(keras.callbacks.Callback):
         tensor /= self.processes
 
     def _gradient_ready(self, _: Any) -> None:
-        """Averages all gradients in one message when the last of them is there: messages wait for each other."""
+        """Averages all gradients in one message, when the last of them is there: several would wait for each other."""
         import torch
 
         self.ready = (self.ready + 1) % len(self.parameters)
@@ -107,7 +109,7 @@ class SharedSteps(keras.callbacks.Callback):
             return
         self.parameters = [variable.value for variable in self.model.trainable_variables]
         self.hooks = [p.register_post_accumulate_grad_hook(self._gradient_ready) for p in self.parameters]
-        # the first epoch begins after a state is restored: it is that of the first process
+        # the first epoch begins after a state has been restored, which is that of the first process
         for variable in self.model.non_trainable_variables:
             if variable.path.endswith("seed_generator_state"):
                 variable.assign(variable + ops.array([self.process * self.SEEDS_APART, 0], variable.dtype))

@@ -13,13 +13,14 @@ from dtln.facts import BLOCK_LENGTH, BLOCK_SHIFT, SAMPLE_RATE
 from dtln.scoring import metrics
 from dtln.scoring.metrics import si_sdr
 
+__all__ = ["TensorBoardLog", "mean_scores", "spectrogram_image"]
+
 
 class TensorBoardLog(keras.callbacks.Callback):
-    """Writes for TensorBoard: the epoch's figures, and every `every` epochs scores, sound and spectrograms of examples.
+    """Writes the figures of every epoch and, every `every` epochs, scores, sound and spectrograms of examples.
 
-    examples: (noisy, clean) segments, each (B, L), the same at every epoch, or None for figures alone. Scores are means
-    over them (PESQ and STOI where their packages are installed). Raises MissingPackageError where tensorboardX is not
-    installed.
+    examples: (noisy, clean) segments, each (B, L), always the same, or None for figures alone. Scores are means over
+    them, with PESQ and STOI if their packages are installed. Raises MissingPackageError if tensorboardX is not.
     """
 
     def __init__(self, folder: Path, examples: tuple[np.ndarray, np.ndarray] | None, every: int = 5) -> None:
@@ -67,9 +68,9 @@ def spectrogram_image(signal: np.ndarray) -> np.ndarray:
 
 
 def mean_scores(clean: np.ndarray, estimates: np.ndarray) -> dict[str, float]:
-    """Means of the metrics of `dtln.scoring` over the pairs (B, L) for which each is defined.
+    """The mean of each metric of `dtln.scoring` over the pairs (B, L) for which it is defined.
 
-    SI-SDR needs speech, the others longer speech than that, and the packages pesq and pystoi.
+    SI-SDR needs a target that is not silent, the others a longer one, and the packages pesq and pystoi.
     """
 
     found: dict[str, list[float]] = {}

@@ -391,7 +391,7 @@ def read_losses(path: Path) -> list[str]:
     [
         (["--augment", "reverb"], "unknown augmentation 'reverb': expected one of"),
         (["--warmup-steps", "5"], "warm-up steps belong to the cosine schedule"),
-        (["--segment-seconds", "0.001"], "segments of 0.001 s hold not one shift"),
+        (["--segment-seconds", "0.001"], "segments of 0.001 s are shorter than one shift"),
         (["--batch-size", "5"], "a batch of 5 segments is larger than the data: mixed from"),
         (["--batch-size", "0"], "batch size 0"),
         (["--speech-weights", "read=2"], "read: no recording to weight lies in a folder of this name"),

@@ -455,6 +455,6 @@ def test_muon_orthogonalises_the_steps_of_matrices() -> None:
 
 
 def test_segment_shorter_than_a_shift() -> None:
-    with pytest.raises(ValueError, match="segments of 0.007 s hold not one shift of 128 samples"):
+    with pytest.raises(ValueError, match="segments of 0.007 s are shorter than one shift of 128 samples"):
         dtln.segment_length(0.007)
     assert dtln.segment_length(15.0) == 240000
