@@ -13,11 +13,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import training_pairs
 from environments import Environments
 from synthesised import write_corpus
 
@@ -104,35 +104,17 @@ def identity_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def small_networks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Gives each core of networks of the paper's size one LSTM of 16 units instead: half the time to make a graph."""
-    import DTLN_model
-
-    build_network = DTLN_model.build_network
-
-    def build_small(config: DTLN_model.DTLNConfig, seed: int | None = None) -> DTLN_model.DTLNNetwork:
-        if (config.units, config.lstm_layers) == (128, 2):
-            config = replace(config, units=16, lstm_layers=1)
-        return build_network(config, seed)
-
-    monkeypatch.setattr(DTLN_model, "build_network", build_small)
+def small_networks() -> Iterator[None]:
+    """Networks of `training_pairs.small_networks` during a test."""
+    with training_pairs.small_networks():
+        yield
 
 
 @pytest.fixture
 def eagerly() -> Iterator[None]:
-    """Runs functions of TensorFlow without making graphs of them, which takes longer than a few steps."""
-    import keras
-
-    if keras.backend.backend() != "tensorflow":
+    """`training_pairs.eager_tensorflow` during a test."""
+    with training_pairs.eager_tensorflow():
         yield
-        return
-    import tensorflow
-
-    tensorflow.config.run_functions_eagerly(True)
-    try:
-        yield
-    finally:
-        tensorflow.config.run_functions_eagerly(False)
 
 
 def coloured_noise(length: int, channels: int | None = None, seed: int = 0) -> np.ndarray:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 
 SAMPLE_RATE = 16000
@@ -38,6 +41,33 @@ def write_pairs(folder: Path, lengths: Sequence[int], seed: int = 0, noise_level
         for part, signal in zip(folders, noisy_pair(length, seed + index, noise_level), strict=True):
             soundfile.write(part / f"pair_{index}.wav", signal, SAMPLE_RATE)
     return folders
+
+
+@contextlib.contextmanager
+def small_networks() -> Iterator[None]:
+    """Gives each core of networks whose sizes nobody names one LSTM of 16 units: half the time to make a graph."""
+    import DTLN_model
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DTLN_model, "DTLNConfig", functools.partial(DTLN_model.DTLNConfig, units=16, lstm_layers=1))
+        yield
+
+
+@contextlib.contextmanager
+def eager_tensorflow() -> Iterator[None]:
+    """Where TensorFlow is the back end, runs its functions without making graphs, which takes longer than few steps."""
+    import keras
+
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow
+
+    tensorflow.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tensorflow.config.run_functions_eagerly(False)
 
 
 def write_unmixed(folder: Path) -> list[str]:
