@@ -11,6 +11,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault(threads, "1")
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,10 @@ from environments import Environments
 from synthesised import write_corpus
 
 from dtln.commands import convert, enhance
+
+# A shell starts what it puts into the background with interrupts ignored, and every program that tests start inherits
+# that. The tests of Ctrl+C want the usual handler.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ENVIRONMENTS = pytest.StashKey[Environments]()
 # With CI set, a test that is skipped has failed, but for a reason that begins with one of these.
