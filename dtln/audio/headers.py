@@ -69,6 +69,10 @@ def opened_audio(path: Path) -> Iterator[SoundFile]:
         raise AudioFileError(f"{path}: cannot be opened ({error.strerror}). Check its permissions.") from error
     try:
         file = soundfile.SoundFile(path)
+    except UnicodeError as error:
+        raise AudioFileError(
+            f"{os.fsencode(path)!r}: has a name that is not UTF-8, which soundfile cannot open. Rename the file."
+        ) from error
     except (soundfile.SoundFileError, RuntimeError, TypeError) as error:  # TypeError: extension .raw
         raise AudioFileError(
             f"{path}: cannot be read as audio ({libsndfile_reason(error)}). Expected a file that soundfile can open; "

@@ -1,7 +1,7 @@
 """List the models: which are there, where they lie, and whether a runtime for them is installed.
 
-%(prog)s models
-%(prog)s models -m FOLDER --json
+%(prog)s
+%(prog)s -m FOLDER --json
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -20,6 +21,9 @@ def run(module: str, argv: Sequence[str] | None, prog: str, **options: Any) -> i
     installs it, and exit status 1. A module that is not known keeps its traceback, because that is a bug. EXTRA of the
     module names the extra that brings all that the command needs.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that a terminal or pipe cannot show must not end the work
+            stream.reconfigure(errors="backslashreplace")
     command = importlib.import_module(module)
     extra = getattr(command, "EXTRA", None)
     try:

@@ -7,6 +7,7 @@ over the file of --config (or, with --resume, the run's own config.json), and th
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -579,10 +580,16 @@ def stored_arguments(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def check_ranges(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Ends with an error where a range of `add_mixing_arguments` is empty."""
+    """Ends with an error for an empty range, a number that is not finite, or a seed that no generator takes."""
     for flag, (low, high) in (("--snr-db", args.snr_db), ("--level-dbfs", args.level_dbfs)):
         if low > high:
             parser.error(f"{flag} {low:g} {high:g} is an empty range: give the lower end first")
+    for name, value in vars(args).items():
+        numbers = [n for n in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(n, float)]
+        if not all(map(math.isfinite, numbers)):
+            parser.error(f"--{name.replace('_', '-')} {' '.join(f'{n:g}' for n in numbers)}: expected finite numbers")
+    if not 0 <= args.seed < 2**32:
+        parser.error(f"--seed {args.seed}: expected a number from 0 to {2**32 - 1}")
 
 
 def _check_keras(parser: Parser, args: argparse.Namespace) -> None:

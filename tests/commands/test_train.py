@@ -487,3 +487,18 @@ def test_a_bug_keeps_its_traceback(unmixed: list[str], tmp_path: Path, monkeypat
     monkeypatch.setattr("DTLN_model.compile_network", buggy)
     with pytest.raises(ValueError, match="broadcast"):
         train.main(mixed_command(unmixed, tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--seed", "-1"], "--seed -1: expected a number from 0"),
+        (["--segment-seconds", "nan"], "--segment-seconds nan: expected finite numbers"),
+        (["--snr-db", "nan", "nan"], "--snr-db nan nan: expected finite numbers"),
+        (["--learning-rate", "inf"], "--learning-rate inf: expected finite numbers"),
+    ],
+)
+def test_numbers_that_nothing_can_be_done_with(flags, message, capsys):
+    with pytest.raises(SystemExit):
+        train.parse(["--run-name", "r", "--speech", "S", "--noise", "N", *flags])
+    assert message in capsys.readouterr().err

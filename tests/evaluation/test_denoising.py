@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -256,3 +257,22 @@ def test_program_with_two_processes(folders, noise, identity_weights):
     assert "bad.wav: 1 samples are NaN or Inf" in result.stderr
     for index in range(3):
         require_aligned(read_audio(target / f"{index}.wav", mono=True)[0], noise(8000, seed=index))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names that are not text")
+def test_name_that_is_not_utf_8_costs_one_file(folders, evaluate, noise, capsys):
+    source, target = folders
+    soundfile.write(source / "good.wav", noise(1000), 16000)
+    shutil.copy(source / "good.wav", os.fsencode(source) + b"/caf\xe9.wav")
+    assert evaluate() == 1
+    assert "has a name that is not UTF-8" in capsys.readouterr().err
+    assert os.listdir(target) == ["good.wav"]
+
+
+def test_name_that_the_terminal_cannot_show(folders, noise):
+    source, target = folders
+    soundfile.write(source / "\u65e5.wav", noise(1000), 16000)
+    command = [sys.executable, str(SCRIPT), str(source / "\u65e5.wav")]
+    run = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": "cp1252"}, capture_output=True)
+    assert run.returncode == 0, run.stderr
+    assert b"\\u65e5_denoised.wav" in run.stdout
