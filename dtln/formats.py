@@ -189,8 +189,7 @@ def default_kind(folder: str | Path) -> str:
     kinds = available_kinds(folder)
     if not kinds:
         raise FileNotFoundError(
-            f"{folder}: holds no model files such as model_1.tflite. Check the path, or make them with "
-            "convert_weights_and_savedmodel.py."
+            f"{folder}: holds no model files such as model_1.tflite. Check the path, or make them with `dtln convert`."
         )
     return next((name for name in kinds if EXPORT_KINDS[name].installed_runtime()), kinds[0])
 

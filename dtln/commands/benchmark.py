@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "measure_execution_time.
     everything = args.backend == "all"
     kinds = available_kinds(args.model_dir) if everything else [args.backend]
     if not kinds:
-        print(f"{args.model_dir}: holds no exports. Make them with convert_weights_and_savedmodel.py.", file=sys.stderr)
+        print(f"{args.model_dir}: holds no exports. Make them with `dtln convert`.", file=sys.stderr)
         return 1
     if not everything and args.backend not in EXPORT_KINDS:
         print(f"unknown backend {args.backend!r}: expected all or one of {', '.join(EXPORT_KINDS)}", file=sys.stderr)

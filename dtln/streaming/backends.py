@@ -346,9 +346,7 @@ def _tflite_interpreter(path: Path, threads: int, runtime: str | None) -> tuple[
 def _existing(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path}: no such model file. Check the path, or make it with convert_weights_and_savedmodel.py."
-        )
+        raise FileNotFoundError(f"{path}: no such model file. Check the path, or make it with `dtln convert`.")
     return path
 
 
