@@ -9,13 +9,13 @@ import keras
 import numpy as np
 import pytest
 from signals import batch_output, random_network, speech_like
-from training_pairs import noisy_pair, write_pairs
+from training_pairs import eager_tensorflow, noisy_pair, write_pairs
 
 import DTLN_model as dtln
 from dtln.scoring.metrics import si_sdr
 from research import core_1, open_core_1_mask
 
-SEGMENT = 4096  # samples
+SEGMENT = 1024  # samples
 
 
 def test_masks_of_one_give_the_signal_back() -> None:
@@ -27,6 +27,7 @@ def test_masks_of_one_give_the_signal_back() -> None:
     np.testing.assert_allclose(estimate[0], signal, atol=1e-6)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_loss_of_core_1_counts_in_training_alone() -> None:
     """It is added by its share to what is minimised, and reaches core 1 even where the decoder lets nothing through."""
     noisy, clean = (np.stack(signals) for signals in zip(*(noisy_pair(4096, seed) for seed in range(2)), strict=True))
@@ -60,7 +61,7 @@ def test_loss_of_core_1_counts_in_training_alone() -> None:
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Two epochs of three steps on pairs of a quarter of a second."""
+    """Two epochs of three steps on pairs of eight blocks."""
     folder = tmp_path_factory.mktemp("pairs")
     train = write_pairs(folder / "train", [SEGMENT] * 6, seed=0)
     validation = write_pairs(folder / "validation", [SEGMENT] * 2, seed=50)
@@ -80,7 +81,8 @@ def read_log(run_dir: Path) -> list[dict[str, float]]:
 def uninterrupted(command: list[str], weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that a run with --alone leaves."""
     run_dir = tmp_path_factory.mktemp("alone")
-    assert core_1.main([*command, "--alone", "--init-weights", str(weights), "--run-dir", str(run_dir)]) == 0
+    with eager_tensorflow():
+        assert core_1.main([*command, "--alone", "--init-weights", str(weights), "--run-dir", str(run_dir)]) == 0
     return run_dir
 
 
@@ -90,6 +92,7 @@ def validation_loss(model: keras.Model, command: list[str]) -> float:
     return model.evaluate(dtln.ValidationBatches(source, 2), verbose=0)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_core_1_is_trained_alone(uninterrupted: Path, command: list[str], weights: Path) -> None:
     """The losses are those of its estimate; what follows core 1 stays as it was."""
     log = read_log(uninterrupted)
@@ -105,6 +108,7 @@ def test_core_1_is_trained_alone(uninterrupted: Path, command: list[str], weight
         assert all(same) if new in after.after_core_1 else not any(same)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_a_resumed_run_equals_an_uninterrupted_one(
     uninterrupted: Path, command: list[str], weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +135,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.usefixtures("eagerly")
 def test_the_whole_network_is_trained_beside_core_1(command: list[str], tmp_path: Path) -> None:
     """The output alone is validated."""
     assert core_1.main([*command, "--share", "0.3", "--init", "mdct", "--run-dir", str(tmp_path)]) == 0

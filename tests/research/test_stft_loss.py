@@ -51,6 +51,7 @@ def test_it_is_the_published_formula() -> None:
     assert found == pytest.approx(expected / 3, rel=1e-3)
 
 
+@pytest.mark.usefixtures("small_networks", "eagerly")
 def test_a_run_is_trained_and_validated_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LOSSES, "snr_stft", "")  # set by the script, and taken out again after this test
     train, validation = write_pairs(tmp_path / "train", [4096] * 2), write_pairs(tmp_path / "validation", [4096] * 2)
