@@ -254,7 +254,7 @@ def test_engine_is_imported_without_tensorflow():
 
 def test_missing_models_are_named(tmp_path):
     for kind in ("tflite", "onnx"):
-        with pytest.raises(FileNotFoundError, match="model_1.*no such model file.*convert_weights"):
+        with pytest.raises(FileNotFoundError, match="model_1.*no such model file.*dtln convert"):
             open_backend(kind, tmp_path)
     with pytest.raises(FileNotFoundError, match="holds no saved_model.pb"):
         open_backend("savedmodel", tmp_path)
