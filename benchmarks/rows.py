@@ -27,7 +27,6 @@ ROOT = Path(__file__).resolve().parents[1]
 START_LIMIT_S, HELP_LIMIT_S = 1.0, 0.3
 JITTER_TURN_BLOCKS = 2500  # 20 s of signal
 MINUTE_BLOCKS = 7500  # of 8 ms
-MINUTE_BLOCKS = 7500  # of 8 ms
 
 
 def block_rows(args: argparse.Namespace, argv: Sequence[str], report: Report) -> None:

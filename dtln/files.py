@@ -1,4 +1,4 @@
-"""Writing files so that a partial one never appears under its final name."""
+"""Files that are written complete or not at all, and folders that come with the toolkit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["complete_file"]
+__all__ = ["complete_file", "included_folder"]
+
+
+def included_folder(name: str) -> Path:
+    """A folder that comes with the toolkit: inside the installed package, or beside it in a clone."""
+    package = Path(__file__).resolve().parent
+    installed = package / name
+    return installed if installed.is_dir() else package.parent / name
 
 
 @contextmanager

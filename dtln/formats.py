@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dtln.files import included_folder
+
 __all__ = [
     "DEFAULT_WEIGHTS",
     "EXPORT_KINDS",
@@ -28,14 +30,7 @@ __all__ = [
 SHIFT_KEY = "block_shift"  # where exports note their shift: ONNX metadata, SavedModel attribute, TF-lite tensor name
 
 
-def _included_models() -> Path:
-    """`pretrained_model` inside the installed package, or beside it in a clone."""
-    package = Path(__file__).resolve().parent
-    installed = package / "pretrained_model"
-    return installed if installed.is_dir() else package.parent / "pretrained_model"
-
-
-MODEL_DIR = _included_models()
+MODEL_DIR = included_folder("pretrained_model")
 DEFAULT_WEIGHTS = MODEL_DIR / "model.h5"
 
 

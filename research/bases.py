@@ -20,6 +20,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import DTLN_model as dtln
+from dtln.errors import SettingsError
 
 
 def mclt_basis(block_length: int) -> np.ndarray:
@@ -43,12 +44,12 @@ INVERSE_RIDGE = 1e-7  # of the mean eigenvalue: so small that the inverse of the
 
 
 def basis_for(config: dtln.DTLNConfig, name: str) -> np.ndarray:
-    """The basis (N, E) of BASES for a network. Raises ValueError where encoder size or shift do not allow it."""
+    """The basis (N, E) of BASES for a network. Raises SettingsError where encoder size or shift do not allow it."""
     size, length, shift = config.encoder_size, config.block_length, config.block_shift
     fits = {"mdct": length % (2 * shift) == 0, "mclt": length == 4 * shift and length % 128 == 0}[name]
     if size != length // 2 or not fits:
         needs = {"mdct": "a shift that divides half a block", "mclt": "blocks of four shifts and n times 128 samples"}
-        raise ValueError(
+        raise SettingsError(
             f"the {name.upper()} basis needs an encoder of half a block and {needs[name]}; found encoder "
             f"{size}, block {length}, shift {shift}. Choose other sizes"
         )
@@ -77,7 +78,7 @@ def initialise_basis(dtln_layers: dtln.DTLNLayers, name: str) -> None:
     """Starts encoder and decoder from a basis of BASES, so that the untrained network passes the signal through.
 
     Both masks start near sigmoid(0) = 0.5, which makes 0.25: the decoder is four times the inverse of the encoder. Not
-    in the paper. Raises ValueError as `basis_for`.
+    in the paper. Raises SettingsError as `basis_for`.
     """
     basis = basis_for(dtln_layers.config, name)
     synthesis = 4.0 * inverse_basis(basis, dtln_layers.config.block_shift)

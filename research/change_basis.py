@@ -22,10 +22,11 @@ from keras import layers, ops
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import DTLN_model as dtln
+from dtln.errors import SettingsError
 from dtln.facts import EPSILON
 from research.bases import BASES, basis_for, inverse_basis
 from research.open_core_1_mask import moving_average
-from research.segments import parse_with_data, shown_batch
+from research.segments import change_weights, shown_batch
 
 HEADROOM = 1.15  # of the decoder over the inverse of the encoder, so that a mask below one passes the signal
 WHITENING = 0.35  # power of a filter's mean power by which the filter is turned down
@@ -40,11 +41,13 @@ def change_basis(network: dtln.DTLNNetwork, name: str, noisy: np.ndarray, clean:
     the new coefficients of what core 1 leaves over next to those of `clean` (B, L). The error of each pair is counted
     relative to what it was. Filters are turned down where their signal is strong, because normalisation would let them
     drown the others.
-    Raises ValueError for another activation than a sigmoid, and as `basis_for`.
+    Raises SettingsError for another activation than a sigmoid, and as `basis_for`.
     """
     parts, config = network.dtln_layers, network.config
     if config.activation != "sigmoid":
-        raise ValueError(f"the masks of this network are made by {config.activation!r}: only a sigmoid can be fitted")
+        raise SettingsError(
+            f"the masks of this network are made by {config.activation!r}: only a sigmoid can be fitted"
+        )
     basis = basis_for(config, name)
     left = keras.Model(network.input, parts.masked_blocks.output).predict(noisy, verbose=0)  # (B, T, N)
     sounding = (energy := np.square(left).sum(axis=-1).ravel()) > 1e-7 * energy.max()
@@ -95,20 +98,16 @@ def _fitted_mask(features: np.ndarray, encoded: np.ndarray, wanted: np.ndarray, 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the changed weights; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-m", "--weights", type=Path, required=True, metavar="H5", help="trained weights")
-    parser.add_argument("--output", type=Path, required=True, metavar="H5", help="weights to write")
+    parser = argparse.ArgumentParser(
+        "change_basis.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--basis", choices=tuple(BASES), default="mclt", help="default: %(default)s")
-    args = parse_with_data(parser, argv)
-    try:
-        network = dtln.load_network(args.weights)
+
+    def change(network: dtln.DTLNNetwork, args: argparse.Namespace) -> str:
         change_basis(network, args.basis, *shown_batch(args))
-        network.save_weights(args.output)
-    except (ValueError, OSError) as error:
-        print(f"change_basis.py: {error}", file=sys.stderr)
-        return 1
-    print(f"wrote {args.output}")
-    return 0
+        return ""
+
+    return change_weights(parser, argv, change)
 
 
 if __name__ == "__main__":

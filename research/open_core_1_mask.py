@@ -1,7 +1,7 @@
 """Let the encoder of trained weights take over what is constant in the mask of core 1, and write the new weights.
 
     python research/open_core_1_mask.py -m old.h5 --output new.h5 --speech SPEECH --noise NOISE
-    python research/core_1.py -m new.h5 --alone --run-name core_1 --speech SPEECH --noise NOISE
+    python research/core_1.py --init-weights new.h5 --alone --run-name core_1 --speech SPEECH --noise NOISE
 
 Trained from constant masks (`run_training.py --init mdct`), core 1 comes to equalise: its mask stays far below one even
 in speech, lowest where speech is strongest, and the signal reaches core 2 whitened. A sigmoid has little slope there:
@@ -22,7 +22,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import DTLN_model as dtln
-from research.segments import parse_with_data, shown_batch
+from dtln.errors import SettingsError
+from research.segments import change_weights, shown_batch
 
 CEILING_QUANTILE = 0.95  # of core 1's mask in a bin, over many blocks: what lets speech through
 SMOOTHING = 17  # bins or filters over which their ceilings or powers are averaged, geometrically
@@ -40,11 +41,13 @@ def open_core_1_mask(network: dtln.DTLNNetwork, noisy: np.ndarray) -> np.ndarray
     The ceiling c of the mask in each bin is found on signals `noisy` (B, L). The encoder E becomes C E, where C
     multiplies the bins of a block by c; the mask m becomes m / c where it is c / 2, with the same slope. Above, the
     sigmoid bends it; training core 1 alone gives back what that loses.
-    Raises ValueError for another activation than a sigmoid.
+    Raises SettingsError for another activation than a sigmoid.
     """
     parts, config = network.dtln_layers, network.config
     if config.activation != "sigmoid":
-        raise ValueError(f"the masks of this network are made by {config.activation!r}: only a sigmoid can be opened")
+        raise SettingsError(
+            f"the masks of this network are made by {config.activation!r}: only a sigmoid can be opened"
+        )
     core_1 = keras.Model(network.input, parts.core_1.activation.output)
     masks = core_1.predict(noisy, verbose=0).astype(np.float64)  # (B, T, F)
     highest = np.log(np.quantile(masks, CEILING_QUANTILE, axis=(0, 1)))  # (F,)
@@ -63,20 +66,15 @@ def open_core_1_mask(network: dtln.DTLNNetwork, noisy: np.ndarray) -> np.ndarray
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Writes the opened weights; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-m", "--weights", type=Path, required=True, metavar="H5", help="trained weights")
-    parser.add_argument("--output", type=Path, required=True, metavar="H5", help="weights to write")
-    args = parse_with_data(parser, argv)
-    try:
-        network = dtln.load_network(args.weights)
-        noisy, _ = shown_batch(args)
-        ceilings = open_core_1_mask(network, noisy)
-        network.save_weights(args.output)
-    except (ValueError, OSError) as error:
-        print(f"open_core_1_mask.py: {error}", file=sys.stderr)
-        return 1
-    print(f"wrote {args.output}: the mask reached {ceilings.min():.2f} to {ceilings.max():.2f}, and reaches 1 now")
-    return 0
+    parser = argparse.ArgumentParser(
+        "open_core_1_mask.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+    def change(network: dtln.DTLNNetwork, args: argparse.Namespace) -> str:
+        ceilings = open_core_1_mask(network, shown_batch(args)[0])
+        return f": the mask reached {ceilings.min():.2f} to {ceilings.max():.2f}, and reaches 1 now"
+
+    return change_weights(parser, argv, change)
 
 
 if __name__ == "__main__":

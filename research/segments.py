@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import DTLN_model as dtln
 from dtln.commands.train_flags import add_mixing_arguments, check_ranges
 from dtln.commands.train_sources import mixers_of
+from dtln.errors import AudioFileError, SettingsError, WeightsFileError
 
-__all__ = ["parse_with_data", "shown_batch"]
+__all__ = ["change_weights", "parse_with_data", "shown_batch"]
 
 SHOWN_SEGMENTS = 64
 
@@ -46,3 +47,26 @@ def shown_batch(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
     else:
         source = dtln.PairedFolders(args.train_noisy, args.train_clean, length)
     return dtln.batch_of(source, range(min(SHOWN_SEGMENTS, len(source))), [args.seed])
+
+
+def change_weights(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None,
+    change: Callable[[dtln.DTLNNetwork, argparse.Namespace], str],
+) -> int:
+    """The command of a script that changes weights: from one `.h5` file, with the help of data, into another.
+
+    change: changes a network, and says in words what it did. Returns the exit status.
+    """
+    parser.add_argument("-m", "--weights", type=Path, required=True, metavar="H5", help="trained weights")
+    parser.add_argument("--output", type=Path, required=True, metavar="H5", help="weights to write")
+    args = parse_with_data(parser, argv)
+    try:
+        network = dtln.load_network(args.weights)
+        done = change(network, args)
+        network.save_weights(args.output)
+    except (AudioFileError, SettingsError, WeightsFileError, OSError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+    print(f"wrote {args.output}{done}")
+    return 0

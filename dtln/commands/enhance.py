@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_evaluation.py") -> 
             useless = {file.job.source for file in denoised if file.failure or file.empty}
             scored = score_files([pair for pair in pairs if pair.signals["noisy"] not in useless], scoring, args.jobs)
             score.write_reports(args, scored, vars(args))
-    except score.user_errors() as error:
+    except score.USER_ERRORS as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

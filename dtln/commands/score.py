@@ -22,10 +22,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dtln.errors import AudioFileError, MissingPackageError, ModelError, SettingsError, WeightsFileError
+
 if TYPE_CHECKING:
     from dtln.evaluation.denoising import DenoisedFile
     from dtln.evaluation.scores import ScoredFile, ScoringSettings
 
+# what a user can mend is told without a traceback; any other exception is a bug of ours
+USER_ERRORS = (AudioFileError, MissingPackageError, ModelError, SettingsError, WeightsFileError, OSError)
 NOT_SCORING = ("output", "weights")  # flags of run_evaluation.py that say nothing about scores
 
 
@@ -99,7 +103,7 @@ def run(args: argparse.Namespace, prog: str) -> int:
         settings = scoring_settings(args)
         scored = score_files(plan_scores(args.input, settings, args.noisy), settings, args.jobs)
         write_reports(args, scored, {name: value for name, value in vars(args).items() if name not in NOT_SCORING})
-    except user_errors() as error:
+    except USER_ERRORS as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -108,16 +112,8 @@ def run(args: argparse.Namespace, prog: str) -> int:
     return status([], scored)
 
 
-def user_errors() -> tuple[type[Exception], ...]:
-    """What a user can mend, told without a traceback; any other exception is a bug of ours."""
-    from dtln.errors import AudioFileError, MissingPackageError, ModelError, SettingsError, WeightsFileError
-
-    return AudioFileError, MissingPackageError, ModelError, SettingsError, WeightsFileError, OSError
-
-
 def scoring_settings(args: argparse.Namespace) -> ScoringSettings:
     """The settings that the flags stand for. Raises AudioFileError for a report in a folder that does not exist."""
-    from dtln.errors import AudioFileError
     from dtln.evaluation.scores import ScoringSettings
 
     for report in (args.csv, args.json):

@@ -163,15 +163,9 @@ def _require_pair(clean: np.ndarray, estimate: np.ndarray) -> None:
 
 def versions() -> dict[str, str | None]:
     """Versions of Python and of the packages that the scores come from; None where one is not installed."""
-
     import platform
-    from importlib import metadata
 
-    def version(name: str) -> str | None:
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            return None
+    from dtln.machine import installed_versions
 
     names = ("numpy", "scipy", "soxr", "pesq", "pystoi", "speechmos", "librosa", "onnxruntime")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+    return {"python": platform.python_version(), **dict.fromkeys(names), **installed_versions(names)}

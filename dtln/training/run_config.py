@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dtln.errors import SettingsError
+from dtln.files import complete_file, included_folder
 
 __all__ = ["CONFIG_NAME", "RECIPE_DIR", "find_config", "read_run_config", "write_run_config"]
 
@@ -21,14 +22,7 @@ KEYS = ("about", "arguments", "versions")
 VERSIONS_OF = ("keras", "numpy", "tensorflow", "torch", "jax")  # noted where they are loaded
 
 
-def _included_recipes() -> Path:
-    """`recipes` inside the installed package, or beside it in a clone."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "recipes"
-    return installed if installed.is_dir() else package.parent / "recipes"
-
-
-RECIPE_DIR = _included_recipes()
+RECIPE_DIR = included_folder("recipes")
 
 
 def find_config(name: str) -> Path:
@@ -67,7 +61,6 @@ def write_run_config(run_dir: Path, arguments: Mapping[str, Any]) -> None:
     import sys
 
     from dtln import __version__
-    from dtln.files import complete_file
 
     versions = {"python": platform.python_version(), "dtln": __version__}
     versions |= {name: sys.modules[name].__version__ for name in VERSIONS_OF if name in sys.modules}
