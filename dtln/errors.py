@@ -19,6 +19,7 @@ __all__ = [
     "NotScorable",
     "SettingsError",
     "WeightsFileError",
+    "describe_error",
     "install_line",
     "require",
 ]
@@ -113,3 +114,12 @@ def require(package: str, purpose: str, error_class: type[MissingPackageError] =
         if error.name is None or error.name.partition(".")[0] != top:
             raise  # the package is there; what it imports itself is missing
         raise error_class(f"{purpose} needs the package {top}: {install_line(top)}", name=top) from error
+
+
+def describe_error(error: Exception) -> str:
+    """An unforeseen error in a line: its type, its message, and where it was raised."""
+    import traceback  # slow to import, and seldom needed
+    from pathlib import Path
+
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"

@@ -86,6 +86,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_evaluation.py") -> 
     if args.score_only:
         return score.run(args, prog)
     from dtln.evaluation.denoising import denoise_files, plan_denoising
+    from dtln.evaluation.recording import DenoisingSettings
     from dtln.evaluation.scores import ScoredFile, plan_scores, score_files
 
     may_exist = args.overwrite or args.skip_existing
@@ -97,7 +98,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_evaluation.py") -> 
         )
         targets = {job.source: job.target for job in jobs if not job.unreadable}
         pairs = plan_scores(args.input, scoring, denoised=targets) if scoring else []
-        denoised = denoise_files(jobs, args.engine, args.weights, args.jobs, args.skip_existing)
+        denoised = denoise_files(jobs, DenoisingSettings(args.engine, args.weights), args.jobs, args.skip_existing)
         if args.output is None and any(not file.failure for file in denoised):
             print(f"written to {jobs[0].target}")
         if scoring:

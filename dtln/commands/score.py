@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 from dtln.errors import AudioFileError, MissingPackageError, ModelError, SettingsError, WeightsFileError
 
 if TYPE_CHECKING:
-    from dtln.evaluation.denoising import DenoisedFile
+    from dtln.evaluation.recording import DenoisedFile
     from dtln.evaluation.scores import ScoredFile, ScoringSettings
 
 # what a user can mend is told without a traceback; any other exception is a bug of ours

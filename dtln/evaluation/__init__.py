@@ -1,6 +1,7 @@
 """Denoises and scores recordings, single ones and folders: what `dtln enhance` and `dtln score` do."""
 
-from dtln.evaluation.denoising import DenoisedFile, Job, denoise_files, plan_denoising
+from dtln.evaluation.denoising import denoise_files, plan_denoising
+from dtln.evaluation.recording import DenoisedFile, DenoisingSettings, Job
 from dtln.evaluation.scores import (
     Pair,
     ScoredFile,
@@ -14,6 +15,7 @@ from dtln.evaluation.sequences import SequenceDenoiser, SequenceNetwork
 
 __all__ = [
     "DenoisedFile",
+    "DenoisingSettings",
     "Job",
     "Pair",
     "ScoredFile",

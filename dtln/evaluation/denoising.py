@@ -1,56 +1,27 @@
-"""Denoising of recordings: what will be written, the work on each file, the summary."""
+"""Denoising of folders and single recordings: what will be written, all the work, the summary."""
 
 from __future__ import annotations
 
 import os
 import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
 
 from dtln.audio.folders import find_recordings
-from dtln.audio.headers import SampleFormat, audio_info
-from dtln.audio.reading import audio_blocks
-from dtln.audio.resampling import Resampler
-from dtln.audio.writing import audio_writer, format_for_name, writable_format
-from dtln.errors import AudioFileError, require
+from dtln.audio.headers import audio_info
+from dtln.audio.writing import format_for_name, writable_format
+from dtln.errors import AudioFileError
+from dtln.evaluation.engines import TENSORFLOW_ENGINES, load_engine
+from dtln.evaluation.recording import DenoisedFile, DenoisingSettings, Job, denoise_file
 from dtln.facts import SAMPLE_RATE
-from dtln.formats import DEFAULT_WEIGHTS, EXPORT_KINDS
 from dtln.pool import run_all
 
-__all__ = ["DenoisedFile", "Job", "denoise_file", "denoise_files", "load_engine", "plan_denoising"]
+__all__ = ["denoise_files", "plan_denoising"]
 
-TENSORFLOW_ENGINES = ("keras", "savedmodel")  # processes, because their threads wait for each other
+DEFAULTS = DenoisingSettings()
 NAMES_SHOWN = 10  # files listed under one heading of the summary; failures are listed all
-
-
-@dataclass(frozen=True)
-class Job:
-    """One recording: where it lies, where it goes, and how it is written there."""
-
-    source: Path
-    target: Path
-    sample_rate: int = SAMPLE_RATE  # Hz, of the output, as what follows
-    channels: int = 1
-    sample_format: SampleFormat | None = None  # None where the header of the recording cannot be read
-    converted_from: SampleFormat | None = None  # the recording's format where it cannot be written
-    unreadable: str | None = None  # why the header cannot be read
-
-
-@dataclass(frozen=True)
-class DenoisedFile:
-    """What became of a job."""
-
-    job: Job
-    failure: str | None = None  # the reason, which names the file
-    seconds: float = 0.0  # of audio
-    empty: bool = False
-    clipped: int = 0  # samples
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -150,94 +121,27 @@ def _require_apart(output: Path, folder: Path, name: str) -> None:
 
 
 # ----------------------------------------------------------------------------------------------------------------------
-# Engines
-# ----------------------------------------------------------------------------------------------------------------------
-
-
-class Stream(Protocol):
-    """C signals at 16 kHz in pieces: float32 (C, M) in, aligned ones out; in the end as many came out as went in."""
-
-    def process(self, samples: np.ndarray) -> np.ndarray: ...
-
-    def flush(self) -> np.ndarray: ...
-
-
-class WholeSignals:
-    """A stream that keeps what comes until all is there, for an engine that takes whole signals (C, L)."""
-
-    def __init__(self, denoise: Callable[[np.ndarray], np.ndarray]) -> None:
-        self.denoise = denoise
-        self.pieces: list[np.ndarray] = []
-
-    def process(self, samples: np.ndarray) -> np.ndarray:
-        self.pieces.append(samples)
-        return samples[:, :0]
-
-    def flush(self) -> np.ndarray:
-        return self.denoise(np.concatenate(self.pieces, axis=1))
-
-
-class BlockByBlock:
-    """A stream through exported models. Each signal has runtimes of its own, because threads must not share them."""
-
-    def __init__(self, kind: str, model_dir: Path, signals: int) -> None:
-        from dtln.streaming.backends import open_backend
-        from dtln.streaming.engine import StreamingDenoiser
-
-        self.denoisers = [StreamingDenoiser(open_backend(kind, model_dir)) for _ in range(signals)]
-
-    def process(self, samples: np.ndarray) -> np.ndarray:
-        return np.stack([denoiser.process(signal) for denoiser, signal in zip(self.denoisers, samples, strict=True)])
-
-    def flush(self) -> np.ndarray:
-        return np.stack([denoiser.flush() for denoiser in self.denoisers])
-
-
-@lru_cache(maxsize=1)
-def load_engine(engine: str, weights: Path) -> Callable[[int], Stream]:
-    """A function that makes a stream of so many signals. Each process loads the network once.
-
-    engine: "fast", "keras" or a kind of export. weights: an `.h5` file, or for an export its folder. Raises
-    FileNotFoundError, WeightsFileError or ModelError for what cannot be loaded, and MissingPackageError.
-    """
-    if engine in EXPORT_KINDS:
-        BlockByBlock(engine, weights, 1)  # finds out here what cannot be opened
-        return partial(BlockByBlock, engine, weights)
-    if engine == "keras":
-        for package in ("tensorflow", "keras"):
-            require(package, "the engine keras")
-        import DTLN_model
-
-        denoise = DTLN_model.load_network(weights).denoise
-        return lambda signals: WholeSignals(denoise)
-    from dtln.evaluation.sequences import SequenceDenoiser, SequenceNetwork
-
-    return partial(SequenceDenoiser, SequenceNetwork(weights))
-
-
-# ----------------------------------------------------------------------------------------------------------------------
 # The work
 # ----------------------------------------------------------------------------------------------------------------------
 
 
 def denoise_files(
     jobs: Sequence[Job],
-    engine: str = "fast",
-    weights: Path = DEFAULT_WEIGHTS,
+    settings: DenoisingSettings = DEFAULTS,
     workers: int | None = None,
     skip_existing: bool = False,
 ) -> list[DenoisedFile]:
     """Does the jobs, prints the summary and returns what became of each that was not skipped.
 
-    engine, weights: as in `load_engine`. workers: files at a time; None: one per core, with TensorFlow one.
+    workers: files at a time; None: one per core, with TensorFlow one.
     skip_existing: leaves outputs that exist as they are. Raises as `load_engine`, before the first file.
     """
     todo = [job for job in jobs if not (skip_existing and job.sample_format and job.target.exists())]
-    load_engine(engine, weights)  # here, so that not every worker finds out what is wrong with them
-    processes = engine in TENSORFLOW_ENGINES
+    load_engine(settings.engine, settings.weights)  # here, so that not every worker finds out what is wrong with them
+    processes = settings.engine in TENSORFLOW_ENGINES
     started = time.perf_counter()
     done = run_all(
-        partial(denoise_file, engine, weights),
+        partial(denoise_file, settings),
         todo,
         workers or (1 if processes else os.cpu_count() or 1),
         "denoising",
@@ -246,49 +150,6 @@ def denoise_files(
     )
     _report(done, len(jobs) - len(todo), time.perf_counter() - started)
     return done
-
-
-def denoise_file(engine: str, weights: Path, job: Job) -> DenoisedFile:
-    """Denoises one recording piece by piece, in constant memory. Whatever goes wrong with it is its `failure`."""
-    if job.sample_format is None:
-        return DenoisedFile(job, job.unreadable)
-    try:
-        info = audio_info(job.source)
-        stream = load_engine(engine, weights)(job.channels)
-        clipped = written = 0
-        job.target.parent.mkdir(parents=True, exist_ok=True)
-        with audio_writer(job.target, job.sample_rate, job.channels, job.sample_format) as write:
-            for samples in _denoised(job, stream):  # (M, C)
-                if not np.all(np.isfinite(samples)):
-                    raise AudioFileError(
-                        f"{job.source}: the network gave NaN or Inf. Expected sound weights; check {weights}."
-                    )
-                if job.sample_rate == info.sample_rate:  # back from 16 kHz, there may be some samples too many
-                    samples = samples[: info.length - written]
-                clipped += write(samples)
-                written += len(samples)
-    except AudioFileError as error:
-        return DenoisedFile(job, str(error))
-    except Exception as error:  # the other files are still to be done
-        return DenoisedFile(job, f"{job.source}: {describe_error(error)}")
-    return DenoisedFile(job, seconds=info.length / info.sample_rate, empty=info.length == 0, clipped=clipped)
-
-
-def _denoised(job: Job, stream: Stream) -> Iterator[np.ndarray]:
-    """The denoised recording in pieces (M, C) at the rate of the output."""
-    resampler = Resampler(SAMPLE_RATE, job.sample_rate, job.channels)
-    begun = False
-    for samples in audio_blocks(job.source, SAMPLE_RATE, mono=job.channels == 1):  # (M, C)
-        begun = True
-        yield resampler.process(stream.process(samples.T).T)
-    if begun:
-        yield resampler.process(stream.flush().T, last=True)
-
-
-def describe_error(error: Exception) -> str:
-    """An unforeseen error in a line: its type, its message, and where it was raised."""
-    where = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from typing import Any
 
 from dtln.audio.folders import find_recordings, pair_files
 from dtln.audio.reading import read_audio
-from dtln.errors import AudioFileError, NotScorable
-from dtln.evaluation.denoising import count, describe_error, print_files
+from dtln.errors import AudioFileError, NotScorable, describe_error
+from dtln.evaluation.denoising import count, print_files
 from dtln.facts import SAMPLE_RATE
 from dtln.files import complete_file
 from dtln.pool import run_all

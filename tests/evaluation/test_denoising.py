@@ -15,8 +15,8 @@ from enhancing import SCRIPT, require_aligned
 
 from dtln.audio.reading import audio_blocks, read_audio
 from dtln.audio.resampling import resample
-from dtln.evaluation import denoising
-from dtln.evaluation.denoising import WholeSignals
+from dtln.evaluation import recording
+from dtln.evaluation.engines import WholeSignals
 from dtln.formats import EXPORT_KINDS
 
 
@@ -226,7 +226,7 @@ def test_unforeseen_error_is_one_files_own(folders, evaluate, noise, capsys, mon
             raise MemoryError("too long")
         return audio_blocks(path, *rate, **options)
 
-    monkeypatch.setattr(denoising, "audio_blocks", reader)
+    monkeypatch.setattr(recording, "audio_blocks", reader)
     assert evaluate() == 1
     assert "a.wav: MemoryError: too long" in capsys.readouterr().err
     assert os.listdir(target) == ["b.wav"]
@@ -239,7 +239,7 @@ def test_network_that_gives_nan(folders, evaluate, noise, capsys, monkeypatch):
     def broken(engine, weights):
         return lambda signals: WholeSignals(lambda samples: np.nan * samples)
 
-    monkeypatch.setattr(denoising, "load_engine", broken)
+    monkeypatch.setattr(recording, "load_engine", broken)
     assert evaluate() == 1
     assert "a.wav: the network gave NaN or Inf" in capsys.readouterr().err
     assert not list(target.iterdir())
