@@ -26,12 +26,11 @@ class Half:
     """One of the two models.
 
     step: a function of TensorFlow tensors (signal, states) -> (signal, states). specs: TensorSpecs of its inputs.
-    names_out: names of its outputs. core: the core inside it.
+    core: the core inside it.
     """
 
     step: Callable[[Any, Any], tuple[Any, Any]]
     specs: list[Any]
-    names_out: tuple[str, str]
     core: SeparationCore
 
 
@@ -58,6 +57,6 @@ def halves_of(network: DTLNNetwork, states_name: str = "states", step: Step | No
         return parts.second_half(encoded, partial(parts.core_2.packed_step, states=states, step=step))
 
     return (
-        Half(first, specs(config.bins, "magnitude"), ("mask", "states_out"), parts.core_1),
-        Half(second, specs(config.block_length, "block"), ("denoised", "states_out"), parts.core_2),
+        Half(first, specs(config.bins, "magnitude"), parts.core_1),
+        Half(second, specs(config.block_length, "block"), parts.core_2),
     )

@@ -13,6 +13,7 @@ E encoder size, U LSTM units, K LSTM layers of a core.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,9 +29,9 @@ from dtln.weights import DTLNConfig, StoredLayer, spectral_encoder
 if TYPE_CHECKING:
     from DTLN_model import DTLNNetwork
 
-__all__ = ["Graph", "NetworkWeights", "export_graph", "export_streaming", "sequence_model", "streaming_model"]
+__all__ = ["OPSET", "Graph", "NetworkWeights", "export_graph", "export_streaming", "sequence_model", "streaming_model"]
 
-OPSET = 17  # the first with LayerNormalization
+OPSET = 13  # of every ONNX export: ONNX Runtime knows it since 1.6; tract takes nothing older
 
 
 @dataclass
@@ -57,9 +58,48 @@ class Graph:
         return outputs[0]
 
     def normalise(self, features: str, weights: Sequence[np.ndarray]) -> str:
-        """Instant layer normalisation over the last axis."""
+        """Instant layer normalisation over the last axis.
+
+        In the very operators in which ONNX Runtime recognises LayerNormalization, which opset 13 lacks, and fuses them.
+        """
         gain, bias = (self.constant(weight) for weight in weights)
-        return self.node("LayerNormalization", features, gain, bias, axis=-1, epsilon=EPSILON)
+        two, epsilon = (self.constant(np.array(value, np.float32)) for value in (2, EPSILON))
+        centred = self.node("Sub", features, self.node("ReduceMean", features, axes=[-1]))
+        variance = self.node("ReduceMean", self.node("Pow", centred, two), axes=[-1])
+        deviation = self.node("Sqrt", self.node("Add", variance, epsilon))
+        return self.node("Add", self.node("Mul", self.node("Div", centred, deviation), gain), bias)
+
+    def reshape(self, tensor: str, *shape: int) -> str:
+        """A tensor in another shape."""
+        return self.node("Reshape", tensor, self.constant(np.array(shape)))
+
+    def transform(self, block: str, length: int) -> str:
+        """The spectrum of a real block (1, 1, N): (1, 1, F, 2), real and imaginary part.
+
+        By products with matrices, because few runtimes have the operator DFT. N = A B, n = B a + b, k = c + A d:
+
+            X[c + A d] = sum_b exp(-2 pi i b (c + A d) / N) sum_a exp(-2 pi i a c / A) x[B a + b]
+
+        which is the first step of Cooley and Tukey's transform: a matrix for all b, then one for each c. One matrix
+        for all would have seven times as many numbers at N = 512, and take longer.
+        """
+        bins = length // 2 + 1
+        rows = max(divisor for divisor in range(1, math.isqrt(length) + 1) if length % divisor == 0)  # A
+        columns, steps = length // rows, -(-bins // rows)  # B, and D values of d
+        a, b, d = np.arange(rows), np.arange(columns), np.arange(steps)
+        first = np.exp(-2j * np.pi * np.outer(a, a) / rows)  # (A, A): c, a
+        first = np.stack([first.real, first.imag], 1).reshape(2 * rows, rows)  # (2 A, A)
+        second = np.exp(-2j * np.pi * b[:, None] * (a[:, None, None] + rows * d) / length)  # (A, B, D): c, b, d
+        from_real = np.stack([second.real, second.imag], -1)  # (A, B, D, 2)
+        from_imag = np.stack([-second.imag, second.real], -1)
+        both = np.concatenate([from_real, from_imag], 1).reshape(rows, 2 * columns, 2 * steps)
+        inner = self.node(
+            "MatMul", self.constant(first.astype(np.float32)), self.reshape(block, rows, columns)
+        )  # (2 A, B)
+        outer = self.project(self.reshape(inner, rows, 1, 2 * columns), both.astype(np.float32))  # (A, 1, 2 D)
+        ordered = self.node("Transpose", self.reshape(outer, rows, steps, 2), perm=[1, 0, 2])  # (D, A, 2)
+        start, end, axis = (self.constant(np.array([value])) for value in (0, bins, 2))
+        return self.node("Slice", self.reshape(ordered, 1, 1, steps * rows, 2), start, end, axis)
 
     def project(self, features: str, kernel: np.ndarray) -> str:
         """Matrix product with a kernel (C, D) over the last axis."""
@@ -111,7 +151,8 @@ class Graph:
             for group in (inputs, outputs)
         )
         graph = helper.make_graph(self.nodes, "dtln", values_in, values_out, self.constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
+        opsets = [helper.make_opsetid("", OPSET)]
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=helper.find_min_ir_version_for(opsets))
         helper.set_model_props(model, metadata or {})
         onnx.checker.check_model(model)
         return model.SerializeToString()
@@ -160,7 +201,7 @@ def _network(
     mask = graph.mask(features, weights.core_1)  # (T, B, F)
     column = graph.node("Unsqueeze", mask, graph.constant(np.array([3])))
     masked = graph.node("Mul", spectrum, column)  # (T, B, F, 2)
-    flat = graph.node("Reshape", masked, graph.constant(np.array([*sizes, 2 * config.bins])))
+    flat = graph.reshape(masked, *sizes, 2 * config.bins)
     kernel = graph.constant(spectral_encoder(weights.encoder))
     encoded = graph.node("MatMul", flat, kernel)  # (T, B, E)
     mask = graph.mask(graph.normalise(encoded, weights.norm_encoded), weights.core_2, first=config.lstm_layers)
@@ -191,8 +232,7 @@ def streaming_model(config: DTLNConfig, stored: Sequence[StoredLayer]) -> bytes:
     """
     graph, count = Graph(), 2 * config.lstm_layers
     graph.node("Split", "states", outputs=[f"{kind}_{k}" for k in range(count) for kind in ("h", "c")], axis=0)
-    column = graph.node("Unsqueeze", "block", graph.constant(np.array([3])))  # (1, 1, N, 1): real
-    spectrum = graph.node("DFT", column, axis=2, onesided=1)  # (1, 1, F, 2): real, imaginary
+    spectrum = graph.transform("block", config.block_length)  # (1, 1, F, 2)
     _network(graph, NetworkWeights.of(config, stored), config, spectrum, (1, 1), "denoised")
     after = [f"{kind}_{k}" for k in range(count) for kind in ("hidden", "cell")]
     graph.node("Concat", *after, outputs=["states_out"], axis=0)

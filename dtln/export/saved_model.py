@@ -21,8 +21,9 @@ def export_saved_model(network: DTLNNetwork, folder: str | Path) -> Path:
     """Writes a SavedModel; returns its folder. An older one of that name is replaced at the end, when ours is complete.
 
     `serving_default` takes one block (1, N) as `input_1`, returns `conv1d_1` (1, 1, N) and keeps the states inside, as
-    published; `stream` takes (block (1, N), states_1, states_2) and returns (denoised, states_1, states_2), the states
-    of each core being (1, K, U, 2). `weights` lists the variables in file order, `block_shift` notes the shift.
+    published; the loaded model can also be called, as published: `tf.saved_model.load(folder)(block)`. `stream` takes
+    (block (1, N), states_1, states_2) and returns (denoised, states_1, states_2), the states of each core being
+    (1, K, U, 2). `weights` lists the variables in file order, `block_shift` notes the shift.
     """
     import tensorflow as tf
 
@@ -47,7 +48,13 @@ def export_saved_model(network: DTLNNetwork, folder: str | Path) -> Path:
             module.states[index - 1].assign(result[f"states_{index}"])
         return {"conv1d_1": result["denoised"]}
 
-    module.stream, module.serve = stream, serve
+    @tf.function
+    def call(inputs: Any, training: bool = False, mask: None = None) -> Any:  # Keras's arguments, as published
+        return serve(inputs)["conv1d_1"]
+
+    for training in (False, True):
+        call.get_concrete_function(tf.TensorSpec((1, config.block_length), tf.float32), training=training)
+    module.stream, module.serve, module.__call__ = stream, serve, call
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as partial:

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["export_graph", "export_pair"]
 
+# The version of FULLY_CONNECTED with `asymmetric_quantize_inputs`, and the runtime that brought it, from the tables
+# tensorflow/lite/tools/versioning/{op_version,runtime_version}.cc. The converter itself applies them, to its own work.
+ASYMMETRIC_VERSION, ASYMMETRIC_SINCE = 9, "2.3.0"
+
 
 def export_pair(
     network: DTLNNetwork, path_1: str | Path, path_2: str | Path, quantise: bool = False
@@ -143,6 +147,9 @@ def _with_8_bit_lstms(content: bytes, cores: Sequence[SeparationCore]) -> bytes:
     TF-lite then quantises what they are multiplied with at run time ("dynamic range"). The converter's own option would
     do so in every layer: also in encoder and decoder, whose errors are heard directly, and in the dense layers, a few
     of whose weights are large.
+
+    The version of the operator says that inputs are quantised with a zero point: a runtime that does not know it
+    refuses the file instead of computing something else.
     """
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
@@ -174,5 +181,16 @@ def _with_8_bit_lstms(content: bytes, cores: Sequence[SeparationCore]) -> bytes:
             np.array([0], np.int64),
         )
         operator.builtinOptions.asymmetricQuantizeInputs = True
+        code = model.operatorCodes[operator.opcodeIndex]
+        code.version = max(code.version, ASYMMETRIC_VERSION)
     assert found == len(wanted), f"{found} of {len(wanted)} matrices are dense layers of the TF-lite model"
+    for entry in model.metadata:
+        if entry.name == b"min_runtime_version":
+            noted = bytes(model.buffers[entry.buffer].data)
+            newest = max(noted.rstrip(b"\0").decode(), ASYMMETRIC_SINCE, key=_numbers)
+            model.buffers[entry.buffer].data = np.frombuffer(newest.encode().ljust(len(noted), b"\0"), np.uint8)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in version.split(".")]

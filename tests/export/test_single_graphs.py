@@ -70,14 +70,14 @@ def test_pieces_do_not_show(engines: tuple, chunk: int, piece: int, monkeypatch:
 
 
 def test_streaming_graph_equals_the_keras_network(engines: tuple, tmp_path: Path) -> None:
-    """One graph, block by block, to 3e-5 (the runtime's DFT of lengths other than powers of two is no better)."""
+    """One graph, block by block, to 1e-5."""
     network, _ = engines
     onnx_graph.export_graph(network, tmp_path / "model_stream.onnx")
     backend = open_backend("onnx-stream", tmp_path)
     assert (backend.block_length, backend.block_shift) == (network.config.block_length, network.config.block_shift)
     signal = speech_like(5000)
     found = StreamingDenoiser(backend).denoise(signal)
-    np.testing.assert_allclose(found, batch_output(network, signal), atol=3e-5)
+    np.testing.assert_allclose(found, batch_output(network, signal), atol=1e-5)
 
 
 def test_streaming_tflite_graph_equals_the_keras_network(engines: tuple, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_streaming_graph_in_8_bits(tmp_path: Path) -> None:
     network = dtln.load_network(ROOT / "pretrained_model" / "model.h5")
     full = onnx_graph.export_graph(network, tmp_path / "model_stream.onnx")
     small = onnx_graph.export_graph(network, tmp_path / "model_stream_quant.onnx", quantise=True)
-    assert small.stat().st_size < 0.52 * full.stat().st_size
+    assert small.stat().st_size < 0.53 * full.stat().st_size
     signal = speech_like(32000)
     found = StreamingDenoiser(open_backend("onnx-stream-quant", tmp_path)).denoise(signal)
     assert 40 < snr_db(batch_output(network, signal), found) < 60
