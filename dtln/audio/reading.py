@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dtln.audio.channels import MonoMix, mono_mix
 from dtln.audio.headers import audio_info, libsndfile_reason, opened_audio
+from dtln.audio.measuring import Measurement, measure
 from dtln.audio.resampling import Resampler
 from dtln.audio.truncation import mp3_length, require_complete
 from dtln.errors import AudioFileError, require
@@ -27,8 +31,8 @@ EXACT_SEEKS = re.compile(r"PCM_|FLOAT|DOUBLE|ULAW|ALAW|OPUS")  # of libsndfile 1
 def read_audio(path: str | Path, sample_rate: int | None = None, mono: bool = False) -> tuple[np.ndarray, int]:
     """Reads a recording: (samples, sample rate in Hz); the samples are float32, full scale is 1.
 
-    sample_rate: resample to this rate in Hz; None keeps the file's own. mono: average the channels and return (L,),
-    else (L, channels). A recording of n samples becomes ceil(n * sample_rate / rate) samples.
+    sample_rate: resample to this rate in Hz; None keeps the file's own. mono: return the mono mix (L,) that
+    `mono_mix_of` says, else (L, channels). A recording of n samples becomes ceil(n * sample_rate / rate) samples.
     Raises AudioFileError if the file cannot be opened or decoded, ends early, or holds NaN or Inf.
     """
     info = audio_info(path)
@@ -55,15 +59,21 @@ def read_stretch(path: str | Path, start: int, length: int, sample_rate: int) ->
 
 
 def audio_blocks(
-    path: str | Path, sample_rate: int | None = None, mono: bool = False, stretch: tuple[int, int] | None = None
+    path: str | Path,
+    sample_rate: int | None = None,
+    mono: bool | MonoMix = False,
+    stretch: tuple[int, int] | None = None,
 ) -> Iterator[np.ndarray]:
     """`read_audio` piece by piece, in constant memory: float32 (M, channels), (M, 1) if mono. Raises as it does.
 
+    mono: True asks `mono_mix_of`, which reads a recording of several channels once more; the mix itself spares that.
     stretch: (first, end), the part to read, in samples at the file's own rate; it may reach beyond the file's end.
     """
     soundfile = require("soundfile", "reading recordings")
     path = Path(path)
     with opened_audio(path) as file:
+        if mono is True and file.channels > 1:
+            mono = mono_mix_of(path)
         announced, estimated = _announced_length(file, path)
         resampler = Resampler(file.samplerate, sample_rate or file.samplerate, 1 if mono else file.channels)
         start, end = (min(sample, announced) for sample in stretch or (0, announced))
@@ -95,9 +105,26 @@ def audio_blocks(
                 )
             if read <= start:
                 continue
-            if mono:
-                samples = samples.mean(axis=1, keepdims=True)  # (M, 1)
+            if isinstance(mono, MonoMix):
+                samples = mono.average(samples)  # (M, 1)
             yield resampler.process(samples, last=read == end)
+
+
+def measure_audio(path: str | Path) -> Measurement:
+    """Measures a recording, all of it, at its own rate. Raises as `read_audio`."""
+    info = audio_info(path)
+    return measure(audio_blocks(path), info.sample_rate, info.channels)
+
+
+def mono_mix_of(path: str | Path) -> MonoMix:
+    """The mono mix of a recording, which is measured once while the file stays the same. Raises as `read_audio`."""
+    status = os.stat(path)
+    return _mono_mix_of(os.fspath(path), status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=4096)
+def _mono_mix_of(path: str, mtime_ns: int, size: int) -> MonoMix:
+    return mono_mix(measure_audio(path))
 
 
 def _announced_length(file: SoundFile, path: Path) -> tuple[int, bool]:

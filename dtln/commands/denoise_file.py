@@ -56,6 +56,8 @@ def main(
         return 1
     if done.source_rate != SAMPLE_RATE:
         print(f"{args.input}: resampled from {done.source_rate} Hz to {SAMPLE_RATE} Hz")
+    for words in done.findings:
+        print(f"{args.input}: {words}")
     print(f"{args.output}: {done.samples} samples through {backend.runtime}")
     if done.clipped:
         print(f"{args.output}: {done.clipped} samples above full scale were clipped")

@@ -28,6 +28,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dtln.commands import score
+from dtln.commands.flags import positive
 from dtln.formats import DEFAULT_WEIGHTS, EXPORT_KINDS, MODEL_DIR
 
 
@@ -52,7 +53,15 @@ def parse(argv: Sequence[str] | None, prog: str = "run_evaluation.py") -> argpar
         help="weights of the network (default: those that are included); for an export its folder",
     )
     parser.add_argument("--keep-rate", action="store_true", help="write the input's sampling rate instead of 16 kHz")
-    parser.add_argument("--keep-channels", action="store_true", help="denoise each channel instead of their average")
+    channels = parser.add_mutually_exclusive_group()
+    channels.add_argument("--keep-channels", action="store_true", help="denoise each channel instead of their average")
+    channels.add_argument(
+        "--channel",
+        type=positive(int),
+        metavar="N",
+        help="denoise channel N alone, counted from 1 (default: the average of the channels, without those that lie "
+        "40 dB or more below the loudest; where channels cancel each other, the loudest)",
+    )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     existing.add_argument("--skip-existing", action="store_true", help="leave outputs that exist as they are")
@@ -76,7 +85,7 @@ def parse(argv: Sequence[str] | None, prog: str = "run_evaluation.py") -> argpar
             parser.error("--noisy goes with --score-only: what is denoised here is scored beside its input anyway")
     elif not (args.reference or args.dnsmos):
         parser.error("--score-only: say against which recordings with --reference CLEAN, or say --dnsmos")
-    elif args.output or args.overwrite or args.skip_existing or args.keep_rate or args.keep_channels:
+    elif args.output or args.overwrite or args.skip_existing or args.keep_rate or args.keep_channels or args.channel:
         parser.error("--score-only writes no recordings: leave out -o, --overwrite, --skip-existing and --keep-...")
     return args
 
@@ -98,7 +107,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_evaluation.py") -> 
         )
         targets = {job.source: job.target for job in jobs if not job.unreadable}
         pairs = plan_scores(args.input, scoring, denoised=targets) if scoring else []
-        denoised = denoise_files(jobs, DenoisingSettings(args.engine, args.weights), args.jobs, args.skip_existing)
+        denoised = denoise_files(
+            jobs, DenoisingSettings(args.engine, args.weights, args.channel), args.jobs, args.skip_existing
+        )
         if args.output is None and any(not file.failure for file in denoised):
             print(f"written to {jobs[0].target}")
         if scoring:

@@ -173,6 +173,11 @@ def _report(files: Sequence[DenoisedFile], skipped: int, seconds: float) -> None
     print_files("converted", converted)
     print_files("clipped at full scale", [f"{f.job.target}: {count(f.clipped, 'sample')}" for f in done if f.clipped])
     print_files("empty", [f"{f.job.source}: holds no samples, neither does {f.job.target}" for f in done if f.empty])
+    found: dict[str, list[str]] = {}
+    for title, words in (finding for file in done for finding in file.findings):
+        found.setdefault(title, []).append(words)
+    for title, lines in found.items():
+        print_files(title, lines)
     if len(done) < len(files):
         print(f"{count(len(files) - len(done), 'file')} failed")
 

@@ -24,7 +24,7 @@ from dtln.mixing.spectra import mean_power
 SILENCE_POWER = 1e-8  # mean square (-80 dBFS) under which a crop counts as a pause
 CROP_ATTEMPTS = 10  # crops drawn before a pause is accepted
 INT16_SCALE = 32768.0
-CACHE_VERSION = 1
+CACHE_VERSION = 2  # 1 averaged channels that cancel each other, and dead ones
 
 
 @dataclass

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dtln.audio.headers import SampleFormat, audio_info
-from dtln.audio.reading import read_audio
+from dtln.audio.reading import mono_mix_of, read_audio
 from dtln.audio.writing import write_audio
 from dtln.errors import AudioFileError
 from dtln.facts import SAMPLE_RATE
@@ -19,12 +19,16 @@ __all__ = ["DenoisedRecording", "denoise_recording"]
 
 @dataclass(frozen=True)
 class DenoisedRecording:
-    """What was done: samples written, how many of them were clipped, the rate of the source (Hz), the times."""
+    """What was done: samples written, how many of them were clipped, the rate of the source (Hz), the times.
+
+    findings: what is to be told about the recording, in words.
+    """
 
     samples: int
     clipped: int
     source_rate: int
     times: TimeSummary
+    findings: tuple[str, ...] = ()
 
 
 def denoise_recording(source: Path, target: Path, backend: Backend) -> DenoisedRecording:
@@ -43,4 +47,6 @@ def denoise_recording(source: Path, target: Path, backend: Backend) -> DenoisedR
     denoised = denoiser.denoise(signal)
     clipped = write_audio(target, denoised, SAMPLE_RATE, SampleFormat("WAV", "PCM_16"))
     times = time_summary(denoiser.milliseconds, backend.block_shift)
-    return DenoisedRecording(len(denoised), clipped, audio_info(source).sample_rate, times)
+    mix = mono_mix_of(source)
+    findings = (mix.finding[1],) if mix.finding else ()
+    return DenoisedRecording(len(denoised), clipped, audio_info(source).sample_rate, times, findings)

@@ -46,6 +46,19 @@ def test_quantised_flag_takes_the_8_bit_model(model_dir, tmp_path, kind):
     assert 0 < np.max(np.abs(outputs[0] - outputs[1])) < 0.1
 
 
+def test_file_scripts_say_which_channel_they_took(tmp_path, capsys):
+    signal = speech_like(8000)
+    soundfile.write(tmp_path / "cancel.wav", np.stack([signal, -signal], axis=1), 16000)
+    soundfile.write(tmp_path / "mono.wav", signal, 16000)
+    for name in ("cancel", "mono"):
+        arguments = ["-i", str(tmp_path / f"{name}.wav"), "-o", str(tmp_path / f"{name}_out.wav")]
+        assert denoise_file.main(arguments, kind="onnx") == 0
+        told = "channels 1 and 2 are in opposite phase, so that channel 1" in capsys.readouterr().out
+        assert told == (name == "cancel")
+    outputs = [soundfile.read(tmp_path / f"{name}_out.wav")[0] for name in ("cancel", "mono")]
+    np.testing.assert_array_equal(outputs[0], outputs[1])
+
+
 def test_file_script_as_a_program_on_an_empty_recording(model_dir, tmp_path):
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 16000)
     run = subprocess.run(
