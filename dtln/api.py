@@ -22,8 +22,9 @@ def load(kind: str | None = None, model_dir: str | Path | None = None, threads: 
     """A back end for `StreamingDenoiser` and `denoise`.
 
     kind: a kind of export that `dtln models` lists, such as "tflite-stream" or "onnx-stream"; None takes the first one
-    that is there and whose runtime is installed. model_dir: the folder of the exports; None takes the included ones.
-    threads: of the runtime. A back end belongs to one thread at a time.
+    that is there and whose runtime is installed. model_dir: the folder of the exports, or one of them,
+    such as the folder of a SavedModel; None takes the included ones. threads: of the runtime. A back end belongs to one
+    thread at a time.
     Raises ValueError for an unknown kind, FileNotFoundError, dtln.errors.ModelError for files that hold no such model,
     dtln.errors.MissingRuntimeError with the pip command for the runtime.
     """

@@ -40,6 +40,7 @@ class ExportKind:
 
     title: for people.
     files: their names in a folder of exports, as published where the kind is published.
+    inside: a file by which to know a file of this kind that is itself a folder.
     backend: "module:class" that runs them, called with their paths and the number of threads.
     exporter: "module:function" that writes them, called with the network, their paths and, for 8 bits, quantise=True.
     runtimes: packages, each of which runs them.
@@ -55,10 +56,11 @@ class ExportKind:
     runtimes: tuple[str, ...]
     quantised: bool = False
     faster: str | None = None
+    inside: str | None = None
 
-    def open(self, folder: str | Path, threads: int = 1) -> Any:
-        """The back end on the files in a folder. Raises FileNotFoundError, ModelError or MissingRuntimeError."""
-        return _attribute(self.backend)(*self.paths(folder), threads=threads)
+    def open(self, model: str | Path, threads: int = 1) -> Any:
+        """The back end on the files that `found` finds. Raises FileNotFoundError, ModelError or MissingRuntimeError."""
+        return _attribute(self.backend)(*self.found(model), threads=threads)
 
     def export(self, network: Any, folder: str | Path) -> None:
         """Writes the files of a network (`DTLN_model.DTLNNetwork`) into a folder."""
@@ -68,6 +70,17 @@ class ExportKind:
     def paths(self, folder: str | Path) -> list[Path]:
         """The files in a folder, whether they are there or not."""
         return [Path(folder) / name for name in self.files]
+
+    def found(self, model: str | Path) -> list[Path]:
+        """The files that a path stands for, whether they are there or not.
+
+        model: a folder of exports, or one of its files; either of a pair stands for both. A SavedModel, which is itself
+        a folder, may have any name.
+        """
+        model = Path(model)
+        if self.inside and (model / self.inside).is_file():
+            return [model]
+        return self.paths(model.parent if model.name in self.files and model.is_file() else model)
 
     def installed_runtime(self) -> str | None:
         """The first of the runtimes that is installed, found without importing it; None if none is."""
@@ -126,6 +139,7 @@ EXPORT_KINDS: dict[str, ExportKind] = {  # in the order in which `default_kind` 
             f"{_BACKENDS}:SavedModelBackend",
             f"{_EXPORT}.saved_model:export_saved_model",
             ("tensorflow",),
+            inside="saved_model.pb",
         ),
         ExportKind(
             "tflite-stream-quant",
@@ -171,25 +185,25 @@ def kind_paths(name: str, folder: str | Path) -> list[Path]:
     return export_kind(name).paths(folder)
 
 
-def available_kinds(folder: str | Path) -> list[str]:
-    """The kinds of exports that a folder holds whole, in the order of the table."""
-    return [name for name, kind in EXPORT_KINDS.items() if all(path.exists() for path in kind.paths(folder))]
+def available_kinds(model: str | Path) -> list[str]:
+    """The kinds of exports that are there whole, in the order of the table. model: as `ExportKind.found` takes it."""
+    return [name for name, kind in EXPORT_KINDS.items() if all(path.exists() for path in kind.found(model))]
 
 
-def default_kind(folder: str | Path) -> str:
-    """The first kind of the table that the folder holds and that a package can run here; else the first that it holds.
+def default_kind(model: str | Path) -> str:
+    """The first kind of the table that is there and that a package can run here; else the first that is there.
 
-    Raises FileNotFoundError where it holds none.
+    Raises FileNotFoundError where there is none.
     """
-    kinds = available_kinds(folder)
+    kinds = available_kinds(model)
     if not kinds:
         raise FileNotFoundError(
-            f"{folder}: holds no model files such as model_1.tflite. Check the path, or make them with `dtln convert`."
+            f"{model}: holds no model files such as model_1.tflite. Check the path, or make them with `dtln convert`."
         )
     return next((name for name in kinds if EXPORT_KINDS[name].installed_runtime()), kinds[0])
 
 
-def fastest_kind(name: str, folder: str | Path) -> str:
-    """The kind that gives the same samples as `name` in less time if the folder holds it, else `name`."""
+def fastest_kind(name: str, model: str | Path) -> str:
+    """The kind that gives the same samples as `name` in less time if it is there, else `name`."""
     faster = export_kind(name).faster
-    return faster if faster in available_kinds(folder) else name
+    return faster if faster in available_kinds(model) else name

@@ -50,7 +50,7 @@ def parse(argv: Sequence[str] | None, prog: str = "run_evaluation.py") -> argpar
         "--weights",
         type=Path,
         metavar="H5",
-        help="weights of the network (default: those that are included); for an export its folder",
+        help="weights of the network (default: those that are included); for an export its folder, or the export",
     )
     parser.add_argument("--keep-rate", action="store_true", help="write the input's sampling rate instead of 16 kHz")
     channels = parser.add_mutually_exclusive_group()

@@ -13,10 +13,10 @@ __all__ = ["add_exports_arguments", "positive"]
 
 
 def add_exports_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds -m for the folder of exports, and --threads for the runtime that runs them."""
+    """Adds -m for the exports, and --threads for the runtime that runs them."""
     parser.add_argument(
         "-m", "--model-dir", type=Path, default=MODEL_DIR, metavar="DIR",
-        help="folder of the exports (default: the included models)",
+        help="folder of the exports, or one of them, such as a SavedModel's folder (default: the included models)",
     )  # fmt: skip
     parser.add_argument(
         "--threads", type=positive(int), default=1, metavar="N", help="threads of the runtime (default: %(default)s)"

@@ -20,7 +20,7 @@ def parse(argv: Sequence[str] | None, prog: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
         "-m", "--model-dir", type=Path, default=MODEL_DIR, metavar="DIR",
-        help="list the models in this folder and its sub-folders (default: the included models)",
+        help="list the models in this folder and its sub-folders, or this one (default: the included models)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser.parse_args(argv)
@@ -43,8 +43,8 @@ def describe(folder: Path) -> dict[str, Any]:
             {
                 "kind": name,
                 "title": EXPORT_KINDS[name].title,
-                "files": list(EXPORT_KINDS[name].files),
-                "bytes": sum(size_of(path) for path in EXPORT_KINDS[name].paths(folder)),
+                "files": [path.name for path in EXPORT_KINDS[name].found(folder)],
+                "bytes": sum(size_of(path) for path in EXPORT_KINDS[name].found(folder)),
                 "runtime": EXPORT_KINDS[name].installed_runtime(),
             }
             for name in kinds
@@ -70,7 +70,8 @@ def lines(found: dict[str, Any]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None, prog: str = "dtln models") -> int:
     args = parse(argv, prog)
-    folders = [args.model_dir, *sorted(path for path in args.model_dir.glob("*") if path.is_dir())]
+    exports = {path for kind in EXPORT_KINDS.values() for path in kind.found(args.model_dir)}
+    folders = [args.model_dir, *sorted(path for path in set(args.model_dir.glob("*")) - exports if path.is_dir())]
     found = [models for models in map(describe, folders) if models["weights"] or models["exports"]]
     if args.json:
         print(json.dumps(found, indent=2))

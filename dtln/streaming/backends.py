@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from dtln.errors import MissingRuntimeError, ModelError, require
+from dtln.errors import MissingRuntimeError, ModelError, install_line, require
 from dtln.formats import MODEL_DIR, SHIFT_KEY, default_kind, export_kind
 
 __all__ = [
@@ -327,8 +327,8 @@ def find_tflite_runtime(wanted: str | None = None) -> tuple[str, Any]:
         except (ImportError, AttributeError) as error:  # AttributeError: tflite_runtime with numpy 2
             problems.append(f"{name}: {error}")
     raise MissingRuntimeError(
-        "no TF-lite runtime is installed: pip install ai-edge-litert (or, up to Python 3.11, "
-        f"tflite-runtime with 'numpy<2'). Tried {'; '.join(problems)}"
+        f"no TF-lite runtime is installed: {install_line('ai_edge_litert')} (or, up to Python 3.11, tflite-runtime "
+        f"with 'numpy<2'). Tried {'; '.join(problems)}"
     )
 
 
@@ -370,8 +370,9 @@ def _block_shift(noted: int | None, block_length: int, path: Path) -> int:
 
 
 def open_backend(kind: str | None = None, model_dir: str | Path = MODEL_DIR, threads: int = 1) -> Backend:
-    """The back end of one kind of EXPORT_KINDS, on the files in a folder; without a kind, of its `default_kind`.
+    """The back end of one kind of EXPORT_KINDS; without a kind, of the `default_kind`.
 
-    Raises ValueError for an unknown kind, FileNotFoundError, ModelError or MissingRuntimeError.
+    model_dir: the folder of the exports, or what else `ExportKind.found` takes. Raises ValueError for an
+    unknown kind, FileNotFoundError, ModelError or MissingRuntimeError.
     """
     return export_kind(kind or default_kind(model_dir)).open(model_dir, threads)

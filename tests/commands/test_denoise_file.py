@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,22 @@ def test_file_scripts_write_aligned_wavs_of_equal_length(weights, model_dir, tmp
     if rate == 16000:
         expected = batch_output(dtln.load_network(weights), soundfile.read(source, dtype="float32")[0])
         np.testing.assert_allclose(output, np.clip(expected, -1, 1), atol=STEP + 1e-4)
+
+
+def test_file_scripts_take_one_model(model_dir, tmp_path):
+    """A SavedModel of any name, as the published ones have their own, or a file of the others."""
+    soundfile.write(tmp_path / "noisy.wav", speech_like(4000), 16000)
+    shutil.copytree(model_dir / "dtln_saved_model", tmp_path / "DTLN_norm_500h_saved_model")
+    for kind, model in (
+        ("savedmodel", tmp_path / "DTLN_norm_500h_saved_model"),
+        ("tflite", model_dir / "model_2.tflite"),
+        ("onnx-stream", model_dir / "model_stream.onnx"),
+    ):
+        arguments = ["-i", str(tmp_path / "noisy.wav"), "-o", str(tmp_path / f"{kind}.wav"), "-m", str(model)]
+        assert denoise_file.main(arguments, kind=kind) == 0
+    first, *others = (soundfile.read(path)[0] for path in sorted(tmp_path.glob("[!n]*.wav")))
+    for other in others:
+        np.testing.assert_allclose(other, first, atol=STEP + 1e-4)
 
 
 @pytest.mark.parametrize("kind", ["tflite", "onnx"])

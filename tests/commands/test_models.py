@@ -36,6 +36,23 @@ def test_models_says_what_a_runtime_would_bring(monkeypatch, capsys):
     assert text.count("cannot run here: pip install") >= len(EXPORT_KINDS)
 
 
+def test_models_of_published_saved_models(tmp_path, capsys):
+    """One beside the others under a name of its own, and one given by itself; `dtln_saved_model` is not told twice."""
+    for name in ("dtln_saved_model", "DTLN_norm_500h_saved_model"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "saved_model.pb").write_bytes(bytes(10))
+    for folder, expected in (
+        (tmp_path, [(tmp_path, "dtln_saved_model"), (tmp_path / "DTLN_norm_500h_saved_model",) * 2]),
+        (tmp_path / "dtln_saved_model", [(tmp_path / "dtln_saved_model",) * 2]),
+    ):
+        assert models.main(["-m", str(folder), "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert [m["folder"] for m in found] == [str(folder) for folder, _ in expected]
+        for model, (_, name) in zip(found, expected, strict=True):
+            (export,) = model["exports"]
+            assert export["kind"] == "savedmodel" and export["bytes"] == 10 and export["files"] == [Path(name).name]
+
+
 def test_models_of_an_empty_folder(tmp_path, capsys):
     assert models.main(["-m", str(tmp_path)]) == 1
     assert "holds neither weights nor exports" in capsys.readouterr().out

@@ -277,7 +277,7 @@ def test_models_that_do_not_fit_are_named(exported, tmp_path):
 def test_missing_runtime_says_what_to_install(exported, monkeypatch):
     _, folder = exported
     monkeypatch.setattr(backends, "TFLITE_RUNTIMES", {"none": ("no_such_runtime", "Interpreter")})
-    with pytest.raises(MissingRuntimeError, match="pip install ai-edge-litert"):
+    with pytest.raises(MissingRuntimeError, match=r'pip install ".*\[live\]" \(or'):
         open_backend("tflite", folder)
 
 
