@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
 
-from dtln.audio.resampling import resample
+from dtln.audio.levels import Correction, corrections
+from dtln.audio.measuring import measure
+from dtln.audio.signal_path import SignalPath
+from dtln.choices import LEVELS
 from dtln.facts import SAMPLE_RATE
 from dtln.formats import MODEL_DIR
 from dtln.streaming.backends import Backend, open_backend
-from dtln.streaming.engine import StreamingDenoiser
+from dtln.streaming.engine import ChannelDenoiser
 
 __all__ = ["denoise", "load"]
 
@@ -32,18 +37,27 @@ def load(kind: str | None = None, model_dir: str | Path | None = None, threads: 
 
 
 def denoise(
-    samples: np.ndarray, sample_rate: int = SAMPLE_RATE, *, backend: Backend | None = None, threads: int = 1
+    samples: np.ndarray,
+    sample_rate: int = SAMPLE_RATE,
+    *,
+    backend: Backend | None = None,
+    threads: int = 1,
+    level: str = "auto",
 ) -> np.ndarray:
     """Denoises a recording: samples (L,) or (L, channels) in, as many out, aligned, of the same type.
 
     samples: float32 or float64 with full scale 1, or int16 or int32 over their whole range. Each channel is denoised by
     itself. sample_rate: in Hz; other rates than 16000 are resampled, there and back (this needs the package soxr), so
     that nothing above 8 kHz comes out. backend: from `load`; None opens the default one with `threads`.
-    Raises ValueError for samples of another type or shape, or with NaN, Inf or peaks far above full scale; else what
-    `load` raises, and dtln.errors.MissingPackageError without soxr.
+    level: "auto" lets the network hear channels that are too quiet or too loud for it at a level that it knows, gives
+    them back at their own, and removes a DC offset; "raw" lets it hear them as they are.
+    Raises ValueError for samples of another type or shape, or with NaN, Inf or peaks far above full scale, and for
+    settings that there are not; else what `load` raises, and dtln.errors.MissingPackageError without soxr.
     """
     samples = np.asarray(samples)
     _check(samples, sample_rate)
+    if level not in LEVELS:
+        raise ValueError(f"the level {level!r} was given. Expected one of {', '.join(map(repr, LEVELS))}.")
     scale = 1.0 if samples.dtype.kind == "f" else float(np.iinfo(samples.dtype).max) + 1.0
     signal = (samples / scale).astype(np.float32)
     if signal.size:
@@ -55,10 +69,12 @@ def denoise(
                 "by 32768, or give them as int16."
             )
     columns = signal.reshape(len(signal), -1 if signal.size else int(np.prod(signal.shape[1:])))  # (L, channels)
-    denoiser = StreamingDenoiser(load(threads=threads) if backend is None else backend)
-    heard = resample(columns, sample_rate, SAMPLE_RATE)
-    denoised = np.stack([denoiser.denoise(channel) for channel in heard.T], axis=1)
-    denoised = resample(denoised, SAMPLE_RATE, sample_rate)[: len(signal)].reshape(signal.shape)
+    backend = load(threads=threads) if backend is None else backend
+    changes = [Correction()] * columns.shape[1]
+    if level == "auto":
+        changes = corrections(measure([columns], sample_rate, columns.shape[1]))
+    path = SignalPath(ChannelDenoiser([backend] * columns.shape[1]), sample_rate, sample_rate, changes)
+    denoised = path.process(columns, last=True).reshape(signal.shape)
     if samples.dtype.kind == "f":
         return denoised.astype(samples.dtype)
     steps = np.round(denoised.astype(np.float64) * scale)  # float32 does not hold the largest int32
@@ -79,5 +95,5 @@ def _check(samples: np.ndarray, sample_rate: int) -> None:
             f"samples of shape {samples.shape} were given. Expected (L, channels) with 1 to {MOST_CHANNELS} channels; "
             "transpose what has the channels first."
         )
-    if sample_rate != int(sample_rate) or sample_rate < 1:
-        raise ValueError(f"a sample rate of {sample_rate} was given. Expected a whole number of Hz above 0.")
+    if not isinstance(sample_rate, Real) or not (1 <= sample_rate < math.inf and sample_rate == int(sample_rate)):
+        raise ValueError(f"a sample rate of {sample_rate!r} was given. Expected a whole number of Hz above 0.")

@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["LOSSES", "OPTIMIZERS", "ROOM_TARGETS", "SCHEDULES", "STARTS", "resolve"]
+__all__ = ["LEVELS", "LOSSES", "OPTIMIZERS", "ROOM_TARGETS", "SCHEDULES", "STARTS", "resolve"]
 
 LOSSES = {  # (target (B, L), estimate (B, L)) -> (B,)
     "snr": "DTLN_model:negative_snr",
@@ -24,6 +24,7 @@ OPTIMIZERS = {  # (learning rate, **options) -> optimiser
     "adam": "keras.optimizers:Adam",
     "muon": "keras.optimizers:Muon",
 }
+LEVELS = ("auto", "raw")  # of recordings before the network: brought into the range that it knows, or as they are
 SCHEDULES = ("plateau", "cosine")
 ROOM_TARGETS = ("reverberant", "early")  # the speech as it sounds in the room, or with its first 50 ms there
 

@@ -11,7 +11,7 @@ __all__ = ["Measurement", "active_power", "measure"]
 
 FRAME_SECONDS = 0.1
 CLICK_FRAMES = 5  # the median over so many frames forgets what is shorter than half of them
-SILENT_POWER = 1e-10  # -100 dBFS: the rounding of 16-bit samples lies at -101
+SILENT_POWER = 3e-10  # -95 dBFS: the rounding of 16-bit samples lies at -101, with dither at -96
 PAUSE_PERCENTILE = 20  # of the frames that sound: the noise between words
 ACTIVE_RATIO = 10.0  # 10 dB above the pauses is speech
 LOUD_PERCENTILE = 95  # of the active frames: louder ones count as this
@@ -21,34 +21,37 @@ LOUD_PERCENTILE = 95  # of the active frames: louder ones count as this
 class Measurement:
     """A recording of C channels in F frames of 0.1 s. Powers are mean squares about the mean of their frame.
 
-    An hour takes 144 kB for each channel, and as much for the average.
+    The frames of an hour take 0.3 MB of one channel, 0.7 MB of two.
     """
 
-    mean: np.ndarray  # (C,)
-    covariance: np.ndarray  # (C, C)
+    means: np.ndarray  # (F, C) float32
     powers: np.ndarray  # (F, C) float32
     average_powers: np.ndarray  # (F,) float32, of the average of the channels
+    covariance: np.ndarray  # (C, C)
 
 
 def measure(blocks: Iterable[np.ndarray], sample_rate: int, channels: int) -> Measurement:
-    """Measures a recording that comes in blocks (M, C) of any length; keeps a frame of them."""
+    """Measures a recording that comes in blocks (M, C) of any length; of its samples it keeps less than a frame.
+
+    What is left over at the end counts only where there is no whole frame.
+    """
     length = max(1, round(FRAME_SECONDS * sample_rate))
     rest = np.zeros((0, channels), np.float32)
-    total, products = np.zeros(channels), np.zeros((channels, channels))
-    taken, powers, average_powers = 0, [], []
+    covariance, count = np.zeros((channels, channels)), 0
+    found = [(rest, rest, rest[:, 0])]  # means, powers, average powers
 
     def add(samples: np.ndarray, frame: int) -> None:  # (F * frame, C)
-        nonlocal taken, total, products
+        nonlocal covariance, count
         frames = np.ascontiguousarray(samples.T, np.float32).reshape(channels, -1, frame)  # (C, F, frame)
-        means = frames.mean(axis=2, keepdims=True)
-        total += means.sum(axis=(1, 2), dtype=np.float64) * frame
-        taken += len(samples)
-        frames = frames - means
+        means = frames.mean(axis=2)  # (C, F)
+        frames = frames - means[:, :, None]
+        powers = np.einsum("cfn,cfn->fc", frames, frames) / np.float32(frame)
+        average = frames.mean(axis=0) if channels > 1 else frames[0]  # (F, frame)
+        average_powers = np.einsum("fn,fn->f", average, average) / np.float32(frame)
         flat = frames.reshape(channels, -1)
-        products += flat @ flat.T
-        powers.append((np.einsum("cfn,cfn->fc", frames, frames) / frame).astype(np.float32))
-        average = frames.mean(axis=0) if channels > 1 else frames[0]
-        average_powers.append((np.einsum("fn,fn->f", average, average) / frame).astype(np.float32))
+        covariance += flat @ flat.T
+        count += len(samples)
+        found.append((means.T, powers, average_powers))
 
     for block in blocks:
         samples = np.concatenate([rest, block])
@@ -56,15 +59,10 @@ def measure(blocks: Iterable[np.ndarray], sample_rate: int, channels: int) -> Me
         if whole:
             add(samples[:whole], length)
         rest = samples[whole:]
-    if len(rest):
+    if len(rest) and not count:
         add(rest, len(rest))
-    count = max(1, taken)
-    return Measurement(
-        total / count,
-        products / count,
-        np.concatenate([np.zeros((0, channels), np.float32), *powers]),
-        np.concatenate([np.zeros(0, np.float32), *average_powers]),
-    )
+    means, powers, average_powers = map(np.concatenate, zip(*found, strict=True))
+    return Measurement(means, powers, average_powers, covariance / max(1, count))
 
 
 def active_power(powers: np.ndarray) -> float:

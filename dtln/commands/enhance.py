@@ -27,6 +27,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dtln.choices import LEVELS
 from dtln.commands import score
 from dtln.commands.flags import positive
 from dtln.formats import DEFAULT_WEIGHTS, EXPORT_KINDS, MODEL_DIR
@@ -61,6 +62,13 @@ def parse(argv: Sequence[str] | None, prog: str = "run_evaluation.py") -> argpar
         metavar="N",
         help="denoise channel N alone, counted from 1 (default: the average of the channels, without those that lie "
         "40 dB or more below the loudest; where channels cancel each other, the loudest)",
+    )
+    parser.add_argument(
+        "--level",
+        choices=LEVELS,
+        default="auto",
+        help="auto: the network hears recordings that are too quiet or too loud for its weights at a level that they "
+        "know, they are written at their own, and a DC offset is removed (default); raw: it hears them as they are",
     )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
@@ -107,9 +115,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_evaluation.py") -> 
         )
         targets = {job.source: job.target for job in jobs if not job.unreadable}
         pairs = plan_scores(args.input, scoring, denoised=targets) if scoring else []
-        denoised = denoise_files(
-            jobs, DenoisingSettings(args.engine, args.weights, args.channel), args.jobs, args.skip_existing
-        )
+        settings = DenoisingSettings(args.engine, args.weights, level=args.level, channel=args.channel)
+        denoised = denoise_files(jobs, settings, args.jobs, args.skip_existing)
         if args.output is None and any(not file.failure for file in denoised):
             print(f"written to {jobs[0].target}")
         if scoring:

@@ -5,24 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
+from dtln.audio.signal_path import Stream
 from dtln.errors import require
 from dtln.formats import EXPORT_KINDS
 
-__all__ = ["TENSORFLOW_ENGINES", "BlockByBlock", "Stream", "WholeSignals", "load_engine"]
+__all__ = ["TENSORFLOW_ENGINES", "WholeSignals", "load_engine", "open_export"]
 
 TENSORFLOW_ENGINES = ("keras", "savedmodel")  # processes, because their threads wait for each other
-
-
-class Stream(Protocol):
-    """C signals at 16 kHz in pieces: float32 (C, M) in, aligned ones out; in the end as many came out as went in."""
-
-    def process(self, samples: np.ndarray) -> np.ndarray: ...
-
-    def flush(self) -> np.ndarray: ...
 
 
 class WholeSignals:
@@ -40,20 +32,12 @@ class WholeSignals:
         return self.denoise(np.concatenate(self.pieces, axis=1))
 
 
-class BlockByBlock:
+def open_export(kind: str, model_dir: Path, signals: int) -> Stream:
     """A stream through exported models. Each signal has runtimes of its own, because threads must not share them."""
+    from dtln.streaming.backends import open_backend
+    from dtln.streaming.engine import ChannelDenoiser
 
-    def __init__(self, kind: str, model_dir: Path, signals: int) -> None:
-        from dtln.streaming.backends import open_backend
-        from dtln.streaming.engine import StreamingDenoiser
-
-        self.denoisers = [StreamingDenoiser(open_backend(kind, model_dir)) for _ in range(signals)]
-
-    def process(self, samples: np.ndarray) -> np.ndarray:
-        return np.stack([denoiser.process(signal) for denoiser, signal in zip(self.denoisers, samples, strict=True)])
-
-    def flush(self) -> np.ndarray:
-        return np.stack([denoiser.flush() for denoiser in self.denoisers])
+    return ChannelDenoiser([open_backend(kind, model_dir) for _ in range(signals)])
 
 
 @lru_cache(maxsize=1)
@@ -64,8 +48,8 @@ def load_engine(engine: str, weights: Path) -> Callable[[int], Stream]:
     FileNotFoundError, WeightsFileError or ModelError for what cannot be loaded, and MissingPackageError.
     """
     if engine in EXPORT_KINDS:
-        BlockByBlock(engine, weights, 1)  # finds out here what cannot be opened
-        return partial(BlockByBlock, engine, weights)
+        open_export(engine, weights, 1)  # finds out here what cannot be opened
+        return partial(open_export, engine, weights)
     if engine == "keras":
         for package in ("tensorflow", "keras"):
             require(package, "the engine keras")

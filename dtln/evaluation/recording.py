@@ -8,13 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from dtln.audio.channels import MonoMix, chosen_channel
-from dtln.audio.headers import SampleFormat, audio_info
-from dtln.audio.reading import audio_blocks, mono_mix_of
-from dtln.audio.resampling import Resampler
+from dtln.audio.channels import MonoMix, chosen_channel, mono_mix
+from dtln.audio.headers import AudioInfo, SampleFormat, audio_info
+from dtln.audio.levels import Correction, corrections, findings_of
+from dtln.audio.reading import audio_blocks, measure_audio
+from dtln.audio.signal_path import SignalPath
 from dtln.audio.writing import audio_writer
 from dtln.errors import AudioFileError, describe_error
-from dtln.evaluation.engines import Stream, load_engine
+from dtln.evaluation.engines import load_engine
 from dtln.facts import SAMPLE_RATE
 from dtln.formats import DEFAULT_WEIGHTS
 
@@ -27,6 +28,7 @@ class DenoisingSettings:
 
     engine: str = "fast"
     weights: Path = DEFAULT_WEIGHTS
+    level: str = "auto"  # of LEVELS
     channel: int | None = None  # the one that a mono output is made of, from 1; None: as `mono_mix` says
 
 
@@ -61,24 +63,19 @@ def denoise_file(settings: DenoisingSettings, job: Job) -> DenoisedFile:
         return DenoisedFile(job, job.unreadable)
     try:
         info = audio_info(job.source)
-        mix = _mono_mix(settings, job, info.channels)
-        findings = []
-        if mix and mix.finding:
-            title, words = mix.finding
-            findings.append((title, f"{words}; --channel N takes another, --keep-channels denoises each"))
+        mix, changes, findings = _prepared(settings, job, info)
         stream = load_engine(settings.engine, settings.weights)(job.channels)
-        clipped = written = 0
+        path = SignalPath(stream, info.sample_rate, job.sample_rate, changes)
+        clipped = 0
         job.target.parent.mkdir(parents=True, exist_ok=True)
         with audio_writer(job.target, job.sample_rate, job.channels, job.sample_format) as write:
-            for samples in _denoised(job, stream, mix):  # (M, C)
-                if not np.all(np.isfinite(samples)):
+            for samples in _pieces(job, mix):  # (M, C)
+                denoised = path.process(samples, last=not len(samples))
+                if not np.all(np.isfinite(denoised)):
                     raise AudioFileError(
                         f"{job.source}: the network gave NaN or Inf. Expected sound weights; check {settings.weights}."
                     )
-                if job.sample_rate == info.sample_rate:  # back from 16 kHz, there may be some samples too many
-                    samples = samples[: info.length - written]
-                clipped += write(samples)
-                written += len(samples)
+                clipped += write(denoised)
     except AudioFileError as error:
         return DenoisedFile(job, str(error))
     except Exception as error:  # the other files are still to be done
@@ -92,19 +89,29 @@ def denoise_file(settings: DenoisingSettings, job: Job) -> DenoisedFile:
     )
 
 
-def _mono_mix(settings: DenoisingSettings, job: Job, channels: int) -> MonoMix | None:
-    """The mix of a recording that becomes mono, None where its channels are kept. Raises AudioFileError."""
-    if settings.channel:
-        return chosen_channel(job.source, settings.channel, channels)
-    return mono_mix_of(job.source) if job.channels == 1 < channels else None
+def _pieces(job: Job, mix: MonoMix | None) -> Iterator[np.ndarray]:
+    """The recording in pieces (M, C) at its own rate, and an empty one as its end."""
+    yield from audio_blocks(job.source, mono=mix or False)
+    yield np.zeros((0, job.channels), np.float32)
 
 
-def _denoised(job: Job, stream: Stream, mix: MonoMix | None) -> Iterator[np.ndarray]:
-    """The denoised recording in pieces (M, C) at the rate of the output."""
-    resampler = Resampler(SAMPLE_RATE, job.sample_rate, job.channels)
-    begun = False
-    for samples in audio_blocks(job.source, SAMPLE_RATE, mix or job.channels == 1):  # (M, C)
-        begun = True
-        yield resampler.process(stream.process(samples.T).T)
-    if begun:
-        yield resampler.process(stream.flush().T, last=True)
+def _prepared(
+    settings: DenoisingSettings, job: Job, info: AudioInfo
+) -> tuple[MonoMix | None, list[Correction], list[tuple[str, str]]]:
+    """What is done to a recording before the network, and what the summary says of it: (title, words) each."""
+    findings = []
+    mix = chosen_channel(job.source, settings.channel, info.channels) if settings.channel else None
+    becomes_mono = job.channels == 1 < info.channels
+    automatic = settings.level == "auto"
+    if automatic or (becomes_mono and mix is None):
+        measurement = measure_audio(job.source)
+        if becomes_mono and mix is None:
+            mix = mono_mix(measurement)
+            if mix.finding:
+                title, words = mix.finding
+                findings.append((title, f"{words}; --channel N takes another, --keep-channels denoises each"))
+    if not automatic:
+        return mix, [Correction()] * job.channels, findings
+    changes = corrections(measurement, mix)
+    findings += findings_of(changes)
+    return mix, changes, findings

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
 from dtln.streaming.backends import Backend, open_backend
 
-__all__ = ["LOUDEST_SAMPLE", "StreamingDenoiser", "TimedDenoiser"]
+__all__ = ["LOUDEST_SAMPLE", "ChannelDenoiser", "StreamingDenoiser", "TimedDenoiser"]
 
 LOUDEST_SAMPLE = 1e6  # 120 dB above full scale: beyond it float32 arithmetic inside the network may overflow
 
@@ -109,3 +110,18 @@ class TimedDenoiser(StreamingDenoiser):
         result = super().process_block(samples)
         self.milliseconds.append((time.perf_counter() - start) * 1e3)
         return result
+
+
+class ChannelDenoiser:
+    """C signals in pieces (C, M), each through a StreamingDenoiser of its own: a `dtln.audio.signal_path.Stream`."""
+
+    def __init__(self, backends: Sequence[Backend]) -> None:
+        self._denoisers = [StreamingDenoiser(backend) for backend in backends]
+
+    def process(self, samples: np.ndarray) -> np.ndarray:
+        """(C, M) in, the aligned samples (C, M') that are complete by now out."""
+        return np.stack([denoiser.process(signal) for denoiser, signal in zip(self._denoisers, samples, strict=True)])
+
+    def flush(self) -> np.ndarray:
+        """The rest of the signals."""
+        return np.stack([denoiser.flush() for denoiser in self._denoisers])

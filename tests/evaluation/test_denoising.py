@@ -110,9 +110,7 @@ def test_clipped_samples_are_counted(folders, evaluate, capsys):
     soundfile.write(source / "b.wav", 3 * tone, 16000, subtype="FLOAT")
     assert evaluate() == 0
     summary = capsys.readouterr().out
-    assert (
-        re.search(r"1 file clipped at full scale:\n  .*a.wav: [1-9]\d* samples\n", summary) and "b.wav" not in summary
-    )
+    assert re.search(r"1 file clipped at full scale:\n  .*a.wav: [1-9]\d* samples\n", summary)
     assert np.max(read_audio(target / "b.wav", mono=True)[0]) > 2
 
 

@@ -59,13 +59,13 @@ def test_type_checkers_see_the_lazy_names(tmp_path):
 @pytest.mark.parametrize("kind", [None, *(name for name, kind in EXPORT_KINDS.items() if not kind.quantised)])
 def test_denoise_gives_what_run_evaluation_gives(tmp_path, kind):
     (tmp_path / "noisy").mkdir()
-    samples = speech_like(16000)
+    samples = 1e-2 * speech_like(16000) + np.float32(1e-3)  # too quiet, with an offset
     soundfile.write(tmp_path / "noisy" / "a.wav", samples, 16000, subtype="FLOAT")
     assert run_evaluation.main(["-i", str(tmp_path / "noisy"), "-o", str(tmp_path / "out")]) == 0
     expected, _ = soundfile.read(tmp_path / "out" / "a.wav", dtype="float32")
     denoised = dtln.denoise(samples, backend=None if kind is None else dtln.load(kind))
-    assert denoised.dtype == np.float32 and np.std(denoised) > 1e-3
-    np.testing.assert_allclose(denoised, expected, rtol=0, atol=1e-4)
+    assert denoised.dtype == np.float32 and np.std(denoised) > 1e-4
+    np.testing.assert_allclose(denoised, expected, rtol=0, atol=1e-5)
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +117,9 @@ def test_rates_there_and_back_stay_aligned(backend):
         (np.zeros((2, 16000)), 16000, "transpose what has the channels first"),
         (np.zeros(9), 0, "sample rate of 0 was given"),
         (np.zeros(9), 0.5, "sample rate of 0.5 was given"),
+        (np.zeros(9), "16000", "sample rate of '16000' was given. Expected a whole number of Hz above 0"),
+        (np.zeros(9), None, "sample rate of None was given"),
+        (np.zeros(9), np.nan, "sample rate of nan was given"),
         (np.array([0.0, np.nan]), 16000, "samples with NaN or Inf"),
         (np.array([0.0, -np.inf]), 16000, "samples with NaN or Inf"),
         (np.array([0.0, 20000.0]), 16000, "peak of 20000 were given. .* divide 16-bit samples by 32768"),
@@ -125,6 +128,25 @@ def test_rates_there_and_back_stay_aligned(backend):
 def test_samples_that_cannot_be_meant_are_refused(samples, rate, message):
     with pytest.raises(ValueError, match=message):
         dtln.denoise(samples, rate)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"), [({"level": "loud"}, "level 'loud' was given. Expected one of 'auto'")]
+)
+def test_settings_that_there_are_not_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        dtln.denoise(np.zeros(9), **settings)
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(1e-2, 0), (20, 0), (0.5, 0.3)])
+def test_level_and_offset_make_no_difference(backend, gain, offset):
+    samples = speech_like(16000)
+    expected = dtln.denoise(samples, backend=backend)
+    denoised = dtln.denoise(gain * samples + offset, backend=backend) / gain
+    assert snr_db(expected, denoised) > 20
+    raw = dtln.denoise(gain * samples + offset, backend=backend, level="raw") / gain
+    assert snr_db(expected, raw) < snr_db(expected, denoised) - 1
+    np.testing.assert_array_equal(expected, dtln.denoise(samples, backend=backend, level="raw"))
 
 
 def test_streaming_denoiser_opens_the_default(backend):
