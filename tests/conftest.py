@@ -59,10 +59,14 @@ def pytest_configure_node(node):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Marks tests that want environments as slow; those of one environment share a worker, so that no other waits."""
+    """Marks tests that want environments as slow, unless they are foreign.
+
+    Those of one environment share a worker, so that no other waits.
+    """
     for item in items:
         if marker := item.get_closest_marker("environments"):
-            item.add_marker(pytest.mark.slow)
+            if not item.get_closest_marker("foreign"):
+                item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.xdist_group(marker.args[0]))
 
 
@@ -82,7 +86,13 @@ def pytest_unconfigure(config):
 @pytest.fixture(scope="session")
 def python_of(pytestconfig: pytest.Config) -> Callable[[str], str]:
     """Function: name of an environment -> its python. Tests that call it carry the marker `environments(name, ...)`."""
-    return pytestconfig.stash[ENVIRONMENTS].python
+    return pytestconfig.stash[ENVIRONMENTS].path
+
+
+@pytest.fixture(scope="session")
+def node_modules(pytestconfig: pytest.Config) -> str:
+    """The folder with the `node_modules` of the environment "node"."""
+    return pytestconfig.stash[ENVIRONMENTS].path("node")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Virtual environments with few packages, for tests of what runs without the rest.
+"""Environments with few packages, virtual ones or of npm, for tests of what runs without the rest.
 
 Each is made once in a test run, by the first worker that comes to it. A thread makes them ahead, while other tests
 run: pip waits a lot.
@@ -17,11 +17,15 @@ from threading import Thread
 
 import pytest
 
-# what pip prints where it reaches no index; any other failure of pip is a failure of the test
+# what pip and npm print where they reach no index; any other failure of theirs is a failure of the test
 NETWORK_FAILURES = ("NewConnectionError", "ConnectionError", "NameResolutionError", "Max retries", "ConnectTimeout",
-                    "name resolution", "Network is unreachable", "ReadTimeoutError", "ProxyError")  # fmt: skip
+                    "name resolution", "Network is unreachable", "ReadTimeoutError", "ProxyError",
+                    "ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT")  # fmt: skip
 
 ROOT = Path(__file__).resolve().parents[1]
+OLDEST_ONNXRUNTIME = {  # of each Python; 1.6.0 is the first that knows opset 13
+    "3.8": "1.6.0", "3.9": "1.7.0", "3.10": "1.12.0", "3.11": "1.15.0", "3.12": "1.17.0", "3.13": "1.20.0",
+}  # fmt: skip
 PACKAGES = {  # of each environment, in the order in which they are made
     "torch": (
         *("keras", "torch", "triton", "h5py", "soundfile", "wavinfo", "numpy"),
@@ -30,8 +34,18 @@ PACKAGES = {  # of each environment, in the order in which they are made
     "jax": ("keras", "jax", "h5py", "soundfile", "wavinfo", "numpy"),
     "ai_edge_litert": (),  # those of tflite_env.yml
     "tflite_runtime": ("numpy<2", "tflite-runtime"),  # and the rest of tflite_env.yml
+    "openvino": ("openvino", "numpy"),
+    "node": ("onnxruntime-web", "@litertjs/core"),  # by npm
+    "tract": ("tract", "numpy"),
+    "onnxruntime_oldest": (
+        "numpy<2",
+        *(f"onnxruntime=={oldest}; python_version=='{python}'" for python, oldest in OLDEST_ONNXRUNTIME.items()),
+    ),
 }
-VERSIONS = {"tflite_runtime": ("3.11", "3.10")}  # of Python, for packages that have no wheels for later ones
+VERSIONS = {  # of Python, for packages that have no wheels for later ones
+    "tflite_runtime": ("3.11", "3.10"),
+    "onnxruntime_oldest": tuple(OLDEST_ONNXRUNTIME),
+}
 
 
 class Environments:
@@ -45,10 +59,10 @@ class Environments:
         wanted = [name for name in PACKAGES if name in set(names)]
         Thread(target=lambda: [self._make(name) for name in wanted], daemon=True).start()
 
-    def python(self, name: str) -> str:
-        """The python of an environment, once it is made. Skips and raises as `make_environment`.
+    def path(self, name: str) -> str:
+        """The python of an environment, once it is made, or the folder with its `node_modules`.
 
-        Skips as well where no Python of its VERSIONS is found.
+        Skips and raises as `make_environment`; skips as well where no Python of its VERSIONS, node or npm is found.
         """
         self._make(name)
         while not (result := self.folder / f"{name}.json").exists():  # another thread or worker makes it
@@ -58,20 +72,17 @@ class Environments:
             pytest.skip(made["skipped"])
         if made["failed"]:
             raise RuntimeError(made["failed"])
-        return made["python"]
+        return made["path"]
 
     def _make(self, name: str) -> None:
         """Makes it, unless somebody has begun to; NAME.json then says how it went."""
-        made = {"python": "", "skipped": "", "failed": ""}
+        made = {"path": "", "skipped": "", "failed": ""}
         try:
             (self.folder / name).mkdir()
         except FileExistsError:
             return
         try:
-            python = python_with(VERSIONS[name]) if name in VERSIONS else sys.executable
-            if python is None:
-                pytest.skip(f"{name} has no wheel for this Python, and none of {', '.join(VERSIONS[name])} was found")
-            made["python"] = str(make_environment(self.folder / name, packages_of(name), python))
+            made["path"] = str(self._made(name))
         except pytest.skip.Exception as skipped:
             made["skipped"] = str(skipped)
         except Exception as error:
@@ -79,6 +90,14 @@ class Environments:
         partial = self.folder / f"{name}.partial"
         partial.write_text(json.dumps(made))
         partial.rename(self.folder / f"{name}.json")
+
+    def _made(self, name: str) -> Path:
+        if name == "node":
+            return install_with_npm(self.folder / name, packages_of(name))
+        python = python_with(VERSIONS[name]) if name in VERSIONS else sys.executable
+        if python is None:
+            pytest.skip(f"{name} has no wheel for this Python, and none of {', '.join(VERSIONS[name])} was found")
+        return make_environment(self.folder / name, packages_of(name), python)
 
 
 def packages_of(name: str) -> list[str]:
@@ -106,8 +125,17 @@ def make_environment(folder: Path, packages: Sequence[str], python: str = sys.ex
     return inside
 
 
-def _run(command: list[str]) -> None:
-    result = subprocess.run(command, capture_output=True, text=True)
+def install_with_npm(folder: Path, packages: Sequence[str]) -> Path:
+    """Installs packages for node into a folder; returns it. Skips and raises as `make_environment`."""
+    for program in ("node", "npm"):
+        if not shutil.which(program):
+            pytest.skip(f"{program} is not installed")
+    _run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", *packages], cwd=folder)
+    return folder
+
+
+def _run(command: list[str], cwd: Path | None = None) -> None:
+    result = subprocess.run(command, capture_output=True, text=True, cwd=cwd)
     if result.returncode:
         output = f"{result.stdout}{result.stderr}"
         if any(words in output for words in NETWORK_FAILURES):
