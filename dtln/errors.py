@@ -16,6 +16,7 @@ __all__ = [
     "MissingPackageError",
     "MissingRuntimeError",
     "ModelError",
+    "NotAudioError",
     "NotScorable",
     "SettingsError",
     "WeightsFileError",
@@ -27,6 +28,10 @@ __all__ = [
 
 class AudioFileError(ValueError):
     """A recording that cannot be used."""
+
+
+class NotAudioError(AudioFileError):
+    """A file that holds no sound, under an extension that other files have as well: a matrix named .mat, say."""
 
 
 class WeightsFileError(ValueError):
@@ -59,7 +64,7 @@ class MissingRuntimeError(MissingPackageError):
 
 EXTRAS: dict[str, tuple[str, ...]] = {  # package as it is imported: the extras that bring it, the usual one first
     "ai_edge_litert": ("live", "tflite"),
-    "av": ("collect",),
+    "av": ("media", "collect"),
     "debian": ("collect",),
     "h5py": ("eval", "train", "convert"),
     "keras": ("train", "convert"),

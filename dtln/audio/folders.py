@@ -13,6 +13,8 @@ CONTAINERS = {  # extension: libsndfile's name of the container, where that is n
     ".8svx": "SVX",
     ".aif": "AIFF",
     ".aifc": "AIFF",
+    ".bw64": "RF64",
+    ".bwf": "WAV",
     ".iff": "SVX",
     ".mat": "MAT5",
     ".mp1": "MP3",
@@ -22,7 +24,15 @@ CONTAINERS = {  # extension: libsndfile's name of the container, where that is n
     ".sf": "IRCAM",
     ".snd": "AU",
     ".sph": "NIST",
+    ".wave": "WAV",
 }
+# fmt: off
+MEDIA_EXTENSIONS = {  # of sound and videos that soundfile does not read
+    ".3g2", ".3gp", ".aac", ".ac3", ".amr", ".ape", ".asf", ".avi", ".awb", ".dsf", ".eac3", ".f4v", ".flv", ".m2ts",
+    ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp4", ".mpc", ".mpeg", ".mpg", ".mts", ".ogm", ".ogv", ".qt",
+    ".ra", ".rm", ".spx", ".tta", ".vob", ".webm", ".wma", ".wmv", ".wv",
+}
+# fmt: on
 
 
 def audio_extensions() -> dict[str, str]:
@@ -57,7 +67,7 @@ def find_audio_files(folder: str | Path) -> list[Path]:
             f"{error.filename}: cannot be listed ({error.strerror}). Check its permissions."
         ) from error
 
-    extensions = audio_extensions()
+    extensions = audio_extensions().keys() | MEDIA_EXTENSIONS
     files, visited = [], set()
     for root, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
         real = os.path.realpath(root)
@@ -68,8 +78,8 @@ def find_audio_files(folder: str | Path) -> list[Path]:
         files += [Path(root, n) for n in names if Path(n).suffix.lower() in extensions and not n.startswith(".")]
     if not files:
         raise AudioFileError(
-            f"{folder}: holds no audio files. Expected files ending in .wav, .flac, .ogg or another extension that "
-            "soundfile reads, in it or in its sub-folders."
+            f"{folder}: holds no audio files. Expected files ending in .wav, .flac, .ogg or another extension of "
+            "sound or videos, in it or in its sub-folders."
         )
     return sorted(files)
 

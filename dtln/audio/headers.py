@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,18 +33,29 @@ class SampleFormat:
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What the header of a recording says: rate in Hz, channels, samples per channel, sample format."""
+    """What the header of a recording says: rate in Hz, channels, samples per channel, sample format.
+
+    tags: title, artist and other texts about the recording, by soundfile's names, of `TAGS`.
+    """
 
     sample_rate: int
     channels: int
     length: int
     sample_format: SampleFormat
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def audio_info(path: str | Path) -> AudioInfo:
-    """Reads the header of a recording. Raises AudioFileError if the file cannot be opened or is no audio file."""
+TAGS = ("title", "artist", "album", "date", "tracknumber", "genre", "comment", "copyright", "license")
+
+
+def audio_info(path: str | Path, salvage: bool = False) -> AudioInfo:
+    """Reads the header of a recording. Raises AudioFileError if the file cannot be opened or is no audio file.
+
+    salvage: says it of all that is there, where the header announces more or less.
+    """
     with opened_audio(Path(path)) as file:
-        return AudioInfo(file.samplerate, file.channels, file.frames, SampleFormat(file.format, file.subtype))
+        tags = {name: text for name in TAGS if (text := getattr(file, name))}
+        return AudioInfo(file.samplerate, file.channels, file.frames, SampleFormat(file.format, file.subtype), tags)
 
 
 @contextmanager

@@ -28,15 +28,18 @@ STRETCH_MARGIN = 0.02  # s on either side, for the resampler's filter
 EXACT_SEEKS = re.compile(r"PCM_|FLOAT|DOUBLE|ULAW|ALAW|OPUS")  # of libsndfile 1.2; MP3 and Vorbis land elsewhere
 
 
-def read_audio(path: str | Path, sample_rate: int | None = None, mono: bool = False) -> tuple[np.ndarray, int]:
+def read_audio(
+    path: str | Path, sample_rate: int | None = None, mono: bool = False, salvage: bool = False
+) -> tuple[np.ndarray, int]:
     """Reads a recording: (samples, sample rate in Hz); the samples are float32, full scale is 1.
 
     sample_rate: resample to this rate in Hz; None keeps the file's own. mono: return the mono mix (L,) that
     `mono_mix_of` says, else (L, channels). A recording of n samples becomes ceil(n * sample_rate / rate) samples.
+    salvage: reads what is there of a file whose header announces more or less, instead of refusing it.
     Raises AudioFileError if the file cannot be opened or decoded, ends early, or holds NaN or Inf.
     """
-    info = audio_info(path)
-    blocks = list(audio_blocks(path, sample_rate, mono))
+    info = audio_info(path, salvage)
+    blocks = list(audio_blocks(path, sample_rate, mono, salvage=salvage))
     samples = np.concatenate(blocks) if blocks else np.zeros((0, 1 if mono else info.channels), np.float32)
     return (samples[:, 0] if mono else samples), sample_rate or info.sample_rate
 
@@ -63,6 +66,7 @@ def audio_blocks(
     sample_rate: int | None = None,
     mono: bool | MonoMix = False,
     stretch: tuple[int, int] | None = None,
+    salvage: bool = False,
 ) -> Iterator[np.ndarray]:
     """`read_audio` piece by piece, in constant memory: float32 (M, channels), (M, 1) if mono. Raises as it does.
 
@@ -73,8 +77,8 @@ def audio_blocks(
     path = Path(path)
     with opened_audio(path) as file:
         if mono is True and file.channels > 1:
-            mono = mono_mix_of(path)
-        announced, estimated = _announced_length(file, path)
+            mono = mono_mix_of(path, salvage)
+        announced, estimated = _announced_length(file, path, salvage)
         resampler = Resampler(file.samplerate, sample_rate or file.samplerate, 1 if mono else file.channels)
         start, end = (min(sample, announced) for sample in stretch or (0, announced))
         read = 0
@@ -110,24 +114,24 @@ def audio_blocks(
             yield resampler.process(samples, last=read == end)
 
 
-def measure_audio(path: str | Path) -> Measurement:
+def measure_audio(path: str | Path, salvage: bool = False) -> Measurement:
     """Measures a recording, all of it, at its own rate. Raises as `read_audio`."""
-    info = audio_info(path)
-    return measure(audio_blocks(path), info.sample_rate, info.channels)
+    info = audio_info(path, salvage)
+    return measure(audio_blocks(path, salvage=salvage), info.sample_rate, info.channels)
 
 
-def mono_mix_of(path: str | Path) -> MonoMix:
+def mono_mix_of(path: str | Path, salvage: bool = False) -> MonoMix:
     """The mono mix of a recording, which is measured once while the file stays the same. Raises as `read_audio`."""
     status = os.stat(path)
-    return _mono_mix_of(os.fspath(path), status.st_mtime_ns, status.st_size)
+    return _mono_mix_of(os.fspath(path), status.st_mtime_ns, status.st_size, salvage)
 
 
 @functools.lru_cache(maxsize=4096)
-def _mono_mix_of(path: str, mtime_ns: int, size: int) -> MonoMix:
-    return mono_mix(measure_audio(path))
+def _mono_mix_of(path: str, mtime_ns: int, size: int, salvage: bool) -> MonoMix:
+    return mono_mix(measure_audio(path, salvage))
 
 
-def _announced_length(file: SoundFile, path: Path) -> tuple[int, bool]:
+def _announced_length(file: SoundFile, path: Path, salvage: bool) -> tuple[int, bool]:
     """Samples per channel by the header, and whether libsndfile estimated them, because an MP3 does not tell them.
 
     Raises AudioFileError where the length is unknown, where the file lacks bytes that the header announces, or where
@@ -139,6 +143,8 @@ def _announced_length(file: SoundFile, path: Path) -> tuple[int, bool]:
             f"{path}: does not say how many samples it holds. Expected a file that was closed properly; convert it "
             "again from its source."
         )
+    if salvage:
+        return announced, True
     require_complete(path, file.format, file.extra_info)
     length = mp3_length(path) if file.format == "MP3" else None
     if length is not None and length > announced:

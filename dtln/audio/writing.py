@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import io
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -96,11 +96,16 @@ def write_audio(path: str | Path, samples: np.ndarray, sample_rate: int, sample_
 
 @contextmanager
 def audio_writer(
-    path: str | Path, sample_rate: int, channels: int, sample_format: SampleFormat
+    path: str | Path,
+    sample_rate: int,
+    channels: int,
+    sample_format: SampleFormat,
+    tags: Mapping[str, str] | None = None,
 ) -> Iterator[Callable[[np.ndarray], int]]:
     """`write_audio` piece by piece: gives a function that writes samples and returns how many were clipped.
 
-    The file appears under its name when the block ends without an error. Raises as `write_audio`.
+    tags: as in AudioInfo; those that the format has no place for are left out. The file appears under its name when
+    the block ends without an error. Raises as `write_audio`.
     """
     soundfile = require("soundfile", "writing recordings")
 
@@ -124,6 +129,9 @@ def audio_writer(
     with complete_file(path) as partial:
         with explained():
             file = soundfile.SoundFile(partial, "w", sample_rate, channels, **kind)
+        for name, text in (tags or {}).items():
+            with suppress(soundfile.SoundFileError, RuntimeError):
+                setattr(file, name, text)
         try:
             yield write
         finally:

@@ -70,6 +70,12 @@ def parse(argv: Sequence[str] | None, prog: str = "run_evaluation.py") -> argpar
         help="auto: the network hears recordings that are too quiet or too loud for its weights at a level that they "
         "know, they are written at their own, and a DC offset is removed (default); raw: it hears them as they are",
     )
+    parser.add_argument(
+        "--salvage",
+        action="store_true",
+        help="read what is there of recordings whose header announces more or less than the file holds (a recorder "
+        "that crashed, a file cut off, files joined end to end), instead of refusing them; the summary names them",
+    )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     existing.add_argument("--skip-existing", action="store_true", help="leave outputs that exist as they are")
@@ -111,11 +117,17 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_evaluation.py") -> 
     try:
         scoring = score.scoring_settings(args) if args.reference or args.dnsmos else None
         jobs = plan_denoising(
-            args.input, args.output, args.keep_rate, args.keep_channels, clean=args.reference, may_exist=may_exist
+            args.input,
+            args.output,
+            args.keep_rate,
+            args.keep_channels,
+            clean=args.reference,
+            may_exist=may_exist,
+            salvage=args.salvage,
         )
         targets = {job.source: job.target for job in jobs if not job.unreadable}
         pairs = plan_scores(args.input, scoring, denoised=targets) if scoring else []
-        settings = DenoisingSettings(args.engine, args.weights, level=args.level, channel=args.channel)
+        settings = DenoisingSettings(args.engine, args.weights, args.level, args.channel, args.salvage)
         denoised = denoise_files(jobs, settings, args.jobs, args.skip_existing)
         if args.output is None and any(not file.failure for file in denoised):
             print(f"written to {jobs[0].target}")

@@ -36,24 +36,28 @@ def plan_denoising(
     keep_channels: bool = False,
     clean: Path | None = None,
     may_exist: bool = False,
+    salvage: bool = False,
 ) -> list[Job]:
     """The job of each recording in a folder, or of one recording.
 
     target: the folder to write to; for one recording the file, or a folder that exists, or None for NAME_denoised
     beside it. keep_rate, keep_channels: as in the recording instead of 16 kHz and one channel. clean: a recording or a
     folder of them that is read later, so that nothing may be written there. may_exist: outputs that exist are no error.
+    salvage: as in DenoisingSettings.
     Raises AudioFileError for everything that forbids to start.
     """
     folder, sources = find_recordings(source)
     if source.is_file():
-        jobs = [_plan_recording(source, target, keep_rate, keep_channels)]
+        jobs = [_plan_recording(source, target, keep_rate, keep_channels, salvage)]
     else:
         if target is None:
             raise AudioFileError(f"{source}: is a folder. Expected the name of a folder to write to, too.")
         _require_apart(target, source, "input")
         if clean and clean.is_dir():
             _require_apart(target, clean, "clean")
-        jobs = [_plan_file(path, target / path.relative_to(folder), keep_rate, keep_channels) for path in sources]
+        jobs = [
+            _plan_file(path, target / path.relative_to(folder), keep_rate, keep_channels, salvage) for path in sources
+        ]
     readable = [job for job in jobs if job.sample_format]
     taken: dict[Path, Job] = {}
     for job in readable:
@@ -77,28 +81,28 @@ def plan_denoising(
     return jobs
 
 
-def _plan_recording(source: Path, target: Path | None, keep_rate: bool, keep_channels: bool) -> Job:
+def _plan_recording(source: Path, target: Path | None, keep_rate: bool, keep_channels: bool, salvage: bool) -> Job:
     """The job of one recording that was named itself. Raises AudioFileError if it cannot be read, or written there."""
     named = target is not None and not target.is_dir()
     if target is None:
         target = source.with_stem(f"{source.stem}_denoised")
     elif not named:
         target = target / source.name
-    job = _plan_file(source, target, keep_rate, keep_channels)
+    job = _plan_file(source, target, keep_rate, keep_channels, salvage)
     if job.unreadable:
         raise AudioFileError(job.unreadable)
     if not named:
         return job
     if target.exists() and target.samefile(source):  # perhaps by another name, where upper case does not count
         raise AudioFileError(f"{target}: is one of the recordings to be read. Choose another output.")
-    sample_format = format_for_name(target, audio_info(source).sample_format, job.sample_rate, job.channels)
+    sample_format = format_for_name(target, audio_info(source, salvage).sample_format, job.sample_rate, job.channels)
     return replace(job, target=target, sample_format=sample_format, converted_from=None)
 
 
-def _plan_file(source: Path, target: Path, keep_rate: bool, keep_channels: bool) -> Job:
+def _plan_file(source: Path, target: Path, keep_rate: bool, keep_channels: bool, salvage: bool) -> Job:
     """The job of a recording; its target becomes a wav where the recording's format cannot be written."""
     try:
-        info = audio_info(source)
+        info = audio_info(source, salvage)
     except AudioFileError as error:
         return Job(source, target, unreadable=str(error))
     rate, channels = info.sample_rate if keep_rate else SAMPLE_RATE, info.channels if keep_channels else 1

@@ -30,6 +30,7 @@ class DenoisingSettings:
     weights: Path = DEFAULT_WEIGHTS
     level: str = "auto"  # of LEVELS
     channel: int | None = None  # the one that a mono output is made of, from 1; None: as `mono_mix` says
+    salvage: bool = False  # read what is there of files whose header announces more or less
 
 
 @dataclass(frozen=True)
@@ -62,14 +63,14 @@ def denoise_file(settings: DenoisingSettings, job: Job) -> DenoisedFile:
     if job.sample_format is None:
         return DenoisedFile(job, job.unreadable)
     try:
-        info = audio_info(job.source)
+        info = audio_info(job.source, settings.salvage)
         mix, changes, findings = _prepared(settings, job, info)
         stream = load_engine(settings.engine, settings.weights)(job.channels)
         path = SignalPath(stream, info.sample_rate, job.sample_rate, changes)
         clipped = 0
         job.target.parent.mkdir(parents=True, exist_ok=True)
-        with audio_writer(job.target, job.sample_rate, job.channels, job.sample_format) as write:
-            for samples in _pieces(job, mix):  # (M, C)
+        with audio_writer(job.target, job.sample_rate, job.channels, job.sample_format, info.tags) as write:
+            for samples in _pieces(job, mix, settings.salvage):  # (M, C)
                 denoised = path.process(samples, last=not len(samples))
                 if not np.all(np.isfinite(denoised)):
                     raise AudioFileError(
@@ -89,9 +90,9 @@ def denoise_file(settings: DenoisingSettings, job: Job) -> DenoisedFile:
     )
 
 
-def _pieces(job: Job, mix: MonoMix | None) -> Iterator[np.ndarray]:
+def _pieces(job: Job, mix: MonoMix | None, salvage: bool) -> Iterator[np.ndarray]:
     """The recording in pieces (M, C) at its own rate, and an empty one as its end."""
-    yield from audio_blocks(job.source, mono=mix or False)
+    yield from audio_blocks(job.source, mono=mix or False, salvage=salvage)
     yield np.zeros((0, job.channels), np.float32)
 
 
@@ -104,7 +105,7 @@ def _prepared(
     becomes_mono = job.channels == 1 < info.channels
     automatic = settings.level == "auto"
     if automatic or (becomes_mono and mix is None):
-        measurement = measure_audio(job.source)
+        measurement = measure_audio(job.source, settings.salvage)
         if becomes_mono and mix is None:
             mix = mono_mix(measurement)
             if mix.finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dtln.audio.headers import SampleFormat
+from dtln.audio.headers import SampleFormat, audio_info
 from dtln.audio.reading import read_audio
 from dtln.audio.writing import audio_writer, format_for_name, writable_format, write_audio
 from dtln.errors import AudioFileError
@@ -79,3 +79,22 @@ def test_error_of_the_caller_is_not_one_of_writing(tmp_path):
         write(np.zeros(100, np.float32))
         raise ValueError("a bug")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.opus", "a.mp3", "a.aiff"])
+def test_tags_come_back(tmp_path, noise, name):
+    sample_format = format_for_name(name, SampleFormat("WAV", "PCM_16"), 16000, 1)
+    tags = {"title": "Am Ofen", "artist": "A. Sprecherin", "comment": "x" * 300}
+    if not name.endswith("aiff"):
+        tags |= {"date": "2024"}
+    if name.endswith(("wav", "flac", "ogg", "opus")):
+        tags |= {"title": "Gespräch", "album": "Küche", "genre": "Interview", "tracknumber": "3"}
+    with audio_writer(tmp_path / name, 16000, 1, sample_format, tags) as write:
+        write(noise(4000))
+    assert audio_info(tmp_path / name).tags == tags
+
+
+def test_format_without_tags_leaves_them_out(tmp_path, noise):
+    with audio_writer(tmp_path / "a.au", 16000, 1, SampleFormat("AU", "PCM_16"), {"title": "x"}) as write:
+        write(noise(4000))
+    assert audio_info(tmp_path / "a.au").tags == {} and audio_info(tmp_path / "a.au").length == 4000
