@@ -16,8 +16,9 @@ Scores are PESQ (raw P.862 narrow band, its P.862.1 mapping, wide band), STOI, E
 recordings of the same name, whatever the extension, or of the same fileid_N; and DNSMOS, which needs no clean
 recordings. --score-only, like the command `dtln score`, scores recordings that any program denoised, or noisy ones.
 The means over files come with 95 % intervals (Student's t). They are also given by input SNR: --manifest or names like
-..._snr5_fileid_1.wav tell it, else it is measured on the noisy recordings. Recordings that are silent or too short are
-left out and counted. Delays, clipping and levels that spoil a score are reported.
+..._snr5_fileid_1.wav tell it, else it is measured on the noisy recordings. Recordings that are silent, too short, or
+too long for PESQ (above 128 s, or about 45 utterances) are left out, named and counted; --no-pesq scores long ones,
+too. Delays, clipping and levels that spoil a score are reported.
 """
 
 from __future__ import annotations

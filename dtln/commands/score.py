@@ -10,8 +10,9 @@ needed.
 Scores are PESQ (raw P.862 narrow band, its P.862.1 mapping, wide band), STOI, ESTOI, SI-SDR and SNR against clean
 recordings of the same name, whatever the extension, or of the same fileid_N; and DNSMOS, which needs no clean
 recordings. The means over files come with 95 % intervals (Student's t). They are also given by input SNR: --manifest or
-names like ..._snr5_fileid_1.wav tell it, else it is measured on the noisy recordings. Recordings that are silent or too
-short are left out and counted. Delays, clipping and levels that spoil a score are reported.
+names like ..._snr5_fileid_1.wav tell it, else it is measured on the noisy recordings. Recordings that are silent, too
+short, or too long for PESQ (above 128 s, or about 45 utterances) are left out, named and counted; --no-pesq scores long
+ones, too. Delays, clipping and levels that spoil a score are reported.
 """
 
 from __future__ import annotations
@@ -63,6 +64,9 @@ def add_flags(parser: argparse.ArgumentParser, recordings: tuple[str, str], jobs
     group.add_argument("--noisy", type=Path, metavar="NOISY", help=noisy)
     group.add_argument("--dnsmos", action="store_true", help="score with DNSMOS too (needs the package speechmos)")
     group.add_argument(
+        "--no-pesq", action="store_true", help="leave PESQ out, and score recordings that are too long for it"
+    )
+    group.add_argument(
         "--align", action="store_true", help="remove a delay against the clean recording, and cut both to what is left"
     )
     group.add_argument(
@@ -86,6 +90,8 @@ def parse_flags(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> 
             parser.error(
                 f"--{option} is about scores: say against which recordings with --reference CLEAN, or say --dnsmos"
             )
+    if args.no_pesq and not args.reference:
+        parser.error("--no-pesq is about scores against clean recordings: say which with --reference CLEAN")
     if args.align and not args.reference:
         parser.error("--align removes delays against clean recordings: say which with --reference CLEAN")
     return args
@@ -119,7 +125,7 @@ def scoring_settings(args: argparse.Namespace) -> ScoringSettings:
     for report in (args.csv, args.json):
         if report and not report.absolute().parent.is_dir():
             raise AudioFileError(f"{report}: its folder does not exist. Make it first.")
-    return ScoringSettings(args.reference, args.dnsmos, args.align, args.manifest)
+    return ScoringSettings(args.reference, args.dnsmos, args.align, args.manifest, not args.no_pesq)
 
 
 def write_reports(args: argparse.Namespace, scored: Sequence[ScoredFile], settings: Mapping[str, object]) -> None:

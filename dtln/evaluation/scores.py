@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,17 +33,22 @@ __all__ = [
     "write_json",
 ]
 
+NAMES = "backslashreplace"  # how names that are no text are written: in JSON that is the escape of the same character
 FILES_WORTH_A_PROCESS = 8  # in fewer, the start of a process does not pay
 
 
 @dataclass(frozen=True)
 class ScoringSettings:
-    """How recordings are scored; reference: a recording or a folder of clean ones, manifest: a table of input SNRs."""
+    """How recordings are scored; reference: a recording or a folder of clean ones, manifest: a table of input SNRs.
+
+    pesq: whether PESQ is among the scores against clean recordings.
+    """
 
     reference: Path | None = None
     dnsmos: bool = False
     align: bool = False
     manifest: Path | None = None
+    pesq: bool = True
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ def plan_scores(
     is denoised; then both are scored. Raises for everything that forbids to start: AudioFileError for recordings
     without partners, SettingsError for a manifest that cannot be used, MissingPackageError.
     """
-    require_metrics(reference=settings.reference is not None, dnsmos=settings.dnsmos)
+    require_metrics(settings.reference is not None, settings.dnsmos, settings.pesq)
     folder, sources = find_recordings(recordings) if denoised is None else (_folder(recordings), list(denoised))
     clean = _partners(recordings, sources, settings.reference) if settings.reference else {}
     origins = _partners(recordings, sources, noisy) if noisy else {}
@@ -173,7 +179,7 @@ def score_file(settings: ScoringSettings, pair: Pair) -> ScoredFile:
                     "make the pair again, or say --align to cut both to what they share."
                 )
             found += [(kind, f"{path}: {words}") for kind, words in findings(estimate, target).items()]
-            scores[name] = {} if target is None else score(target, estimate)
+            scores[name] = {} if target is None else score(target, estimate, pesq=settings.pesq)
             if settings.dnsmos:
                 scores[name] |= dnsmos(signal)
     except AudioFileError as error:
@@ -226,17 +232,20 @@ def _report(files: Sequence[ScoredFile]) -> None:
 
 
 def write_csv(path: Path, files: Sequence[ScoredFile]) -> None:
-    """Writes a table with one row a file: its name, its input SNR where known, and each metric of each signal."""
+    """Writes a table with one row a file: its name, its input SNR where known, and each metric of each signal.
+
+    Cells of infinite scores are empty. Bytes of names that are no text become \\udc80 to \\udcff.
+    """
     import csv
 
     scored, snrs = _scored(files)
     columns = [(signal, key) for signal, scores in scored[0].scores.items() for key in scores] if scored else []
-    with complete_file(path) as part, open(part, "w", newline="", encoding="utf-8") as stream:
+    with complete_file(path) as part, open(part, "w", newline="", encoding="utf-8", errors=NAMES) as stream:
         writer = csv.writer(stream)
         writer.writerow(["file", *(["input_snr_db"] if snrs else []), *(f"{signal}_{key}" for signal, key in columns)])
         for index, file in enumerate(scored):
             values = [*snrs[index : index + 1], *(file.scores[signal][key] for signal, key in columns)]
-            writer.writerow([file.pair.name, *(f"{value:.6g}" for value in values)])
+            writer.writerow([file.pair.name, *(f"{value:.6g}" if math.isfinite(value) else "" for value in values)])
     print(f"scores of {count(len(scored), 'file')} written to {path}")
 
 
@@ -246,7 +255,6 @@ def write_json(path: Path, files: Sequence[ScoredFile], settings: Mapping[str, o
     settings: of the command line, by the names of the flags.
     """
     import json
-    import math
 
     scored, snrs = _scored(files)
 
@@ -300,5 +308,6 @@ def write_json(path: Path, files: Sequence[ScoredFile], settings: Mapping[str, o
         "failed": [file.failure for file in files if file.failure],
     }
     with complete_file(path) as part:
-        part.write_text(json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        part.write_text(text, encoding="utf-8", errors=NAMES)
     print(f"scores, means and settings written to {path}")

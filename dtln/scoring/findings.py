@@ -9,6 +9,7 @@ import numpy as np
 from dtln.facts import SAMPLE_RATE
 
 LONGEST_DELAY = SAMPLE_RATE  # samples: one second
+DELAY_BLOCK = 1 << 19  # samples
 UNRELATED = 0.1  # normalised correlation; a mixture at -15 dB still has 0.17
 FULL_SCALE = 1.0 - 1.5 / 32768  # 16-bit samples of 32767 and beyond
 NEAR_SILENCE = -60.0  # dB of full scale: of 16 bits about 5 are left; PESQ falls from about -75 on
@@ -21,14 +22,20 @@ def find_delay(clean: np.ndarray, estimate: np.ndarray, longest: int = LONGEST_D
     It is the cross-correlation of largest magnitude among delays of up to `longest` samples either way; (0, 0.0) where
     a signal is constant.
     """
-    clean, estimate = (x.astype(np.float64) - np.mean(x, dtype=np.float64) for x in (clean, estimate))
-    energy = float(np.dot(clean, clean) * np.dot(estimate, estimate))
-    if energy == 0.0:
+    centres = [float(np.mean(x, dtype=np.float64)) if len(x) else 0.0 for x in (clean, estimate)]
+    energies = [float(np.var(x, dtype=np.float64)) * len(x) if len(x) else 0.0 for x in (clean, estimate)]
+    if 0.0 in energies:
         return 0, 0.0
-    size = 1 << (max(len(clean), len(estimate)) + longest).bit_length()  # the circle's ends must not meet
-    spectrum = np.fft.rfft(estimate, size) * np.conj(np.fft.rfft(clean, size))  # (size / 2 + 1,)
-    circular = np.fft.irfft(spectrum, size) / math.sqrt(energy)  # (size,)
-    correlation = np.concatenate([circular[-longest:], circular[: longest + 1]])  # (2 longest + 1,)
+    correlation = np.zeros(2 * longest + 1)
+    for start in range(0, len(clean), DELAY_BLOCK):  # their sum is exact; long signals take no memory
+        first = max(0, start - longest)
+        piece = clean[start : start + DELAY_BLOCK].astype(np.float64) - centres[0]
+        around = estimate[first : start + len(piece) + longest].astype(np.float64) - centres[1]
+        size = 1 << (len(piece) + 3 * longest).bit_length()  # the circle's ends must not meet
+        spectrum = np.fft.rfft(around, size) * np.conj(np.fft.rfft(piece, size))  # (size / 2 + 1,)
+        circular = np.fft.irfft(spectrum, size)  # (size,)
+        correlation += circular[np.arange(-longest, longest + 1) + start - first]
+    correlation /= math.sqrt(energies[0]) * math.sqrt(energies[1])
     peak = int(np.argmax(np.abs(correlation)))
     return peak - longest, float(correlation[peak])
 

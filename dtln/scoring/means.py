@@ -77,10 +77,11 @@ def table_lines(summary: Mapping[str, Mapping[str, Mean]]) -> list[str]:
     """A summary as text: a heading and, for each signal, a line of `mean \u00b1half width`; then the same of DNSMOS."""
     lines = []
     for metrics in (METRICS, DNSMOS_METRICS):
-        if any(key in scores for scores in summary.values() for key in metrics):
-            lines.append(f"{'':12}" + "".join(f" {heading:>14}" for heading in metrics.values()))
+        keys = [key for key in metrics if any(key in scores for scores in summary.values())]
+        if keys:
+            lines.append(f"{'':12}" + "".join(f" {metrics[key]:>14}" for key in keys))
             lines += [
-                f"{signal:12}" + "".join(f" {_cell(scores[key]):>14}" for key in metrics)
+                f"{signal:12}" + "".join(f" {_cell(scores[key]):>14}" for key in keys)
                 for signal, scores in summary.items()
             ]
     return lines

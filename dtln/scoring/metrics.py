@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from dtln.errors import NotScorable, require
 from dtln.facts import SAMPLE_RATE
+from dtln.scoring.utterances import require_room
 
 METRICS = {  # key -> heading, in the order of tables
     "pesq_raw_nb": "PESQ raw NB",
@@ -26,11 +28,15 @@ DNSMOS_METRICS = {
     "dnsmos_p808": "DNSMOS P808",
 }
 STOI_SHORTEST = (256 + 29 * 128) / 10000  # seconds: STOI correlates 30 frames of 256 samples, shift 128, at 10 kHz
+STOI_PART = 300  # seconds: pystoi takes 200 MB of memory for a minute
 
 
-def require_metrics(reference: bool = True, dnsmos: bool = False) -> None:
-    """Imports what metrics against a clean reference need, and DNSMOS. Raises MissingPackageError with the pip line."""
-    for package in ("pesq", "pystoi", "scipy") if reference else ():
+def require_metrics(reference: bool = True, dnsmos: bool = False, pesq: bool = True) -> None:
+    """Imports what metrics against a clean reference need, and DNSMOS. Raises MissingPackageError with the pip line.
+
+    pesq: whether PESQ is among the metrics against a reference.
+    """
+    for package in (*(("pesq",) if pesq else ()), "pystoi", "scipy") if reference else ():
         require(package, "scoring")
     # speechmos does not name what it imports
     for package in ("librosa", "onnxruntime", "requests", "scipy", "speechmos") if dnsmos else ():
@@ -76,33 +82,50 @@ def stoi_percent(
 ) -> float:
     """Short-time objective intelligibility in percent of signals (L,) (Taal et al., IEEE TASLP 2011), by pystoi.
 
-    extended: ESTOI (Jensen & Taal, IEEE/ACM TASLP 2016). Raises ValueError for unequal lengths, NotScorable for less
-    speech than 30 of its frames, MissingPackageError.
+    extended: ESTOI (Jensen & Taal, IEEE/ACM TASLP 2016). Of more than 5 minutes it is the mean over equal parts of at
+    most 5 minutes that hold speech. Raises ValueError for unequal lengths, NotScorable for less speech than 30 of its
+    frames, MissingPackageError.
     """
     _require_pair(clean, estimate)
     stoi = require("pystoi", "STOI").stoi
     too_short = f"STOI cannot be computed. Expected at least {STOI_SHORTEST:.1f} s of speech between the pauses"
     if len(clean) < STOI_SHORTEST * sample_rate:
         raise NotScorable(too_short)
+    parts = math.ceil(len(clean) / (STOI_PART * sample_rate))
+    quiet = 1e-4 * _loudest(clean, sample_rate)  # STOI leaves out frames that are 40 dB below the loudest
+    values = []
     with warnings.catch_warnings():
         warnings.filterwarnings("error", "Not enough STFT frames", RuntimeWarning)  # pystoi returns 1e-5 then
-        try:
-            return 100.0 * float(stoi(clean, estimate, sample_rate, extended=extended))
-        except RuntimeWarning as warning:
-            raise NotScorable(too_short) from warning
+        for target, signal in zip(np.array_split(clean, parts), np.array_split(estimate, parts), strict=True):
+            if _loudest(target, sample_rate) < quiet:
+                continue
+            with contextlib.suppress(RuntimeWarning):
+                values.append(100.0 * float(stoi(target, signal, sample_rate, extended=extended)))
+    if not values:
+        raise NotScorable(too_short)
+    return float(np.mean(values))
+
+
+def _loudest(signal: np.ndarray, sample_rate: int) -> float:
+    """The power of the loudest stretch of 25.6 ms, a frame of STOI, in a signal (L,)."""
+    length = round(0.0256 * sample_rate)
+    frames = signal[: len(signal) // length * length].reshape(-1, length)
+    return float(np.max(np.mean(np.square(frames, dtype=np.float64), axis=1)))
 
 
 def pesq_lqo(clean: np.ndarray, estimate: np.ndarray, band: str, sample_rate: int = SAMPLE_RATE) -> float:
     """PESQ of signals (L,) as listening quality (MOS-LQO), by the package pesq.
 
     band "wb": P.862.2, 1.04 to 4.64; "nb": P.862 mapped by P.862.1, 1.02 to 4.55. Raises ValueError for unequal
-    lengths, NotScorable where one signal is silent or pesq finds no speech, MissingPackageError.
+    lengths, NotScorable where one signal is silent, where pesq finds no speech or has no room for so much of it,
+    MissingPackageError.
     """
     _require_pair(clean, estimate)
     for name, signal in (("clean signal", clean), ("estimate", estimate)):
         if not np.any(signal):
             raise NotScorable(f"PESQ of a silent {name} is not defined. Expected speech")
     pesq = require("pesq", "PESQ")
+    require_room(clean, band, sample_rate)
     try:
         return float(pesq.pesq(sample_rate, clean, estimate, band))
     except pesq.PesqError as error:
@@ -110,6 +133,8 @@ def pesq_lqo(clean: np.ndarray, estimate: np.ndarray, band: str, sample_rate: in
         raise NotScorable(
             f"PESQ cannot be computed ({text}). Expected speech of at least a quarter of a second"
         ) from error
+    except ValueError as error:  # it stumbles over its own NaN: the fainter signal vanishes beside the louder one
+        raise NotScorable("PESQ cannot be computed: the levels are too far apart. Expected similar ones") from error
 
 
 def raw_pesq(lqo: float) -> float:
@@ -122,13 +147,19 @@ def lqo_pesq(raw: float) -> float:
     return 0.999 + (4.999 - 0.999) / (1 + math.exp(-1.4945 * raw + 4.6607))
 
 
-def score(clean: np.ndarray, estimate: np.ndarray, sample_rate: int = SAMPLE_RATE) -> dict[str, float]:
-    """All metrics of an estimate (L,) against the clean signal (L,), by the keys of METRICS. Raises as they do."""
-    narrow = pesq_lqo(clean, estimate, "nb", sample_rate)
-    return {
-        "pesq_raw_nb": raw_pesq(narrow),
-        "pesq_lqo_nb": narrow,
-        "pesq_wb": pesq_lqo(clean, estimate, "wb", sample_rate),
+def score(
+    clean: np.ndarray, estimate: np.ndarray, sample_rate: int = SAMPLE_RATE, pesq: bool = True
+) -> dict[str, float]:
+    """All metrics of an estimate (L,) against the clean signal (L,), by the keys of METRICS. Raises as they do.
+
+    pesq: False leaves PESQ out.
+    """
+    scores = {}
+    if pesq:
+        narrow = pesq_lqo(clean, estimate, "nb", sample_rate)
+        wide = pesq_lqo(clean, estimate, "wb", sample_rate)
+        scores = {"pesq_raw_nb": raw_pesq(narrow), "pesq_lqo_nb": narrow, "pesq_wb": wide}
+    return scores | {
         "stoi_percent": stoi_percent(clean, estimate, sample_rate),
         "estoi_percent": stoi_percent(clean, estimate, sample_rate, extended=True),
         "si_sdr_db": si_sdr(clean, estimate),
@@ -159,6 +190,8 @@ def _require_pair(clean: np.ndarray, estimate: np.ndarray) -> None:
         )
     if clean.size == 0:
         raise NotScorable("signals without samples cannot be scored. Expected speech")
+    if not (np.all(np.isfinite(clean)) and np.all(np.isfinite(estimate))):
+        raise NotScorable("signals with NaN or Inf cannot be scored. Expected finite samples")
 
 
 def versions() -> dict[str, str | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
 import subprocess
 import sys
@@ -265,6 +266,47 @@ def test_silent_and_short_recordings_are_left_out(triples, score_only, noise, wr
     assert score_only("--reference", "@clean", "--json", "@scores.json", "--csv", "@scores.csv") == 1
     assert "no file could be scored" in capsys.readouterr().out
     assert json.loads((triples / "scores.json").read_text())["means"] == {}
+
+
+def test_recordings_too_long_for_pesq_are_left_out(triples, score_only, noise, write, capsys):
+    """The package pesq would crash, and take the process along."""
+    bursts = np.tile(np.concatenate([noise(4000), np.zeros(4000)]), 60)  # 60 utterances
+    write("clean/clean_fileid_1.wav", bursts)
+    replace_denoised(triples, 1, bursts + 0.01 * noise(480000, seed=3))
+    assert score_only("--reference", "@clean", "--csv", "@scores.csv") == 0
+    out = capsys.readouterr().out
+    assert "means over 2 files" in out
+    reason = r"PESQ of about \d\d utterances cannot be computed: the package pesq has room for 50, .*\(--no-pesq\)"
+    assert re.search(f"1 file left out of the means:\n.*fileid_1.wav against .*clean_fileid_1.wav: {reason}", out)
+    assert len((triples / "scores.csv").read_text().splitlines()) == 1 + 2
+    assert score_only("--reference", "@clean", "--csv", "@scores.csv", "--no-pesq") == 0
+    out = capsys.readouterr().out
+    assert "means over 3 files" in out and "STOI %" in out and "PESQ" not in out
+    rows = list(csv.reader((triples / "scores.csv").read_text().splitlines()))
+    assert rows[0][2:] == [f"input_{key}" for key in METRICS if not key.startswith("pesq")]
+    assert len(rows) == 1 + 3
+
+
+def test_no_pesq_needs_no_pesq(triples, score_only, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pesq", None)
+    assert score_only("--reference", "@clean", "--no-pesq") == 0
+
+
+def test_names_and_numbers_of_reports(tmp_path):
+    """Names that are no text, or hold what separates cells; numbers that are not finite."""
+    names = ['a "b", c\nd.wav', "\udce4.wav", "\u00e4.wav"]
+    pairs = [scores.Pair(name, {"input": tmp_path / name}, None) for name in names]
+    files = [scores.ScoredFile(pair, scores={"input": {"snr_db": math.inf, "si_sdr_db": 1.0}}) for pair in pairs]
+    files.append(scores.ScoredFile(pairs[1], failure=f"{pairs[1].source}: cannot be read"))
+    scores.write_csv(tmp_path / "scores.csv", files)
+    with open(tmp_path / "scores.csv", newline="", encoding="utf-8") as stream:
+        rows = list(csv.reader(stream))
+    assert rows[1:] == [[names[0], "", "1"], ["\\udce4.wav", "", "1"], [names[2], "", "1"]]
+    scores.write_json(tmp_path / "scores.json", files, {"input": tmp_path / names[1]})
+    report = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
+    assert [file["file"] for file in report["files"]] == names
+    assert report["settings"]["input"] == str(tmp_path / names[1]) and names[1] in report["failed"][0]
+    assert report["files"][0]["scores"]["input"]["snr_db"] is None
 
 
 def test_a_copy_of_the_clean_recordings(triples, score_only, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 
 from dtln.audio.reading import read_audio
 from dtln.errors import MissingPackageError, NotScorable
+from dtln.scoring import findings as findings_module
 from dtln.scoring import metrics
 from dtln.scoring.findings import align, find_delay, findings, level_db
 from dtln.scoring.input_snr import bins_by_snr, read_manifest, snr_from_name
@@ -99,6 +100,32 @@ def test_pesq_without_speech(noise):
     pytest.importorskip("pesq"), pytest.importorskip("pystoi")
     with pytest.raises(NotScorable, match="PESQ cannot be computed .*1/4 of a second"):
         pesq_lqo(noise(1000), noise(1000), "nb")
+
+
+def test_pesq_of_levels_too_far_apart(noise):
+    """The package scales both by the louder one; the other vanishes, and it stumbles over NaN."""
+    pytest.importorskip("pesq")
+    with pytest.raises(NotScorable, match="PESQ cannot be computed: the levels are too far apart"):
+        pesq_lqo(noise(16000), 1e-37 * noise(16000, seed=1), "nb")
+
+
+@pytest.mark.parametrize("function", [si_sdr, snr, stoi_percent, metrics.score])
+def test_signals_that_are_not_finite(noise, function):
+    broken = noise(16000)
+    broken[7] = np.nan
+    with pytest.raises(NotScorable, match="signals with NaN or Inf cannot be scored"):
+        function(noise(16000), broken)
+
+
+def test_stoi_of_long_signals_is_the_mean_over_parts_with_speech(pair, monkeypatch):
+    pystoi = pytest.importorskip("pystoi")
+    clean, noisy = pair
+    monkeypatch.setattr(metrics, "STOI_PART", 1)
+    expected = [100 * pystoi.stoi(clean[part], noisy[part], 16000) for part in (slice(16000), slice(16000, None))]
+    assert stoi_percent(clean, noisy) == pytest.approx(np.mean(expected), abs=1e-9)
+    pause = 1e-3 * noisy[:16000]  # 60 dB down: STOI leaves such frames out
+    longer, noisier = np.concatenate([clean, pause]), np.concatenate([noisy, noisy[:16000]])
+    assert stoi_percent(longer, noisier) == pytest.approx(np.mean(expected), abs=1e-9)
 
 
 @pytest.mark.parametrize("length", [100, 6000, 6400])
@@ -194,6 +221,17 @@ def test_delay_is_found_and_removed(noise, delay, sign):
     np.testing.assert_array_equal(sign * target, aligned)
 
 
+@pytest.mark.parametrize("delay", [0, 384, -7, -16000, 16000])
+@pytest.mark.parametrize("kept", [5000, 40000])
+def test_delay_is_found_block_by_block(noise, monkeypatch, delay, kept):
+    clean = noise(60000)
+    estimate = np.roll(np.pad(clean, (20000, 20000)), delay)[20000 : 20000 + kept] + 0.5 * noise(kept, seed=1)
+    whole = find_delay(clean, estimate)
+    monkeypatch.setattr(findings_module, "DELAY_BLOCK", 4096)
+    assert find_delay(clean, estimate) == (whole[0], pytest.approx(whole[1], abs=1e-9))
+    assert whole[0] == delay or (kept, delay) == (5000, 16000)  # nothing of it is left there
+
+
 def test_delay_of_unequal_lengths_and_of_silence(noise):
     clean = noise(20000)
     late = np.concatenate([np.zeros(500, np.float32), clean, np.zeros(3000, np.float32)])
@@ -286,6 +324,7 @@ def test_table():
     assert cells[5] == ["enhanced", *["3.000"] * 4]
     assert max(map(len, lines)) < 120
     assert len(table_lines({"input": opinions})) == 2
+    assert table_lines({"input": {"snr_db": Mean(2.0, 0.125, 7)}})[0].split() == ["SNR", "dB"]
     two_files = {key: Mean(-12.0, 112.936, 2) for key in METRICS}  # intervals of two are wide
     assert table_lines({"input": two_files})[1].split() == ["input", *["-12.000", "\u00b1112.936"] * 7]
 
