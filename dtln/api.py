@@ -10,7 +10,7 @@ import numpy as np
 
 from dtln.audio.levels import Correction, corrections
 from dtln.audio.measuring import measure
-from dtln.audio.signal_path import SignalPath
+from dtln.audio.signal_path import SignalPath, strength_for_limit
 from dtln.choices import LEVELS
 from dtln.facts import SAMPLE_RATE
 from dtln.formats import MODEL_DIR
@@ -43,6 +43,8 @@ def denoise(
     backend: Backend | None = None,
     threads: int = 1,
     level: str = "auto",
+    strength: float = 1.0,
+    attenuation_limit_db: float | None = None,
 ) -> np.ndarray:
     """Denoises a recording: samples (L,) or (L, channels) in, as many out, aligned, of the same type.
 
@@ -51,11 +53,14 @@ def denoise(
     that nothing above 8 kHz comes out. backend: from `load`; None opens the default one with `threads`.
     level: "auto" lets the network hear channels that are too quiet or too loud for it at a level that it knows, gives
     them back at their own, and removes a DC offset; "raw" lets it hear them as they are.
+    strength: from 0 to 1, the share of the denoised samples in the result; the rest are the samples as they were.
+    attenuation_limit_db: by how much noise goes down at most, instead of a strength.
     Raises ValueError for samples of another type or shape, or with NaN, Inf or peaks far above full scale, and for
     settings that there are not; else what `load` raises, and dtln.errors.MissingPackageError without soxr.
     """
     samples = np.asarray(samples)
     _check(samples, sample_rate)
+    strength = _strength(strength, attenuation_limit_db)
     if level not in LEVELS:
         raise ValueError(f"the level {level!r} was given. Expected one of {', '.join(map(repr, LEVELS))}.")
     scale = 1.0 if samples.dtype.kind == "f" else float(np.iinfo(samples.dtype).max) + 1.0
@@ -68,12 +73,14 @@ def denoise(
                 f"samples with {found} were given. Expected finite samples with full scale 1; divide 16-bit samples "
                 "by 32768, or give them as int16."
             )
+    if strength == 0:
+        return samples.copy()  # float32, in which the network computes, does not hold all types
     columns = signal.reshape(len(signal), -1 if signal.size else int(np.prod(signal.shape[1:])))  # (L, channels)
     backend = load(threads=threads) if backend is None else backend
     changes = [Correction()] * columns.shape[1]
     if level == "auto":
         changes = corrections(measure([columns], sample_rate, columns.shape[1]))
-    path = SignalPath(ChannelDenoiser([backend] * columns.shape[1]), sample_rate, sample_rate, changes)
+    path = SignalPath(ChannelDenoiser([backend] * columns.shape[1]), sample_rate, sample_rate, changes, strength)
     denoised = path.process(columns, last=True).reshape(signal.shape)
     if samples.dtype.kind == "f":
         return denoised.astype(samples.dtype)
@@ -97,3 +104,16 @@ def _check(samples: np.ndarray, sample_rate: int) -> None:
         )
     if not isinstance(sample_rate, Real) or not (1 <= sample_rate < math.inf and sample_rate == int(sample_rate)):
         raise ValueError(f"a sample rate of {sample_rate!r} was given. Expected a whole number of Hz above 0.")
+
+
+def _strength(strength: float, attenuation_limit_db: float | None) -> float:
+    """The one of two settings that was given, as a strength. Raises ValueError for values that there are not."""
+    if attenuation_limit_db is None:
+        if not 0 <= strength <= 1:
+            raise ValueError(f"a strength of {strength} was given. Expected 0 to 1.")
+        return strength
+    if strength != 1:
+        raise ValueError("a strength and an attenuation limit were given. Expected one of them.")
+    if not attenuation_limit_db >= 0:
+        raise ValueError(f"an attenuation limit of {attenuation_limit_db} dB was given. Expected at least 0.")
+    return strength_for_limit(attenuation_limit_db)

@@ -24,14 +24,20 @@ too. Delays, clipping and levels that spoil a score are reported.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dtln.choices import LEVELS
 from dtln.commands import score
-from dtln.commands.flags import positive
+from dtln.commands.flags import positive, within
 from dtln.formats import DEFAULT_WEIGHTS, EXPORT_KINDS, MODEL_DIR
+
+ABOUT_WRITING = (
+    "output", "overwrite", "skip_existing", "keep_rate", "keep_channels", "channel", "level", "strength",
+    "attenuation_limit", "salvage",
+)  # fmt: skip
 
 
 def parse(argv: Sequence[str] | None, prog: str = "run_evaluation.py") -> argparse.Namespace:
@@ -77,6 +83,15 @@ def parse(argv: Sequence[str] | None, prog: str = "run_evaluation.py") -> argpar
         help="read what is there of recordings whose header announces more or less than the file holds (a recorder "
         "that crashed, a file cut off, files joined end to end), instead of refusing them; the summary names them",
     )
+    mix = parser.add_mutually_exclusive_group()
+    mix.add_argument(
+        "--strength", type=within(0, 1), default=1.0, metavar="S",
+        help="write S of the denoised signal and 1 - S of the recording, from 0 (the recording) to 1 (default)",
+    )  # fmt: skip
+    mix.add_argument(
+        "--attenuation-limit", type=within(0, math.inf), metavar="DB",
+        help="turn the noise down by at most so many dB: --strength 1 - 10^(-DB/20)",
+    )  # fmt: skip
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     existing.add_argument("--skip-existing", action="store_true", help="leave outputs that exist as they are")
@@ -100,8 +115,8 @@ def parse(argv: Sequence[str] | None, prog: str = "run_evaluation.py") -> argpar
             parser.error("--noisy goes with --score-only: what is denoised here is scored beside its input anyway")
     elif not (args.reference or args.dnsmos):
         parser.error("--score-only: say against which recordings with --reference CLEAN, or say --dnsmos")
-    elif args.output or args.overwrite or args.skip_existing or args.keep_rate or args.keep_channels or args.channel:
-        parser.error("--score-only writes no recordings: leave out -o, --overwrite, --skip-existing and --keep-...")
+    elif any(getattr(args, name) != parser.get_default(name) for name in ABOUT_WRITING):
+        parser.error("--score-only writes no recordings: leave out -o and the flags that say how they are written")
     return args
 
 
@@ -109,6 +124,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_evaluation.py") -> 
     args = parse(argv, prog)
     if args.score_only:
         return score.run(args, prog)
+    from dtln.audio.signal_path import strength_for_limit
     from dtln.evaluation.denoising import denoise_files, plan_denoising
     from dtln.evaluation.recording import DenoisingSettings
     from dtln.evaluation.scores import ScoredFile, plan_scores, score_files
@@ -128,7 +144,14 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_evaluation.py") -> 
         )
         targets = {job.source: job.target for job in jobs if not job.unreadable}
         pairs = plan_scores(args.input, scoring, denoised=targets) if scoring else []
-        settings = DenoisingSettings(args.engine, args.weights, args.level, args.channel, args.salvage)
+        settings = DenoisingSettings(
+            args.engine,
+            args.weights,
+            level=args.level,
+            strength=args.strength if args.attenuation_limit is None else strength_for_limit(args.attenuation_limit),
+            channel=args.channel,
+            salvage=args.salvage,
+        )
         denoised = denoise_files(jobs, settings, args.jobs, args.skip_existing)
         if args.output is None and any(not file.failure for file in denoised):
             print(f"written to {jobs[0].target}")

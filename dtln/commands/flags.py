@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dtln.formats import MODEL_DIR
 
-__all__ = ["add_exports_arguments", "positive"]
+__all__ = ["add_exports_arguments", "positive", "within"]
 
 
 def add_exports_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +21,20 @@ def add_exports_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=positive(int), default=1, metavar="N", help="threads of the runtime (default: %(default)s)"
     )
+
+
+def within(lowest: float, highest: float) -> Callable[[str], float]:
+    """A converter for argparse that takes numbers from the lowest to the highest, which may be infinite."""
+
+    def convert(text: str) -> float:
+        value = float(text)
+        if not lowest <= value <= highest:
+            expected = f"from {lowest:g} to {highest:g}" if highest < math.inf else f"of at least {lowest:g}"
+            raise argparse.ArgumentTypeError(f"{text}: expected a number {expected}")
+        return value
+
+    convert.__name__ = "number"
+    return convert
 
 
 def positive(number: type) -> Callable[[str], float]:

@@ -29,6 +29,7 @@ class DenoisingSettings:
     engine: str = "fast"
     weights: Path = DEFAULT_WEIGHTS
     level: str = "auto"  # of LEVELS
+    strength: float = 1.0  # from 0 to 1: the share of the denoised signal in the output, the rest is the recording
     channel: int | None = None  # the one that a mono output is made of, from 1; None: as `mono_mix` says
     salvage: bool = False  # read what is there of files whose header announces more or less
 
@@ -66,7 +67,7 @@ def denoise_file(settings: DenoisingSettings, job: Job) -> DenoisedFile:
         info = audio_info(job.source, settings.salvage)
         mix, changes, findings = _prepared(settings, job, info)
         stream = load_engine(settings.engine, settings.weights)(job.channels)
-        path = SignalPath(stream, info.sample_rate, job.sample_rate, changes)
+        path = SignalPath(stream, info.sample_rate, job.sample_rate, changes, settings.strength)
         clipped = 0
         job.target.parent.mkdir(parents=True, exist_ok=True)
         with audio_writer(job.target, job.sample_rate, job.channels, job.sample_format, info.tags) as write:

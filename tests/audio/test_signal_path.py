@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from dtln.audio.levels import Correction
-from dtln.audio.signal_path import SignalPath
+from dtln.audio.resampling import resample
+from dtln.audio.signal_path import SignalPath, strength_for_limit
 
 
 class Late:
@@ -41,3 +42,28 @@ def test_pieces_give_what_the_whole_gives(noise, rate, output_rate, length):
     np.testing.assert_allclose(np.concatenate(pieces), whole, rtol=0, atol=1e-6)
     if rate == output_rate == 16000:
         np.testing.assert_allclose(whole, signal - [0.1, 0], rtol=0, atol=1e-6)
+
+
+def through(signal: np.ndarray, rate: int, output_rate: int, **options: float) -> np.ndarray:
+    """What comes out of a network that turns all down to a tenth, in pieces."""
+    path = SignalPath(Late(2, 0.1), rate, output_rate, CORRECTIONS, **options)
+    pieces = [path.process(piece) for piece in np.split(signal, [130, 20000])]
+    return np.concatenate([*pieces, path.process(signal[:0], last=True)])
+
+
+@pytest.mark.parametrize(("rate", "output_rate"), RATES)
+def test_strength_mixes_the_recording_in(noise, rate, output_rate):
+    signal = noise(30001, 2) + np.float32(0.1)
+    denoised, half, none = (through(signal, rate, output_rate, strength=strength) for strength in (1, 0.5, 0))
+    np.testing.assert_allclose(half, 0.5 * denoised + 0.5 * none, rtol=0, atol=1e-7)
+    if output_rate == rate:
+        np.testing.assert_array_equal(none, signal)
+    else:
+        middle = slice(1000, -1000)  # the resampler takes what is beyond the ends for silence, which an offset is not
+        np.testing.assert_allclose(none[middle], resample(signal, rate, output_rate)[middle], rtol=0, atol=1e-5)
+
+
+def test_attenuation_limit_is_how_far_noise_goes_down():
+    for limit_db in (0, 6, 20):
+        assert 1 - strength_for_limit(limit_db) == pytest.approx(10 ** (-limit_db / 20))
+    assert strength_for_limit(np.inf) == 1

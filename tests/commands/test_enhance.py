@@ -82,6 +82,10 @@ def test_wrong_weights(folders, evaluate, noise, tmp_path, capsys):
         (["--manifest", "a.csv"], "--manifest is about scores"),
         (["--align", "--dnsmos"], "--align removes delays against clean recordings: say which with --reference"),
         (["--noisy", "a"], "--noisy goes with --score-only: what is denoised here is scored beside its input anyway"),
+        (["--strength", "1.1"], "--strength: 1.1: expected a number from 0 to 1"),
+        (["--strength", "nan"], "--strength: nan: expected a number from 0 to 1"),
+        (["--attenuation-limit", "-1"], "--attenuation-limit: -1: expected a number of at least 0"),
+        (["--attenuation-limit", "12", "--strength", "0.5"], "not allowed with argument"),
         (["--score-only", "--reference", "a"], "--score-only writes no recordings: leave out -o"),
     ],
 )
@@ -98,6 +102,7 @@ def test_options_that_contradict(evaluate, capsys, options, message):
         ([], r"the following arguments are required: -o/--output \(or --score-only\)"),
         (["--score-only"], "--score-only: say against which recordings with --reference CLEAN, or say --dnsmos"),
         (["--score-only", "--dnsmos", "--keep-rate"], "--score-only writes no recordings"),
+        (["--score-only", "--dnsmos", "--strength", "0.5"], "--score-only writes no recordings"),
     ],
 )
 def test_options_without_output(capsys, options, message):

@@ -17,7 +17,7 @@ from dtln.audio.reading import audio_blocks, read_audio
 from dtln.audio.resampling import resample
 from dtln.evaluation import recording
 from dtln.evaluation.engines import WholeSignals
-from dtln.formats import EXPORT_KINDS
+from dtln.formats import DEFAULT_WEIGHTS, EXPORT_KINDS
 
 
 @pytest.mark.parametrize(
@@ -122,6 +122,29 @@ def test_summary_and_progress(folders, evaluate, noise, capsys):
     out, progress = capsys.readouterr()
     assert re.match(r"1 file denoised: 2\.0 s of audio in [\d.]+ s, [\d.]+ x real time\n", out)
     assert re.search(r"denoising: 100%.*1/1 .*x real time", progress)
+
+
+def test_strength_0_gives_the_recording_back(folders, evaluate, noise):
+    source, target = folders
+    stereo = 1e-3 * noise(9000, 2) + 0.1
+    soundfile.write(source / "a.wav", stereo, 44100, subtype="PCM_24")
+    soundfile.write(source / "b.flac", noise(9000), 16000)
+    assert evaluate("--strength", "0", "--keep-rate") == 0
+    np.testing.assert_allclose(soundfile.read(target / "a.wav")[0], stereo.mean(axis=1), atol=2**-22)
+    np.testing.assert_array_equal(soundfile.read(target / "b.flac")[0], soundfile.read(source / "b.flac")[0])
+    assert evaluate("--strength", "0", "--keep-rate", "--keep-channels", "--overwrite") == 0
+    np.testing.assert_array_equal(soundfile.read(target / "a.wav")[0], soundfile.read(source / "a.wav")[0])
+
+
+def test_attenuation_limit_is_a_strength(folders, evaluate, noise):
+    source, target = folders
+    soundfile.write(source / "a.wav", noise(9000), 16000, subtype="FLOAT")
+    outputs = []
+    for options in (["--strength", "0.75"], ["--attenuation-limit", "12.0411998"], []):
+        assert evaluate(*options, "--overwrite", weights=DEFAULT_WEIGHTS) == 0
+        outputs.append(soundfile.read(target / "a.wav")[0])
+    np.testing.assert_allclose(outputs[0], outputs[1], atol=1e-6)
+    np.testing.assert_allclose(outputs[0], 0.75 * outputs[2] + 0.25 * noise(9000), atol=1e-6)
 
 
 def test_existing_output(folders, evaluate, noise, capsys):

@@ -149,6 +149,20 @@ def test_level_and_offset_make_no_difference(backend, gain, offset):
     np.testing.assert_array_equal(expected, dtln.denoise(samples, backend=backend, level="raw"))
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.int16, np.int32])
+def test_strength_mixes_the_samples_in(backend, dtype):
+    samples = speech_like(8000).astype(np.float64)
+    samples = samples.astype(dtype) if dtype == np.float64 else (samples * np.iinfo(dtype).max).astype(dtype)
+    full, half, limited = (
+        dtln.denoise(samples, 48000, backend=backend, **settings).astype(np.float64)
+        for settings in ({}, {"strength": 0.5}, {"attenuation_limit_db": 6.0206})
+    )
+    scale = np.abs(samples).max()
+    np.testing.assert_allclose(half / scale, (0.5 * full + 0.5 * samples) / scale, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(limited / scale, half / scale, rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(dtln.denoise(samples, 48000, backend=backend, strength=0), samples)
+
+
 def test_streaming_denoiser_opens_the_default(backend):
     denoiser = dtln.StreamingDenoiser()
     samples = speech_like(3000)
