@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from dtln.formats import EXPORT_KINDS
 from dtln.streaming.backends import open_backend
 from dtln.streaming.engine import StreamingDenoiser
 
+ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = {  # what ports of the published pair spell out
     "model_1.onnx": [
         ("input_2", (1, 1, 257)), ("input_3", (1, 2, 128, 2)),
@@ -41,6 +43,15 @@ def tensors(path: Path) -> list[tuple[str, tuple[int, ...]]]:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_onnx_pair_has_the_published_names_and_positions(model_dir, shared, name):
     assert tensors(model_dir / name) == PUBLISHED[name] == tensors(shared / "reference" / name)
+
+
+def test_docs_have_the_tensors_of_the_onnx_models(model_dir):
+    text = (ROOT / "docs" / "porting.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\|(.*?)\| (?:in|out)put \d \| `(\w+)` \| \((.*?)\) \|", text, re.MULTILINE)
+    for name in (*PUBLISHED, "model_stream.onnx", "model_stream_quant.onnx"):
+        (first,) = (i for i, (files, _, _) in enumerate(rows) if f"`{name}`" in files)
+        shown = [(tensor, tuple(map(int, shape.split(",")))) for _, tensor, shape in rows[first : first + 4]]
+        assert shown == tensors(model_dir / name)
 
 
 def test_onnx_pair_of_another_network_has_the_same_names(tmp_path):

@@ -5,6 +5,7 @@ The clients spell out the published tensor names of the ONNX pair, as ports do. 
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,13 @@ def run_client(tmp_path, noisy, request):
         return np.fromfile(tmp_path / "denoised.f32", np.float32)
 
     return run
+
+
+def test_the_table_of_runtimes_is_in_the_docs():
+    text = (ROOT / "docs" / "porting.md").read_text(encoding="utf-8")
+    for name, (_, _, kinds) in RUNTIMES.items():
+        (row,) = re.findall(rf"^\| {name} \|.*\|(.*)\|$", text, re.MULTILINE)
+        assert sorted(re.findall(r"`([^`]+)`", row)) == sorted(kinds)
 
 
 @pytest.mark.foreign

@@ -129,6 +129,19 @@ def test_python_of_the_readme_runs():
     assert len(names["clean"]) + len(names["rest"]) == 16000 and len(names["block"]) == 128
 
 
+def test_numbers_of_porting_are_those_of_its_python(capsys):
+    import numpy as np
+
+    text = ROOT / "docs" / "porting.md"
+    (code,), (shown,) = blocks(text, "python"), blocks(text, "text")
+    exec(code, {})
+    number = re.compile(r"-?\d+\.\d+")
+    printed = capsys.readouterr().out
+    assert number.sub("", printed) == number.sub("", shown)
+    values, shown_values = ([float(value) for value in number.findall(output)] for output in (printed, shown))
+    np.testing.assert_allclose(values, shown_values, atol=2e-5)
+
+
 def test_dotted_names_exist():
     for text in TEXTS:
         for name in re.findall(r"`(dtln(?:\.\w+)+)", text.read_text(encoding="utf-8")):
