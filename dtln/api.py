@@ -45,16 +45,18 @@ def denoise(
     level: str = "auto",
     strength: float = 1.0,
     attenuation_limit_db: float | None = None,
+    keep_high_band: bool = False,
 ) -> np.ndarray:
     """Denoises a recording: samples (L,) or (L, channels) in, as many out, aligned, of the same type.
 
     samples: float32 or float64 with full scale 1, or int16 or int32 over their whole range. Each channel is denoised by
     itself. sample_rate: in Hz; other rates than 16000 are resampled, there and back (this needs the package soxr), so
-    that nothing above 8 kHz comes out. backend: from `load`; None opens the default one with `threads`.
+    that nothing above 8 kHz comes out of the network. backend: from `load`; None opens the default one with `threads`.
     level: "auto" lets the network hear channels that are too quiet or too loud for it at a level that it knows, gives
     them back at their own, and removes a DC offset; "raw" lets it hear them as they are.
     strength: from 0 to 1, the share of the denoised samples in the result; the rest are the samples as they were.
-    attenuation_limit_db: by how much noise goes down at most, instead of a strength.
+    attenuation_limit_db: by how much noise goes down at most, instead of a strength. keep_high_band: adds what the
+    samples have above 8 kHz, turned down by as much as the network turned down 4 to 8 kHz.
     Raises ValueError for samples of another type or shape, or with NaN, Inf or peaks far above full scale, and for
     settings that there are not; else what `load` raises, and dtln.errors.MissingPackageError without soxr.
     """
@@ -80,7 +82,8 @@ def denoise(
     changes = [Correction()] * columns.shape[1]
     if level == "auto":
         changes = corrections(measure([columns], sample_rate, columns.shape[1]))
-    path = SignalPath(ChannelDenoiser([backend] * columns.shape[1]), sample_rate, sample_rate, changes, strength)
+    stream = ChannelDenoiser([backend] * columns.shape[1])
+    path = SignalPath(stream, sample_rate, sample_rate, changes, strength, keep_high_band)
     denoised = path.process(columns, last=True).reshape(signal.shape)
     if samples.dtype.kind == "f":
         return denoised.astype(samples.dtype)

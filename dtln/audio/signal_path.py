@@ -7,11 +7,13 @@ from typing import Protocol
 
 import numpy as np
 
+from dtln.audio.high_band import HighBand
 from dtln.audio.levels import Correction
+from dtln.audio.queue import Queue
 from dtln.audio.resampling import Resampler
 from dtln.facts import SAMPLE_RATE
 
-__all__ = ["Queue", "SignalPath", "Stream", "strength_for_limit"]
+__all__ = ["SignalPath", "Stream", "strength_for_limit"]
 
 
 class Stream(Protocol):
@@ -20,25 +22,6 @@ class Stream(Protocol):
     def process(self, samples: np.ndarray) -> np.ndarray: ...
 
     def flush(self) -> np.ndarray: ...
-
-
-class Queue:
-    """Samples (M, C) that wait for others that belong to them."""
-
-    def __init__(self, channels: int) -> None:
-        self._samples = np.zeros((0, channels), np.float32)
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    def put(self, samples: np.ndarray) -> None:
-        """Adds samples (M, C) at the end."""
-        self._samples = np.concatenate([self._samples, samples])
-
-    def take(self, count: int) -> np.ndarray:
-        """Removes the first `count` samples and returns them, (count, C)."""
-        taken, self._samples = self._samples[:count], self._samples[count:]
-        return taken
 
 
 def strength_for_limit(attenuation_limit_db: float) -> float:
@@ -51,7 +34,8 @@ class SignalPath:
 
     stream: the network. rate: of the recording, Hz. output_rate: the same, or 16000. corrections: of each channel;
     the gains are taken back after the network, the offsets stay away. strength: from 0 to 1, the share of the denoised
-    signal in what comes out; the rest is the recording as it is.
+    signal in what comes out; the rest is the recording as it is. keep_high_band: adds the band above 8 kHz, attenuated
+    as `HighBand` says, where the output has one.
     """
 
     def __init__(
@@ -61,6 +45,7 @@ class SignalPath:
         output_rate: int,
         corrections: Sequence[Correction],
         strength: float = 1.0,
+        keep_high_band: bool = False,
     ) -> None:
         channels = len(corrections)
         self.stream, self.rate, self.output_rate = stream, rate, output_rate
@@ -69,22 +54,31 @@ class SignalPath:
         self._strength = np.float32(strength)
         self._down = Resampler(rate, SAMPLE_RATE, channels)
         self._up = Resampler(SAMPLE_RATE, output_rate, channels)
-        self._recording = Queue(channels)  # at the rate of the output
+        self._band = HighBand(rate, channels) if keep_high_band and rate == output_rate > SAMPLE_RATE else None
+        self._denoised, self._high, self._recording = (Queue(channels) for _ in range(3))  # at the output's rate
         self._taken = self._given = 0  # samples at each rate
 
     def process(self, samples: np.ndarray, last: bool = False) -> np.ndarray:
         """Takes samples (M, C), gives those (M', C) that are complete; with `last`, all the rest."""
         self._taken += len(samples)
-        heard = self._down.process(samples - self._offset, last)  # (M, C) at 16 kHz
+        centred = samples - self._offset
+        heard = self._down.process(centred, last)  # (M, C) at 16 kHz
         denoised = self.stream.process((heard * self._gain).T)  # (C, M)
         if last and self._taken:
             denoised = np.concatenate([denoised, self.stream.flush()], axis=1)
-        result = self._up.process(denoised.T / self._gain, last)
+        denoised = denoised.T / self._gain  # (M, C)
+        self._denoised.put(self._up.process(denoised, last))
+        ready = len(self._denoised)
+        if self._band:
+            self._high.put(self._band.process(centred, heard, denoised, last))
+            ready = min(ready, len(self._high))
         if self.output_rate == self.rate:  # back from 16 kHz, there may be some samples too many
-            result = result[: self._taken - self._given]
+            ready = min(ready, self._taken - self._given)
+        result = self._denoised.take(ready)
+        if self._band:
+            result = result + self._high.take(ready)
         if self._strength < 1:
             self._recording.put(samples if self.output_rate == self.rate else heard + self._offset)
-            recording = self._recording.take(len(result))
-            result = self._strength * result + (1 - self._strength) * recording
-        self._given += len(result)
+            result = self._strength * result + (1 - self._strength) * self._recording.take(ready)
+        self._given += ready
         return result

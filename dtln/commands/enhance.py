@@ -36,7 +36,7 @@ from dtln.formats import DEFAULT_WEIGHTS, EXPORT_KINDS, MODEL_DIR
 
 ABOUT_WRITING = (
     "output", "overwrite", "skip_existing", "keep_rate", "keep_channels", "channel", "level", "strength",
-    "attenuation_limit", "salvage",
+    "attenuation_limit", "keep_high_band", "salvage",
 )  # fmt: skip
 
 
@@ -61,6 +61,11 @@ def parse(argv: Sequence[str] | None, prog: str = "run_evaluation.py") -> argpar
         help="weights of the network (default: those that are included); for an export its folder, or the export",
     )
     parser.add_argument("--keep-rate", action="store_true", help="write the input's sampling rate instead of 16 kHz")
+    parser.add_argument(
+        "--keep-high-band", action="store_true",
+        help="with --keep-rate: add what the recording has above 8 kHz, which the network does not hear, turned down "
+        "by as much as the network turned down 4 to 8 kHz",
+    )  # fmt: skip
     channels = parser.add_mutually_exclusive_group()
     channels.add_argument("--keep-channels", action="store_true", help="denoise each channel instead of their average")
     channels.add_argument(
@@ -111,6 +116,8 @@ def parse(argv: Sequence[str] | None, prog: str = "run_evaluation.py") -> argpar
         if args.output is None and not args.input.is_file():
             missing = "" if args.input.exists() else f"; {args.input} does not exist"
             parser.error(f"the following arguments are required: -o/--output (or --score-only){missing}")
+        if args.keep_high_band and not args.keep_rate:
+            parser.error("--keep-high-band goes with --keep-rate: at 16 kHz there is nothing above 8 kHz")
         if args.noisy:
             parser.error("--noisy goes with --score-only: what is denoised here is scored beside its input anyway")
     elif not (args.reference or args.dnsmos):
@@ -149,6 +156,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_evaluation.py") -> 
             args.weights,
             level=args.level,
             strength=args.strength if args.attenuation_limit is None else strength_for_limit(args.attenuation_limit),
+            keep_high_band=args.keep_high_band,
             channel=args.channel,
             salvage=args.salvage,
         )

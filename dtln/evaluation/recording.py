@@ -30,6 +30,7 @@ class DenoisingSettings:
     weights: Path = DEFAULT_WEIGHTS
     level: str = "auto"  # of LEVELS
     strength: float = 1.0  # from 0 to 1: the share of the denoised signal in the output, the rest is the recording
+    keep_high_band: bool = False  # add what lies above 8 kHz to outputs at the recording's rate
     channel: int | None = None  # the one that a mono output is made of, from 1; None: as `mono_mix` says
     salvage: bool = False  # read what is there of files whose header announces more or less
 
@@ -67,7 +68,9 @@ def denoise_file(settings: DenoisingSettings, job: Job) -> DenoisedFile:
         info = audio_info(job.source, settings.salvage)
         mix, changes, findings = _prepared(settings, job, info)
         stream = load_engine(settings.engine, settings.weights)(job.channels)
-        path = SignalPath(stream, info.sample_rate, job.sample_rate, changes, settings.strength)
+        path = SignalPath(
+            stream, info.sample_rate, job.sample_rate, changes, settings.strength, settings.keep_high_band
+        )
         clipped = 0
         job.target.parent.mkdir(parents=True, exist_ok=True)
         with audio_writer(job.target, job.sample_rate, job.channels, job.sample_format, info.tags) as write:
@@ -102,6 +105,13 @@ def _prepared(
 ) -> tuple[MonoMix | None, list[Correction], list[tuple[str, str]]]:
     """What is done to a recording before the network, and what the summary says of it: (title, words) each."""
     findings = []
+    if job.sample_rate > SAMPLE_RATE and settings.strength == 1 and not settings.keep_high_band:
+        findings.append(
+            (
+                "without anything above 8 kHz",
+                f"{job.sample_rate} Hz; --keep-high-band adds what the recording has there",
+            )
+        )
     mix = chosen_channel(job.source, settings.channel, info.channels) if settings.channel else None
     becomes_mono = job.channels == 1 < info.channels
     automatic = settings.level == "auto"

@@ -28,6 +28,7 @@ class Late:
 
 RATES = [(16000, 16000), (8000, 8000), (48000, 48000), (44100, 16000), (11025, 11025)]
 CORRECTIONS = [Correction(0.1, 4.0), Correction()]
+OFFSETS = np.array([0.1, 0.0], np.float32)
 
 
 @pytest.mark.parametrize(("rate", "output_rate"), RATES)
@@ -44,9 +45,9 @@ def test_pieces_give_what_the_whole_gives(noise, rate, output_rate, length):
         np.testing.assert_allclose(whole, signal - [0.1, 0], rtol=0, atol=1e-6)
 
 
-def through(signal: np.ndarray, rate: int, output_rate: int, **options: float) -> np.ndarray:
-    """What comes out of a network that turns all down to a tenth, in pieces."""
-    path = SignalPath(Late(2, 0.1), rate, output_rate, CORRECTIONS, **options)
+def through(signal: np.ndarray, rate: int, output_rate: int, factor: float = 0.1, **options: float) -> np.ndarray:
+    """What comes out of a network that does nothing but multiply, in pieces."""
+    path = SignalPath(Late(2, factor), rate, output_rate, CORRECTIONS, **options)
     pieces = [path.process(piece) for piece in np.split(signal, [130, 20000])]
     return np.concatenate([*pieces, path.process(signal[:0], last=True)])
 
@@ -67,3 +68,60 @@ def test_attenuation_limit_is_how_far_noise_goes_down():
     for limit_db in (0, 6, 20):
         assert 1 - strength_for_limit(limit_db) == pytest.approx(10 ** (-limit_db / 20))
     assert strength_for_limit(np.inf) == 1
+
+
+def white(length: int, seed: int = 0) -> np.ndarray:
+    return 0.1 * np.random.default_rng(seed).standard_normal((length, 2)).astype(np.float32)
+
+
+def power_above_8_khz(signal: np.ndarray, rate: int) -> float:
+    spectrum = np.fft.rfft(signal, axis=0)
+    return float(np.sum(np.abs(spectrum[np.fft.rfftfreq(len(signal), 1 / rate) > 8500]) ** 2))
+
+
+@pytest.mark.parametrize("rate", [22050, 44100, 48000, 96000])
+def test_high_band_goes_down_with_the_band_below(rate):
+    signal = white(30001)
+    for factor, expected in ((1.0, 1.0), (0.1, 0.1), (0.0, 0.0)):
+        result = through(signal, rate, rate, factor, keep_high_band=True)
+        np.testing.assert_allclose(result[500:-500], expected * signal[500:-500] - (expected * OFFSETS), atol=2e-3)
+    without, whole = (power_above_8_khz(samples, rate) for samples in (through(signal, rate, rate, 1.0), signal))
+    assert without < 1e-3 * whole
+    louder = through(signal, rate, rate, 3.0, keep_high_band=True)
+    assert power_above_8_khz(louder, rate) == pytest.approx(whole, rel=0.05)  # the gain is at most 1
+
+
+@pytest.mark.parametrize("rate", [8000, 16000])
+def test_rates_without_a_high_band_stay_as_they_are(rate):
+    signal = white(9000)
+    np.testing.assert_array_equal(through(signal, rate, rate, keep_high_band=True), through(signal, rate, rate))
+
+
+@pytest.mark.parametrize("length", [0, 1, 300, 50001])
+def test_high_band_in_pieces_is_that_of_the_whole(length):
+    signal = white(length)
+    whole = SignalPath(Late(2, 0.1), 44100, 44100, CORRECTIONS, 0.8, True).process(signal, last=True)
+    assert whole.shape == signal.shape
+    path = SignalPath(Late(2, 0.1), 44100, 44100, CORRECTIONS, 0.8, True)
+    pieces = [path.process(piece) for piece in np.split(signal, [1, 400, 401, 20000, 20400])]
+    pieces.append(path.process(signal[:0], last=True))
+    np.testing.assert_allclose(np.concatenate(pieces), whole, rtol=0, atol=1e-6)
+
+
+def test_high_band_follows_the_network_in_time():
+    """A network that lets the second second pass alone: so does the band above."""
+
+    class Gate(Late):
+        def process(self, samples: np.ndarray) -> np.ndarray:
+            self.held = np.concatenate([self.held, samples], axis=1)
+            return samples[:, :0]
+
+        def flush(self) -> np.ndarray:
+            self.held[:, :16000] = self.held[:, 32000:] = 0
+            return self.held
+
+    signal = white(144000)
+    path = SignalPath(Gate(2), 48000, 48000, [Correction()] * 2, keep_high_band=True)
+    result = path.process(signal, last=True)
+    np.testing.assert_allclose(result[52000:92000], signal[52000:92000], atol=2e-3)
+    assert np.abs(result[:44000]).max() < 1e-3 and np.abs(result[100000:]).max() < 1e-3

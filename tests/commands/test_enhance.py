@@ -82,6 +82,7 @@ def test_wrong_weights(folders, evaluate, noise, tmp_path, capsys):
         (["--manifest", "a.csv"], "--manifest is about scores"),
         (["--align", "--dnsmos"], "--align removes delays against clean recordings: say which with --reference"),
         (["--noisy", "a"], "--noisy goes with --score-only: what is denoised here is scored beside its input anyway"),
+        (["--keep-high-band"], "--keep-high-band goes with --keep-rate"),
         (["--strength", "1.1"], "--strength: 1.1: expected a number from 0 to 1"),
         (["--strength", "nan"], "--strength: nan: expected a number from 0 to 1"),
         (["--attenuation-limit", "-1"], "--attenuation-limit: -1: expected a number of at least 0"),

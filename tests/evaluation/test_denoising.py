@@ -147,6 +147,19 @@ def test_attenuation_limit_is_a_strength(folders, evaluate, noise):
     np.testing.assert_allclose(outputs[0], 0.75 * outputs[2] + 0.25 * noise(9000), atol=1e-6)
 
 
+def test_high_band_is_kept_or_said_to_be_gone(folders, evaluate, noise, capsys):
+    source, target = folders
+    white = 0.1 * np.random.default_rng(0).standard_normal(20000)
+    soundfile.write(source / "a.wav", white, 48000, subtype="FLOAT")
+    soundfile.write(source / "b.wav", noise(9000), 16000, subtype="FLOAT")
+    assert evaluate("--keep-rate", "--keep-high-band") == 0
+    assert "8 kHz" not in capsys.readouterr().out
+    np.testing.assert_allclose(soundfile.read(target / "a.wav")[0][500:-500], white[500:-500], atol=0.01)
+    assert evaluate("--keep-rate", "--overwrite") == 0
+    assert re.search(r"1 file without anything above 8 kHz:\n  .*a.wav: 48000 Hz; --keep-high", capsys.readouterr().out)
+    assert np.std(soundfile.read(target / "a.wav")[0]) < 0.07
+
+
 def test_existing_output(folders, evaluate, noise, capsys):
     source, target = folders
     for name in ("a.wav", "b.wav"):

@@ -163,6 +163,15 @@ def test_strength_mixes_the_samples_in(backend, dtype):
     np.testing.assert_array_equal(dtln.denoise(samples, 48000, backend=backend, strength=0), samples)
 
 
+def test_high_band_comes_back_where_it_is_asked_for(backend):
+    """Speech at 32 kHz whose band from 4 to 8 kHz is mirrored above 8 kHz."""
+    samples = resample(speech_like(16000), 16000, 32000)
+    samples += samples * np.cos(np.pi * np.arange(len(samples)))
+    without, kept = (dtln.denoise(samples, 32000, backend=backend, keep_high_band=keep) for keep in (False, True))
+    powers = [np.abs(np.fft.rfft(signal)[8200 * len(samples) // 32000 :]) ** 2 for signal in (without, kept)]
+    assert np.sum(powers[0]) < 1e-3 * np.sum(powers[1])
+
+
 def test_streaming_denoiser_opens_the_default(backend):
     denoiser = dtln.StreamingDenoiser()
     samples = speech_like(3000)
