@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["OPSET", "Graph", "NetworkWeights", "export_graph", "export_streaming", "sequence_model", "streaming_model"]
 
-OPSET = 13  # of every ONNX export: ONNX Runtime knows it since 1.6; tract takes nothing older
+OPSET = 13  # of every ONNX export: ONNX Runtime knows it since 1.6; the pair of an older one fails in tract
 
 
 @dataclass
