@@ -656,7 +656,7 @@ def save_legacy_weights(sources: Sequence[layers.Layer], path: str | Path, block
 
     The file also notes block_shift (samples), which no weight shows.
     """
-    with complete_file(path) as partial, h5py.File(partial, "w") as file:
+    with complete_file(path) as partial, h5py.File(partial, "w", locking=False) as file:  # complete_file locks it
         file.attrs["layer_names"] = np.array([layer.name.encode() for layer in sources])
         file.attrs["backend"] = b"tensorflow"
         file.attrs["keras_version"] = b"2.15.0"  # of the layout, not ours: without it Keras 2 converts from Keras 1

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["complete_file", "included_folder"]
+try:
+    import fcntl
+except ImportError:  # Windows, where a file that is open cannot be deleted anyway
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["abandon_files", "complete_file", "included_folder", "sweep_partials"]
+
+PARTIAL_NAME = re.compile(r"\..*\.partial\.[a-z0-9_]{8}(\.[^.]*)?", re.DOTALL)
+STEM_BYTES, SUFFIX_BYTES = 80, 80  # of a partial's name, which may have 255 as the final one
+
+_begun: set[Path] = set()  # the partials of this process
+_swept: set[Path] = set()
+_changing_names = threading.Lock()
 
 
 def included_folder(name: str) -> Path:
@@ -22,18 +37,92 @@ def included_folder(name: str) -> Path:
 def complete_file(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`, with the same suffix, for the block to write to.
 
-    When the block ends without an error, the file takes its final name; after an error it is deleted.
-    Raises OSError where the folder cannot be written to.
+    When the block ends without an error, the file takes its final name; after an error it is deleted. What a program
+    that was killed left in the folder is deleted, too. Raises OSError where the folder cannot be written to.
     """
     path = Path(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:80]}.partial.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
+    if path.parent not in _swept:
+        sweep_partials(path.parent)
+    partial, lock = _new_partial(path)
     try:
         yield partial
         umask = os.umask(0)
         os.umask(umask)
         partial.chmod(0o666 & ~umask)  # mkstemp makes files private
-        os.replace(partial, path)
+        with _changing_names:
+            os.replace(partial, path)
+            _begun.discard(partial)
     finally:
+        _begun.discard(partial)
         partial.unlink(missing_ok=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _new_partial(path: Path) -> tuple[Path, int | None]:
+    """An empty partial for a file, and the descriptor that holds its lock; None where files cannot be locked."""
+
+    def cut(text: str, most: int) -> str:
+        return os.fsencode(text)[:most].decode("utf-8", "ignore")  # a name that every library can open
+
+    while True:
+        with _changing_names:
+            handle, name = tempfile.mkstemp(
+                prefix=f".{cut(path.stem, STEM_BYTES)}.partial.", suffix=cut(path.suffix, SUFFIX_BYTES), dir=path.parent
+            )
+            _begun.add(partial := Path(name))
+        if fcntl is None:
+            os.close(handle)
+            return partial, None
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # another program is just deleting it
+            pass
+        except OSError:  # a file system without locks, where nobody can sweep either
+            return partial, handle
+        if _is_at(handle, partial):
+            return partial, handle
+        _begun.discard(partial)
+        os.close(handle)
+
+
+def _is_at(handle: int, path: Path) -> bool:
+    """Whether a path leads to the open file."""
+    try:
+        return os.path.samestat(os.fstat(handle), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def sweep_partials(folder: Path) -> None:
+    """Deletes the partials in a folder that nobody writes any more, because their program was killed."""
+    _swept.add(folder)
+    with suppress(OSError):  # a folder that does not exist yet, or cannot be listed
+        for name in os.listdir(folder):
+            if PARTIAL_NAME.fullmatch(name):
+                with suppress(OSError):
+                    _sweep(folder / name)
+
+
+def _sweep(partial: Path) -> None:
+    """Deletes a partial unless somebody holds its lock. Raises OSError where it cannot be opened, locked or deleted."""
+    if not stat.S_ISREG(os.lstat(partial).st_mode):
+        return
+    if fcntl is None:
+        partial.unlink()
+        return
+    handle = os.open(partial, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_at(handle, partial):
+            partial.unlink()
+    finally:
+        os.close(handle)
+
+
+def abandon_files() -> None:
+    """Deletes the partials of this process, and lets no thread give one its name any more: the program ends now."""
+    _changing_names.acquire(timeout=0.2)  # for good
+    for partial in tuple(_begun):
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)

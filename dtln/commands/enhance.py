@@ -33,6 +33,7 @@ from dtln.choices import LEVELS
 from dtln.commands import score
 from dtln.commands.flags import positive, within
 from dtln.formats import DEFAULT_WEIGHTS, EXPORT_KINDS, MODEL_DIR
+from dtln.interrupts import last_words
 
 ABOUT_WRITING = (
     "output", "overwrite", "skip_existing", "keep_rate", "keep_channels", "channel", "level", "strength",
@@ -165,12 +166,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_evaluation.py") -> 
             print(f"written to {jobs[0].target}")
         if scoring:
             useless = {file.job.source for file in denoised if file.failure or file.empty}
-            scored = score_files([pair for pair in pairs if pair.signals["noisy"] not in useless], scoring, args.jobs)
-            score.write_reports(args, scored, vars(args))
+            scorable = [pair for pair in pairs if pair.signals["noisy"] not in useless]
+            with last_words("all recordings were written, no scores were".format):
+                scored = score_files(scorable, scoring, args.jobs)
+                score.write_reports(args, scored, vars(args))
     except score.USER_ERRORS as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"{prog}: stopped; what was written is complete, --skip-existing goes on", file=sys.stderr)
-        return 130
     return score.status(denoised, scored)

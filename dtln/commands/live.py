@@ -20,6 +20,8 @@ from dtln.commands.flags import add_exports_arguments, positive
 from dtln.errors import AudioDeviceError, MissingPackageError, ModelError
 from dtln.formats import EXPORT_KINDS, default_kind
 
+ENDS_ITSELF = True  # with a report
+
 
 def parse(argv: Sequence[str] | None, prog: str = "real_time_dtln_audio.py") -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -7,9 +7,11 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 from dtln.errors import KNOWN_PACKAGES, MissingPackageError, install_line
+from dtln.interrupts import ending_at_signals, say_last_words
 
 __all__ = ["run"]
 
@@ -19,15 +21,29 @@ def run(module: str, argv: Sequence[str] | None, prog: str, **options: Any) -> i
 
     A package of ours that is not installed, wherever it is imported, becomes one line with the pip command that
     installs it, and exit status 1. A module that is not known keeps its traceback, because that is a bug. EXTRA of the
-    module names the extra that brings all that the command needs.
+    module names the extra that brings all that the command needs. Ctrl+C and SIGTERM end the program within a second,
+    with a line and status 130 or 143; a module with ENDS_ITSELF sees to that on its own.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that a terminal or pipe cannot show must not end the work
             stream.reconfigure(errors="backslashreplace")
-    command = importlib.import_module(module)
+    try:
+        with ending_at_signals(prog):
+            command = importlib.import_module(module)
+            if not getattr(command, "ENDS_ITSELF", False):
+                return _run(command, argv, prog, options)
+        return _run(command, argv, prog, options)
+    except KeyboardInterrupt:
+        say_last_words(prog)
+        return 130
+
+
+def _run(command: ModuleType, argv: Sequence[str] | None, prog: str, options: dict[str, Any]) -> int:
     extra = getattr(command, "EXTRA", None)
     try:
-        return command.main(argv, prog=prog, **options)
+        status = command.main(argv, prog=prog, **options)
+        sys.stdout.flush()  # here, where it can be told that this fails
+        return status
     except MissingPackageError as error:
         package = error.name or ""
         message = str(error).replace(install_line(package), install_line(package, extra))

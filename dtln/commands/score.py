@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dtln.errors import AudioFileError, MissingPackageError, ModelError, SettingsError, WeightsFileError
+from dtln.interrupts import last_words
 
 if TYPE_CHECKING:
     from dtln.evaluation.recording import DenoisedFile
@@ -107,14 +108,12 @@ def run(args: argparse.Namespace, prog: str) -> int:
 
     try:
         settings = scoring_settings(args)
-        scored = score_files(plan_scores(args.input, settings, args.noisy), settings, args.jobs)
-        write_reports(args, scored, {name: value for name, value in vars(args).items() if name not in NOT_SCORING})
+        with last_words("no scores were written".format):
+            scored = score_files(plan_scores(args.input, settings, args.noisy), settings, args.jobs)
+            write_reports(args, scored, {name: value for name, value in vars(args).items() if name not in NOT_SCORING})
     except USER_ERRORS as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"{prog}: stopped; no scores were written", file=sys.stderr)
-        return 130
     return status([], scored)
 
 

@@ -25,6 +25,7 @@ from typing import Any
 
 from dtln.choices import ROOM_TARGETS
 from dtln.errors import AudioFileError, SettingsError
+from dtln.interrupts import last_words
 from dtln.synthesis.run import synthesize
 from dtln.synthesis.settings import SETTINGS_NAME, Settings, effective_settings
 
@@ -96,27 +97,21 @@ def parse(
 
 def main(argv: Sequence[str] | None = None, prog: str = "synthesize_training_data.py") -> int:
     args, given = parse(argv, prog)
-    from concurrent.futures.process import BrokenProcessPool
+    from dtln.pool import WorkerKilled
 
     file = args.settings
     if file is None and args.resume and (args.output / SETTINGS_NAME).is_file():
         file = args.output / SETTINGS_NAME
     try:
         settings = effective_settings(given, file)
-        made, unusable = synthesize(settings, args.output, args.jobs, args.resume)
+        with last_words("what was written is complete, --resume goes on".format):
+            made, unusable = synthesize(settings, args.output, args.jobs, args.resume)
     except (AudioFileError, SettingsError, OSError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 1
-    except BrokenProcessPool:
-        print(
-            f"{prog}: a worker process was killed, perhaps because memory ran out. What was written is complete; go on "
-            "with --resume and fewer --jobs.",
-            file=sys.stderr,
-        )
+    except WorkerKilled as error:
+        print(f"{prog}: {error} What was written is complete; --resume goes on.", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print(f"\n{prog}: stopped; what was written is complete, --resume goes on", file=sys.stderr)
-        return 130
     hours = settings.total * settings.seconds / 3600
     print(f"{args.output}: {settings.total} pairs, {hours:.2f} h; {made} made now, {settings.total - made} were there")
     for reason in unusable:

@@ -39,6 +39,8 @@ START = (
     "from dtln.commands.run import run; sys.exit(run('dtln.commands.train', sys.argv[2:], sys.argv[1]))"
 )
 
+ENDS_ITSELF = True  # with the state of the run
+
 
 def parse(argv: Sequence[str] | None, prog: str = "run_training.py") -> argparse.Namespace:
     """The arguments that the chosen engine honours; ends with an error for what does not fit."""

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from dtln.audio.folders import find_recordings
-from dtln.audio.headers import audio_info
+from dtln.audio.headers import AudioInfo, audio_info
+from dtln.audio.reading import UNKNOWN_LENGTH
 from dtln.audio.writing import format_for_name, writable_format
 from dtln.errors import AudioFileError
 from dtln.evaluation.engines import TENSORFLOW_ENGINES, load_engine
 from dtln.evaluation.recording import DenoisedFile, DenoisingSettings, Job, denoise_file
 from dtln.facts import SAMPLE_RATE
+from dtln.files import sweep_partials
+from dtln.interrupts import last_words
 from dtln.pool import run_all
 
 __all__ = ["denoise_files", "plan_denoising"]
@@ -107,11 +110,18 @@ def _plan_file(source: Path, target: Path, keep_rate: bool, keep_channels: bool,
         return Job(source, target, unreadable=str(error))
     rate, channels = info.sample_rate if keep_rate else SAMPLE_RATE, info.channels if keep_channels else 1
     sample_format = writable_format(info.sample_format, rate, channels)
+    job = Job(source, target, rate, channels, sample_format, seconds=_expected_seconds(source, info))
     if sample_format == info.sample_format:
-        return Job(source, target, rate, channels, sample_format)
+        return job
     if sample_format.container != info.sample_format.container:
-        target = target.with_suffix(".wav")
-    return Job(source, target, rate, channels, sample_format, converted_from=info.sample_format)
+        job = replace(job, target=target.with_suffix(".wav"))
+    return replace(job, converted_from=info.sample_format)
+
+
+def _expected_seconds(source: Path, info: AudioInfo) -> float:
+    """The length of a recording for the progress; estimated as for 16 bits where the header does not tell it."""
+    known = info.length < UNKNOWN_LENGTH
+    return (info.length if known else os.path.getsize(source) / (2 * info.channels)) / info.sample_rate
 
 
 def _require_apart(output: Path, folder: Path, name: str) -> None:
@@ -143,17 +153,44 @@ def denoise_files(
     todo = [job for job in jobs if not (skip_existing and job.sample_format and job.target.exists())]
     load_engine(settings.engine, settings.weights)  # here, so that not every worker finds out what is wrong with them
     processes = settings.engine in TENSORFLOW_ENGINES
+    for folder in {job.target.parent for job in todo}:
+        sweep_partials(folder)
     started = time.perf_counter()
-    done = run_all(
-        partial(denoise_file, settings),
-        todo,
-        workers or (1 if processes else os.cpu_count() or 1),
-        "denoising",
-        lambda job, reason: DenoisedFile(job, f"{job.source}: {reason}"),
-        processes,
-    )
+    with last_words(_account(todo)):
+        done = run_all(
+            partial(denoise_file, settings),
+            todo,
+            workers or (1 if processes else os.cpu_count() or 1),
+            "denoising",
+            lambda job, reason: DenoisedFile(job, f"{job.source}: {reason}"),
+            processes,
+            [job.seconds for job in todo],
+        )
     _report(done, len(jobs) - len(todo), time.perf_counter() - started)
     return done
+
+
+def _account(jobs: Sequence[Job]) -> Callable[[], str]:
+    """What an interrupted run says: how many outputs it has written, as seen on the disk.
+
+    It also deletes what processes left that were killed.
+    """
+
+    def inode(job: Job) -> int | None:
+        try:
+            return os.lstat(job.target).st_ino
+        except OSError:
+            return None
+
+    older = [inode(job) for job in jobs]  # a file that takes the place of another is a new one
+
+    def words() -> str:
+        for folder in {job.target.parent for job in jobs}:
+            sweep_partials(folder)
+        written = sum(inode(job) not in (None, old) for job, old in zip(jobs, older, strict=True))
+        return f"{written} of {count(len(jobs), 'file')} written, complete; --skip-existing goes on"
+
+    return words
 
 
 # ----------------------------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from dtln.errors import AudioFileError, describe_error
 from dtln.evaluation.engines import load_engine
 from dtln.facts import SAMPLE_RATE
 from dtln.formats import DEFAULT_WEIGHTS
+from dtln.pool import advance
 
 __all__ = ["DenoisedFile", "DenoisingSettings", "Job", "denoise_file"]
 
@@ -46,6 +47,7 @@ class Job:
     sample_format: SampleFormat | None = None  # None where the header of the recording cannot be read
     converted_from: SampleFormat | None = None  # the recording's format where it cannot be written
     unreadable: str | None = None  # why the header cannot be read
+    seconds: float = 0.0  # of audio, as the header says
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ def denoise_file(settings: DenoisingSettings, job: Job) -> DenoisedFile:
                         f"{job.source}: the network gave NaN or Inf. Expected sound weights; check {settings.weights}."
                     )
                 clipped += write(denoised)
+                advance(len(denoised) / job.sample_rate)
     except AudioFileError as error:
         return DenoisedFile(job, str(error))
     except Exception as error:  # the other files are still to be done

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from signal import SIGINT, SIGTERM
 
 import numpy as np
 import pytest
@@ -310,3 +311,32 @@ def test_name_that_the_terminal_cannot_show(folders, noise):
     run = subprocess.run(command, env=os.environ | {"PYTHONIOENCODING": "cp1252"}, capture_output=True)
     assert run.returncode == 0, run.stderr
     assert b"\\u65e5_denoised.wav" in run.stdout
+
+
+@pytest.mark.parametrize("number", [SIGINT, SIGTERM])
+def test_interrupt_within_a_long_recording(folders, noise, identity_weights, number):
+    """The program ends at once, leaves nothing half-written, and says what was written; a later run goes on."""
+    source, target = folders
+    for name, length in (("a", 1000), ("b", 2000), ("long", 32000)):
+        soundfile.write(source / f"{name}.wav", noise(length), 16000)
+    target.mkdir()
+    (target / "b.wav").write_text("old")
+    code = (
+        "import sys, time, run_evaluation\n"
+        "from dtln.evaluation import engines, recording\n"
+        "def denoise(samples):\n"
+        "    if samples.shape[1] > 20000: print('inside', flush=True); time.sleep(60)\n"
+        "    return samples\n"
+        "recording.load_engine = lambda *engine: lambda signals: engines.WholeSignals(denoise)\n"
+        "sys.exit(run_evaluation.main(sys.argv[1:]))"
+    )
+    flags = ["-i", source, "-o", target, "-m", identity_weights, "--jobs", "1", "--overwrite"]
+    command = [sys.executable, "-c", code, *map(str, flags)]
+    with subprocess.Popen(command, cwd=SCRIPT.parent, stdout=-1, stderr=-1, text=True) as program:
+        assert program.stdout.readline() == "inside\n"
+        program.send_signal(number)
+        out, err = program.communicate(timeout=5)
+    assert (program.returncode, out) == (128 + number, "")
+    said = "run_evaluation.py: stopped: 2 of 3 files written, complete; --skip-existing goes on"
+    assert [line for line in err.splitlines() if not line.startswith("denoising: ")] == [said]
+    assert sorted(os.listdir(target)) == ["a.wav", "b.wav"] and soundfile.info(target / "b.wav").frames == 2000

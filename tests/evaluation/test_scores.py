@@ -18,6 +18,7 @@ from enhancing import SCRIPT
 from dtln.audio.reading import read_audio
 from dtln.commands import enhance
 from dtln.evaluation import scores
+from dtln.interrupts import say_last_words
 from dtln.scoring.means import mean_with_interval
 from dtln.scoring.metrics import DNSMOS_METRICS, METRICS, score, si_sdr
 
@@ -355,8 +356,10 @@ def test_interrupted_scoring(triples, score_only, capsys, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(scores, "score_files", interrupt)
-    assert score_only("--reference", "@clean") == 130
-    assert "stopped; no scores were written" in capsys.readouterr().err
+    with pytest.raises(KeyboardInterrupt):
+        score_only("--reference", "@clean")
+    say_last_words("prog")
+    assert "prog: stopped: no scores were written" in capsys.readouterr().err
 
 
 def test_scoring_needs_no_network(triples):

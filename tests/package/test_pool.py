@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from dtln.pool import Progress, as_finished, open_pool, run_all
+from dtln.pool import Progress, advance, as_finished, open_pool, run_all
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -54,32 +54,55 @@ def test_no_jobs_at_all(capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_killed_process_is_the_failure_of_its_jobs():
-    results = run_all(answer, [-1, 14, 15, 16, 17, 18], 2, "asking", lost, processes=True)
+def test_killed_process_costs_the_job_that_it_did():
+    """The others are done, by a new process where two were killed."""
+    results = run_all(answer, [-1, 14, 15, -1, 17, 18, 19, 20], 2, "asking", lost, processes=True)
     words = [result.words for result in results]
-    assert words[0].startswith("-1 a worker process was killed, perhaps because memory ran out. Try again with fewer")
-    assert [int(word.split()[0]) for word in words] == [-1, 14, 15, 16, 17, 18]
+    assert words[0] == words[3] and words[0].startswith(
+        "-1 a worker process was killed, perhaps because memory ran out"
+    )
+    assert [int(word.split()[0]) for word in words] == [-1, 14, 15, -1, 17, 18, 19, 20]
+    assert not any("killed" in word for word in words if word != words[0])
+
+
+def fail(job: int) -> Answer:
+    raise ValueError(f"job {job}")
+
+
+def hear(job: int) -> Answer:
+    """Three seconds of audio, in pieces."""
+    for _ in range(3):
+        advance(1.0)
+        time.sleep(0.3)
+    return Answer(str(job), 3.0)
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_progress_within_jobs(processes, capsys):
+    run_all(hear, [1, 2], 2, "hearing", lost, processes, audio=[3.0, 3.0])
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) >= 3 and "0/2 files" in lines[0] and "100%, 2/2 files" in lines[-1]
+    assert int(lines[0].split()[1].rstrip("%,")) >= 16
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_interrupt_drops_jobs_that_have_not_begun(workers):
-    """Those that run are completed."""
+def test_interrupt_ends_jobs_at_their_next_advance(workers):
     begun, ended = [], []
 
     def work(job: int) -> Answer:
         begun.append(job)
-        if threading.current_thread() is threading.main_thread():
-            raise KeyboardInterrupt
-        time.sleep(0.1)  # in which the main thread begins to wait
+        advance(0.1)
         if job == 0:
+            time.sleep(0.1)  # in which the main thread begins to wait
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
-        time.sleep(0.1)
+        time.sleep(0.2)
+        advance(0.1)
         ended.append(job)
         return Answer("")
 
     with pytest.raises(KeyboardInterrupt):
         run_all(work, range(100), workers, "working", lost)
-    assert len(begun) <= 3 * workers and len(ended) == (len(begun) if workers > 1 else 0)
+    assert len(begun) <= workers + 2 and 0 not in ended
 
 
 def test_interrupted_processes_end_without_tracebacks(tmp_path):
@@ -103,12 +126,9 @@ def test_interrupted_processes_end_without_tracebacks(tmp_path):
 
 
 def test_error_of_a_job_ends_everything():
-    def work(job: int) -> Answer:
-        raise ValueError(f"job {job}")
-
-    for workers in (1, 2):
+    for workers, processes in ((1, False), (2, False), (2, True)):
         with pytest.raises(ValueError, match="job"):
-            run_all(work, range(3), workers, "working", lost)
+            run_all(fail, range(3), workers, "working", lost, processes)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -16,6 +16,7 @@ from synthesised import arguments, contents, make, manifest
 from training_pairs import speech_like
 
 from dtln.commands import synthesize
+from dtln.commands.run import run
 from dtln.synthesis import pairs as synthesis_pairs
 from dtln.synthesis import run as synthesis_run
 from dtln.synthesis.drawing import PairPlan
@@ -115,8 +116,8 @@ def test_interrupt(
 
     with monkeypatch.context() as patched:
         patched.setattr(synthesis_run, "make_pair", interrupted)
-        assert synthesize.main(arguments(corpus, tmp_path / "out")) == 130
-    assert "stopped; what was written is complete, --resume goes on" in capsys.readouterr().err
+        assert run("dtln.commands.synthesize", arguments(corpus, tmp_path / "out"), "prog") == 130
+    assert "prog: stopped: what was written is complete, --resume goes on" in capsys.readouterr().err
     assert not (tmp_path / "out" / "manifest.csv").exists()
     assert synthesize.main(["--output", str(tmp_path / "out"), "--resume"]) == 0
     make(corpus, tmp_path / "whole")
