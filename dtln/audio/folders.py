@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 
 from dtln.errors import AudioFileError, require
@@ -43,45 +44,95 @@ def audio_extensions() -> dict[str, str]:
     return found
 
 
-def find_recordings(path: str | Path) -> tuple[Path, list[Path]]:
+def find_recordings(path: str | Path, unlisted: Callable[[Path, str], object] | None = None) -> tuple[Path, list[Path]]:
     """The recordings that a path stands for: (folder below which they lie, files), for one recording or a folder.
 
-    Raises as `find_audio_files`; whether a single file is a recording is found out where it is read.
+    unlisted: as in `find_audio_files`. Raises as it does; whether a single file is a recording is found out where it
+    is read.
     """
     path = Path(path)
-    return (path.parent, [path]) if path.is_file() else (path, find_audio_files(path))
+    return (path.parent, [path]) if path.is_file() else (path, find_audio_files(path, unlisted))
 
 
-def find_audio_files(folder: str | Path) -> list[Path]:
-    """All audio files below a folder, sorted by path. It follows links, and lists those that lead nowhere, too.
+def find_audio_files(folder: str | Path, unlisted: Callable[[Path, str], object] | None = None) -> list[Path]:
+    """All audio files below a folder, sorted by path, but for hidden ones and those in hidden folders.
 
-    Raises AudioFileError if the folder is missing, if it holds none, or if a folder in it cannot be listed.
+    Each folder is listed once, by its own path if it has one below `folder`, else by that of a link to it; a link to a
+    folder that holds the one it lies in adds nothing. Links to files are listed, those that lead nowhere, too.
+    unlisted: takes each sub-folder that cannot be listed, and the reason in words with its path. Raises AudioFileError
+    if the folder is missing, if it holds no audio files, or, without `unlisted`, if a folder in it cannot be listed.
     """
     folder = Path(folder)
     if not folder.is_dir():
         found = "a file" if folder.exists() else "nothing"
         raise AudioFileError(f"{folder}: expected a folder of audio files, found {found}. Check the path.")
-
-    def refuse(error: OSError) -> None:
-        raise AudioFileError(
-            f"{error.filename}: cannot be listed ({error.strerror}). Check its permissions."
-        ) from error
-
     extensions = audio_extensions().keys() | MEDIA_EXTENSIONS
-    files, visited = [], set()
-    for root, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
-        real = os.path.realpath(root)
-        if real in visited:  # a link back up would be walked for ever
-            folders.clear()
-            continue
-        visited.add(real)
-        files += [Path(root, n) for n in names if Path(n).suffix.lower() in extensions and not n.startswith(".")]
-    if not files:
+    files: list[Path] = []
+    visited: set[str] = set()
+    failed = False
+    waiting = deque([(folder, [os.path.realpath(folder)])])  # folders, and what the links on the way led to
+    while waiting:
+        path, origins = waiting.popleft()
+        links = []
+        for root, folders, names in _walk(path, visited):
+            if isinstance(names, OSError):
+                reason = f"{root}: cannot be listed ({names.strerror}). Check its permissions."
+                if unlisted is None or root == folder:
+                    raise AudioFileError(reason) from names
+                unlisted(root, reason)
+                failed = True
+                continue
+            files += [root / name for name in names if Path(name).suffix.lower() in extensions]
+            links += [root / name for name in folders]
+        for link in links:
+            real = os.path.realpath(link)
+            if not any(Path(origin).is_relative_to(real) for origin in origins):
+                waiting.append((link, [*origins, real]))
+    if not files and not failed:
         raise AudioFileError(
             f"{folder}: holds no audio files. Expected files ending in .wav, .flac, .ogg or another extension of "
             "sound or videos, in it or in its sub-folders."
         )
     return sorted(files)
+
+
+def _walk(top: Path, visited: set[str]) -> Iterator[tuple[Path, list[str], list[str] | OSError]]:
+    """(folder, its links to folders, its other files) of a folder and of all below it but hidden ones, without links.
+
+    Instead of files there is the error where a folder cannot be listed. visited: real paths of folders to leave out;
+    takes those that come.
+    """
+    waiting = [top]
+    while waiting:
+        folder = waiting.pop()
+        real = os.path.realpath(folder)
+        if real in visited:
+            continue
+        visited.add(real)
+        links, files = [], []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    if not _is_folder(entry):
+                        files.append(entry.name)
+                    elif entry.is_symlink():
+                        links.append(entry.name)
+                    else:
+                        waiting.append(folder / entry.name)
+        except OSError as error:
+            yield folder, [], error
+            continue
+        yield folder, sorted(links), files
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or leads to one; links that lead in a circle do not."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def pair_files(

@@ -27,6 +27,13 @@ def run(module: str, argv: Sequence[str] | None, prog: str, **options: Any) -> i
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that a terminal or pipe cannot show must not end the work
             stream.reconfigure(errors="backslashreplace")
+    given = list(sys.argv[1:] if argv is None else argv)
+    for before, argument in zip(["", *given], given, strict=False):
+        flag, equals, value = argument.partition("=") if argument.startswith("--") else (before, "=", argument)
+        if equals and not value:  # as a path it would be the folder that one is in
+            place = f"argument {flag}" if flag.startswith("-") else "an argument"
+            print(f"{prog}: error: {place}: is empty. Is a variable of the shell not set?", file=sys.stderr)
+            return 2
     try:
         with ending_at_signals(prog):
             command = importlib.import_module(module)

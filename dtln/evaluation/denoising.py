@@ -49,7 +49,8 @@ def plan_denoising(
     salvage: as in DenoisingSettings.
     Raises AudioFileError for everything that forbids to start.
     """
-    folder, sources = find_recordings(source)
+    unlisted: list[Job] = []
+    folder, sources = find_recordings(source, lambda path, reason: unlisted.append(Job(path, path, unreadable=reason)))
     if source.is_file():
         jobs = [_plan_recording(source, target, keep_rate, keep_channels, salvage)]
     else:
@@ -61,6 +62,7 @@ def plan_denoising(
         jobs = [
             _plan_file(path, target / path.relative_to(folder), keep_rate, keep_channels, salvage) for path in sources
         ]
+    jobs += unlisted
     readable = [job for job in jobs if job.sample_format]
     taken: dict[Path, Job] = {}
     for job in readable:

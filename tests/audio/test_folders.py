@@ -52,6 +52,80 @@ def test_find_audio_files(tmp_path):
     assert found == ["a.Flac", "b.WAV", "dangling.wav", "sub.wav/c.ogg"]
 
 
+def test_hidden_folders_are_left_out(tmp_path):
+    for name in (".trash/a.wav", "deep/.cache/b.wav", ".shown/c.wav", "d.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    assert found_in(tmp_path) == ["d.wav"]
+    assert found_in(tmp_path / ".shown") == ["c.wav"]
+    (tmp_path / "cache").symlink_to("deep/.cache")
+    assert found_in(tmp_path) == ["cache/b.wav", "d.wav"]
+
+
+def found_in(folder):
+    return [path.relative_to(folder).as_posix() for path in find_audio_files(folder)]
+
+
+@pytest.mark.parametrize("name", ["a_link", "z_link"])
+@pytest.mark.parametrize(
+    ("target", "added"),
+    [
+        (".", []),
+        ("..", []),  # with other.wav beside the folder
+        ("../..", []),
+        ("m", []),
+        ("m/deeper", []),
+        ("../outside", ["b.wav", "sub/c.wav"]),
+        ("../outside/back", []),  # a link to the folder itself
+        ("circle", []),
+    ],
+)
+def test_each_folder_is_visited_once(tmp_path, name, target, added):
+    """By its own path if it has one, whatever the order of names; links upwards add nothing."""
+    for file in (
+        "top/in/m/a.wav",
+        "top/in/m/deeper/d.wav",
+        "top/other.wav",
+        "top/outside/b.wav",
+        "top/outside/sub/c.wav",
+    ):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    folder = tmp_path / "top" / "in"
+    (tmp_path / "top" / "outside" / "back").symlink_to(folder)
+    (tmp_path / "top" / "outside" / "self").symlink_to(".")
+    (tmp_path / "top" / "outside" / "sub" / "up").symlink_to("..")
+    (folder / name).symlink_to(
+        {"circle": name}.get(target, folder / target.replace("in/", "", 1) if target != "in" else folder)
+    )
+    (folder / "second_link").symlink_to(folder / name)
+    expected = ["m/a.wav", "m/deeper/d.wav", *(f"{min(name, 'second_link')}/{file}" for file in added)]
+    assert found_in(folder) == sorted(expected)
+
+
+def test_folders_that_cannot_be_listed(tmp_path, monkeypatch):
+    """They are refused, or handed to the caller, who does the rest; the folder itself is refused always."""
+    for name in ("a", "locked", "locked.d/deep"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "a" / "a.wav").touch()
+    scandir = os.scandir
+
+    def guarded(path):
+        if "locked" in Path(path).name or "locked" in str(tmp_path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    with pytest.raises(AudioFileError, match="locked.*: cannot be listed .Permission denied.. Check its permissions"):
+        find_audio_files(tmp_path)
+    unlisted = []
+    assert find_audio_files(tmp_path, lambda *folder: unlisted.append(folder)) == [tmp_path / "a" / "a.wav"]
+    assert sorted(path.name for path, _ in unlisted) == ["locked", "locked.d"]
+    assert all(reason.startswith(f"{path}: cannot be listed") for path, reason in unlisted)
+    with pytest.raises(AudioFileError, match="locked: cannot be listed"):
+        find_audio_files(tmp_path / "locked", lambda *folder: None)
+
+
 def test_find_audio_files_refuses(tmp_path, monkeypatch):
     with pytest.raises(AudioFileError, match="missing: expected a folder of audio files, found nothing"):
         find_audio_files(tmp_path / "missing")

@@ -132,6 +132,21 @@ def test_package_that_was_asked_for_is_told_with_the_extra_of_the_command(failin
     assert re.search(r'this needs the package h5py: pip install ".*\[convert\]"\n$', capsys.readouterr().err)
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (["-i", ""], "argument -i"),
+        (["-i", "a", "--output="], "argument --output"),
+        ([""], "an argument"),
+        (["a", ""], "an argument"),
+    ],
+)
+def test_empty_arguments_are_refused(name, arguments, place, capsys):
+    assert main([name, *arguments]) == 2
+    assert f"dtln {name}: error: {place}: is empty. Is a variable of the shell not set?" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["dtln.nowhere", "no_such_module", None])
 def test_unknown_module_keeps_its_traceback(failing_command, name):
     with pytest.raises(ModuleNotFoundError):

@@ -340,3 +340,21 @@ def test_interrupt_within_a_long_recording(folders, noise, identity_weights, num
     said = "run_evaluation.py: stopped: 2 of 3 files written, complete; --skip-existing goes on"
     assert [line for line in err.splitlines() if not line.startswith("denoising: ")] == [said]
     assert sorted(os.listdir(target)) == ["a.wav", "b.wav"] and soundfile.info(target / "b.wav").frames == 2000
+
+
+def test_folder_that_cannot_be_listed_costs_itself_alone(folders, evaluate, noise, capsys, monkeypatch):
+    source, target = folders
+    for name in ("good", "locked"):
+        (source / name).mkdir()
+        soundfile.write(source / name / "a.wav", noise(1000), 16000)
+    scandir = os.scandir
+
+    def guarded(path):
+        if os.path.basename(path) == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    assert evaluate() == 1
+    assert f"FAILED {source / 'locked'}: cannot be listed (Permission denied)" in capsys.readouterr().err
+    assert os.listdir(target) == ["good"]
