@@ -9,7 +9,13 @@ from pathlib import Path
 
 from dtln.formats import MODEL_DIR
 
-__all__ = ["add_exports_arguments", "positive", "within"]
+__all__ = ["SPEAKER_PATTERN_HELP", "add_exports_arguments", "positive", "within"]
+
+SPEAKER_PATTERN_HELP = (
+    "how the paths below the folder of speech tell speakers: librispeech, timit, vctk, dns-challenge, or a regular "
+    "expression with one group, 'reader_(\\d+)' say; default: these corpora are recognised, in other names it is all "
+    "before the last underscore"
+)
 
 
 def add_exports_arguments(parser: argparse.ArgumentParser) -> None:

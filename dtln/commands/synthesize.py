@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from dtln.choices import ROOM_TARGETS
+from dtln.commands.flags import SPEAKER_PATTERN_HELP
 from dtln.errors import AudioFileError, SettingsError
 from dtln.interrupts import last_words
 from dtln.synthesis.run import synthesize
@@ -84,9 +85,8 @@ def parse(
     )
     group.add_argument(
         "--speaker-pattern",
-        metavar="REGEX",
-        help="finds the speaker in the path of a speech file below DIR, such as 'reader_(\\d+)'; default: all of the "
-        "path before its last underscore",
+        metavar="PATTERN",
+        help=SPEAKER_PATTERN_HELP,
     )
     group.add_argument("--seed", type=int, help=f"default: {Settings.seed}")
     args = parser.parse_args(argv)

@@ -21,13 +21,14 @@ A flag that an engine does not honour is refused.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dtln.choices import resolve
 from dtln.commands import train_flags
-from dtln.commands.train_flags import ENGINES
+from dtln.commands.train_flags import ENGINES, check_run, files_of_run, state_of_run
 from dtln.errors import AudioFileError, SettingsError, WeightsFileError
 from dtln.training.processes import run_processes
 
@@ -51,11 +52,37 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_training.py") -> in
     """Trains; returns the exit status."""
     argv = list(sys.argv[1:] if argv is None else argv)
     args = parse(argv, prog)
+    first = args.engine != "keras" or args.process == 0
+    try:
+        if first:
+            check_run(args)
+    except SettingsError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return 1
     if args.engine == "keras" and args.processes > 1 and not args.coordinator:
         return run_processes([sys.executable, "-c", START, prog, *argv], args.processes, prog)
     try:
         resolve(ENGINES, args.engine)(args)
+    except KeyboardInterrupt:
+        usual = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not interrupt the last line
+        if first:
+            print(f"{prog}: stopped; {_what_is_kept(args)}", file=sys.stderr, flush=True)
+        signal.signal(signal.SIGINT, usual)
+        return 130
     except (AudioFileError, SettingsError, WeightsFileError, OSError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _what_is_kept(args: argparse.Namespace) -> str:
+    """What a run that is stopped leaves behind, and how to go on."""
+    kept = files_of_run(args)
+    if not kept:
+        return "no epoch had ended, nothing was kept"
+    names = ", ".join(path.name for path in kept)
+    if args.engine != "keras":
+        return f"{args.run_dir} keeps {names}; begin again from them with --network NAME weights=FILE"
+    if not state_of_run(args).is_file():
+        return f"{args.run_dir} keeps {names}; begin again from them with --init-weights"
+    return f"{args.run_dir} keeps {names}; the same command with --resume goes on after the last whole epoch"

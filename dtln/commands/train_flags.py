@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from dtln.choices import LOSSES, OPTIMIZERS, ROOM_TARGETS, SCHEDULES, STARTS
+from dtln.commands.flags import SPEAKER_PATTERN_HELP
 from dtln.errors import SettingsError
 from dtln.formats import MODEL_DIR
 from dtln.gpu.settings import GPUSettings, NetworkSettings
@@ -26,10 +27,17 @@ ENGINES = {  # name: what trains as the arguments say
 }
 VALIDATION_SPEECH_SHARE = 0.06
 VALIDATION_NOISE_SHARE = 0.1
-NOT_STORED = ("run_name", "run_dir", "config", "resume", "process", "coordinator")  # they belong to one call
+OF_ONE_CALL = ("run_name", "run_dir", "config", "resume", "overwrite", "process", "coordinator")  # not stored
 PAIRED = ("train_noisy", "train_clean", "val_noisy", "val_clean")
 UNMIXED = ("speech", "noise")
+SHARES = {"validation_speech_share": (0, 0.9), "validation_noise_share": (0, 0.9), "reverberant_share": (0, 1)}
+AT_LEAST_ONE = ("segments_per_epoch", "validation_segments", "examples", "examples_every")
 ALTERNATIVES = (("rooms", "rir"), ("rir", "rooms"))  # a flag for the first sets the second of a file aside
+
+NO_RUN = (
+    "--resume: {} holds no run to go on with, {} is missing. Check --run-name and --run-dir, or begin the run without "
+    "--resume; its first state appears when its first epoch ends"
+)
 
 RETIRED = {  # flags that have left: the value that means "off" in an old config.json, and what replaced the flag
     "open_core_1_mask": (False, "research/open_core_1_mask.py"),
@@ -207,6 +215,12 @@ def build_parser(prog: str, description: str) -> tuple[Parser, dict[str, Flag]]:
         engines=["keras"],
         instead="begin another run from its weights: --network NAME weights=NAME_last.h5",
         help="go on with the run of this name, with its settings; flags here win (keras)",
+    )
+    run.add(
+        "--overwrite",
+        action="store_true",
+        default=False,
+        help="replace weights, log and state of a run of this name",
     )
 
     pairs = FlagGroup(parser, table, "pairs on disk (keras): wavs with equal names or the same fileid_N", "keras")
@@ -416,8 +430,13 @@ def add_mixing_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_mixing(mixed: FlagGroup) -> None:
-    mixed.add("--speech", type=Path, metavar="DIR", help="clean speech; file names up to the last _ name speakers")
+    mixed.add("--speech", type=Path, metavar="DIR", help="clean speech")
     mixed.add("--noise", type=Path, metavar="DIR", help="noise recordings")
+    mixed.add(
+        "--val-speech", type=Path, metavar="DIR", help="clean speech to validate on (default: a share of --speech)"
+    )
+    mixed.add("--val-noise", type=Path, metavar="DIR", help="noise to validate on (default: a share of --noise)")
+    mixed.add("--speaker-pattern", metavar="PATTERN", help=SPEAKER_PATTERN_HELP)
     for kind in ("speech", "noise"):
         mixed.add(
             f"--{kind}-weights",
@@ -442,7 +461,8 @@ def _add_mixing(mixed: FlagGroup) -> None:
         type=float,
         default=VALIDATION_SPEECH_SHARE,
         metavar="SHARE",
-        help="share of the speakers that is kept for validation",
+        help="share of the speakers that is kept for validation; of a single one, the last part of the time; 0 trains "
+        "on all and validates on the same",
     )
     mixed.add(
         "--validation-noise-share",
@@ -549,7 +569,7 @@ def _stored_arguments(parser: Parser, table: Mapping[str, Flag], path: Path) -> 
                 raise SettingsError(f"{path}: {name} is {value!r}. {_retired(name)}")
         elif name not in table:
             raise SettingsError(f"{path}: unknown argument {name!r}. Expected flags of {parser.prog}, see --help")
-        elif name not in NOT_STORED and value is not None and value is not False and value != []:
+        elif name not in OF_ONE_CALL and value is not None and value is not False and value != []:
             words += _words(table[name], value, path)
     parser.source = path
     stored = vars(parser.parse_args(words))
@@ -573,10 +593,38 @@ def _words(flag: Flag, value: Any, path: Path) -> list[str]:
 
 def stored_arguments(args: argparse.Namespace) -> dict[str, Any]:
     """What config.json is to hold of the arguments, so that they can be read again; see `write_run_config`."""
-    kept = {name: value for name, value in vars(args).items() if name not in NOT_STORED and value is not None}
+    kept = {name: value for name, value in vars(args).items() if name not in OF_ONE_CALL and value is not None}
     if "network" in kept:
         kept["network"] = [network.words() for network in kept["network"]]
     return kept
+
+
+def files_of_run(args: argparse.Namespace) -> list[Path]:
+    """The files of a run that hold what its training has cost: weights, log and state, those that exist."""
+    networks = getattr(args, "network", None) or []  # words at first, then settings
+    names = [network[0] if isinstance(network, list) else network.name for network in networks]
+    names = [word for name in names for word in (f"{name}.h5", f"{name}_last.h5")] + ["training.csv"]
+    if args.engine == "keras":
+        run = args.run_name
+        names = [f"{run}.h5", f"{run}_last.h5", state_of_run(args).name, f"training_{run}.log"]
+    return [path for path in (args.run_dir / name for name in names) if path.is_file() and path.stat().st_size]
+
+
+def check_run(args: argparse.Namespace) -> None:
+    """Raises SettingsError where a run would be replaced without a word, or where there is none to go on with."""
+    if getattr(args, "resume", False):
+        if not state_of_run(args).is_file():
+            raise SettingsError(NO_RUN.format(args.run_dir, state_of_run(args).name))
+    elif not args.overwrite and (present := files_of_run(args)):
+        raise SettingsError(
+            f"{args.run_dir}: holds {', '.join(path.name for path in present)} of an earlier run. Go on with it by "
+            "--resume, replace it by --overwrite, or choose another --run-name"
+        )
+
+
+def state_of_run(args: argparse.Namespace) -> Path:
+    """The file from which a run with Keras goes on."""
+    return args.run_dir / f"{args.run_name}_state.npz"
 
 
 def check_ranges(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -588,16 +636,28 @@ def check_ranges(parser: argparse.ArgumentParser, args: argparse.Namespace) -> N
         numbers = [n for n in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(n, float)]
         if not all(map(math.isfinite, numbers)):
             parser.error(f"--{name.replace('_', '-')} {' '.join(f'{n:g}' for n in numbers)}: expected finite numbers")
+    for name, (low, high) in SHARES.items():
+        if name in vars(args) and not low <= getattr(args, name) <= high:
+            parser.error(
+                f"--{name.replace('_', '-')} {getattr(args, name):g}: expected a share from {low:g} to {high:g}"
+            )
+    for name in AT_LEAST_ONE:
+        if (value := getattr(args, name, None)) is not None and value < 1:
+            parser.error(f"--{name.replace('_', '-')} {value}: expected at least 1")
     if not 0 <= args.seed < 2**32:
         parser.error(f"--seed {args.seed}: expected a number from 0 to {2**32 - 1}")
 
 
 def _check_keras(parser: Parser, args: argparse.Namespace) -> None:
     paired, unmixed = ([getattr(args, name) for name in names] for names in (PAIRED, UNMIXED))
+    if any(paired) and (args.val_speech or args.val_noise):
+        parser.error(
+            "--val-speech and --val-noise go with --speech and --noise; pairs have --val-noisy and --val-clean"
+        )
+    if args.resume and not any([*paired, *unmixed]):  # no config.json told them
+        parser.error(NO_RUN.format(args.run_dir, CONFIG_NAME))
     if not (all(paired) and not any(unmixed)) and not (all(unmixed) and not any(paired)):
         parser.error("give either --train-noisy, --train-clean, --val-noisy and --val-clean, or --speech and --noise")
-    if min(args.segments_per_epoch, args.validation_segments, args.examples, args.examples_every) < 1:
-        parser.error("--segments-per-epoch, --validation-segments and the --examples flags must be at least 1")
     if not 0 <= args.dropout < 1:
         parser.error(f"--dropout {args.dropout:g}: expected a share from 0 to below 1")
     if not 0 <= args.process < args.processes or (args.process > 0 and not args.coordinator):
@@ -612,8 +672,6 @@ def _check_cuda(parser: Parser, args: argparse.Namespace) -> None:
         parser.error("give --speech and --noise")
     if not args.network:
         parser.error("give at least one --network NAME")
-    if args.validation_segments < 1:
-        parser.error("--validation-segments must be at least 1")
     try:
         gpu_settings(args)
     except SettingsError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +24,7 @@ from dtln.mixing.spectra import mean_power
 SILENCE_POWER = 1e-8  # mean square (-80 dBFS) under which a crop counts as a pause
 CROP_ATTEMPTS = 10  # crops drawn before a pause is accepted
 INT16_SCALE = 32768.0
+NAMES_SHOWN = 5  # groups named in a line about a split
 CACHE_VERSION = 2  # 1 averaged channels that cancel each other, and dead ones
 
 
@@ -141,22 +142,49 @@ def load_recordings(folder: str | Path, cache_dir: str | Path | None = None) -> 
     return Recordings(names, signals)
 
 
-def split_by_group(recordings: Recordings, validation_share: float) -> tuple[Recordings, Recordings]:
+def split_by_group(
+    recordings: Recordings,
+    validation_share: float,
+    group_of: Callable[[str], str] = speaker_of,
+    tell: Callable[[str], None] = lambda words: None,
+) -> tuple[Recordings, Recordings]:
     """Splits recordings into (training, validation) so that no speaker or kind of noise is in both.
 
-    The split stays the same when recordings are added; see `validation_groups`. Raises SettingsError if either part
-    would be empty.
+    group_of: finds the speaker or kind in a name. The split stays the same when recordings are added, if there are
+    enough groups for it; of a few, about the share is chosen; a single one is split in time. `tell` is given words
+    about the last two cases. See `validation_groups`. Raises SettingsError for a share that leaves one part empty.
     """
+    if not 0 < validation_share < 1:
+        raise SettingsError(f"a share of {validation_share:g} leaves one part empty: expected one between 0 and 1")
+    groups = [group_of(name) for name in recordings.names]
     durations: dict[str, int] = {}
-    for name, signal in zip(recordings.names, recordings.signals, strict=True):
-        durations[speaker_of(name)] = durations.get(speaker_of(name), 0) + len(signal)
-    groups = validation_groups(durations, validation_share, stable=True)
-    chosen = {name for name in recordings.names if speaker_of(name) in groups}
-    training, validation = recordings.select(set(recordings.names) - chosen), recordings.select(chosen)
-    if not training.names or not validation.names:
-        raise SettingsError(
-            f"{len(recordings.names)} recordings of {len(durations)} speakers or kinds cannot be split into training "
-            f"and validation with a share of {validation_share}: one part would be empty. Add recordings, change the "
-            "share, or give validation folders of their own"
+    for group, signal in zip(groups, recordings.signals, strict=True):
+        durations[group] = durations.get(group, 0) + len(signal)
+    if len(durations) == 1:
+        tell(f"the last {validation_share:.0%} of {next(iter(durations))} are kept for validation: there is no other")
+        return split_in_time(recordings, validation_share)
+    chosen = validation_groups(durations, validation_share, stable=True)
+    if not 0 < len(chosen) < len(durations):
+        chosen = validation_groups(durations, validation_share, stable=False)
+        kept = sum(durations[group] for group in chosen) / sum(durations.values())
+        tell(
+            f"{len(chosen)} of {len(durations)} are kept for validation, {kept:.0%} of the duration: "
+            f"{', '.join(sorted(chosen)[:NAMES_SHOWN])}{', ...' if len(chosen) > NAMES_SHOWN else ''}"
         )
-    return training, validation
+    names = {name for name, group in zip(recordings.names, groups, strict=True) if group in chosen}
+    return recordings.select(set(recordings.names) - names), recordings.select(names)
+
+
+def split_in_time(recordings: Recordings, validation_share: float) -> tuple[Recordings, Recordings]:
+    """(what comes first, the last share of the whole duration), in the order of the recordings; one may be cut."""
+    total = sum(len(signal) for signal in recordings.signals)
+    end = min(max(1, round(total * (1 - validation_share))), total - 1)
+    parts = Recordings([], []), Recordings([], [])
+    begin = 0
+    for name, signal in zip(recordings.names, recordings.signals, strict=True):
+        for part, samples in zip(parts, np.split(signal, [min(max(0, end - begin), len(signal))]), strict=True):
+            if len(samples):
+                part.names.append(name)
+                part.signals.append(samples)
+        begin += len(signal)
+    return parts

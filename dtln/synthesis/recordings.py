@@ -6,10 +6,8 @@ import functools
 import hashlib
 import itertools
 import json
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from dtln.errors import SettingsError
 from dtln.synthesis.settings import Settings
@@ -76,36 +74,16 @@ def by_group(recordings: Iterable[ListedRecording], group_of: Callable[[str], st
     return groups
 
 
-def speaker_finder(settings: Settings) -> Callable[[str], str]:
-    """A function that reads the speaker from a relative path. It raises SettingsError where it finds none."""
-    from dtln.mixing.groups import speaker_of
-
-    if settings.speaker_pattern is None:
-        return speaker_of
-    pattern = re.compile(settings.speaker_pattern)
-
-    def find(name: str) -> str:
-        found = pattern.search(name)
-        if not found or not found[1]:
-            raise SettingsError(
-                f"{Path(settings.speech, name)}: --speaker-pattern {settings.speaker_pattern!r} finds no speaker in "
-                "its path. Mend the pattern or remove the file."
-            )
-        return found[1]
-
-    return find
-
-
 def divide(settings: Settings) -> tuple[dict[str, Part], str]:
     """The parts, and a fingerprint of all recordings. Raises AudioFileError and SettingsError."""
-    from dtln.mixing.groups import speaker_of, validation_groups
+    from dtln.mixing.groups import speaker_of, speaker_rule, validation_groups
     from dtln.mixing.rooms import room_of
 
     speech, noise = scan(settings.speech), scan(settings.noise)
     responses = scan_responses(settings.rir) if settings.rir else []
     listing = [[[r.name, r.length] for r in recordings] for recordings in (speech, noise, responses)]
     fingerprint = hashlib.sha256(json.dumps(listing).encode()).hexdigest()
-    speakers = by_group(speech, speaker_finder(settings))
+    speakers = by_group(speech, speaker_rule(settings.speaker_pattern))
     kinds = by_group(noise, speaker_of)
     if len(kinds) == 1:  # names that end in a number: each is a kind of its own
         kinds = by_group(noise, str)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -156,8 +155,6 @@ def check_settings(settings: Settings) -> None:
     check(settings.target in ROOM_TARGETS, f"target {settings.target!r}: expected {' or '.join(ROOM_TARGETS)}")
     check(settings.seed >= 0, f"--seed {settings.seed}: expected 0 or more")
     if settings.speaker_pattern is not None:
-        try:
-            groups = re.compile(settings.speaker_pattern).groups
-        except re.error as error:
-            raise SettingsError(f"--speaker-pattern {settings.speaker_pattern!r}: is no pattern ({error})") from error
-        check(groups == 1, f"--speaker-pattern {settings.speaker_pattern!r}: expected one group, found {groups}")
+        from dtln.mixing.groups import speaker_expression
+
+        speaker_expression(settings.speaker_pattern)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -30,9 +31,13 @@ def run_processes(command: Sequence[str], count: int, prog: str) -> int:
             subprocess.Popen([*command, str(i)], env=environment, stdout=subprocess.DEVNULL, stderr=written)
             for i, written in enumerate(errors, 1)
         ]
+        first = subprocess.Popen([*command, "0"], env=environment)
         status = 1
         try:
-            status = subprocess.run([*command, "0"], env=environment).returncode
+            status = first.wait()
+        except KeyboardInterrupt:  # the first process says what is kept; a terminal has told it already
+            first.send_signal(signal.SIGINT)
+            status = first.wait()
         finally:
             for other, written in zip(others, errors, strict=True):
                 if status:

@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -47,7 +48,28 @@ CUDA = [*MIXED, "--engine", "cuda", "--network", "a"]
         ([*MIXED, "--resume", "--init-weights", "w.h5"], "--resume goes on with the run's own weights"),
         ([*MIXED, "--snr-db", "9", "1"], "--snr-db 9 1 is an empty range"),
         ([*MIXED, "--level-dbfs", "0", "-9"], "--level-dbfs 0 -9 is an empty range"),
-        ([*MIXED, "--validation-segments", "0"], "must be at least 1"),
+        ([*MIXED, "--validation-segments", "0"], "--validation-segments 0: expected at least 1"),
+        ([*MIXED, "--validation-speech-share", "1"], "--validation-speech-share 1: expected a share from 0 to 0.9"),
+        ([*MIXED, "--reverberant-share", "-0.1"], "--reverberant-share -0.1: expected a share from 0 to 1"),
+        ([*MIXED[:2], "--resume"], "--resume: models_r holds no run to go on with, config.json is missing"),
+        (
+            [
+                *MIXED[:2],
+                *[
+                    "--train-noisy",
+                    "a",
+                    "--train-clean",
+                    "b",
+                    "--val-noisy",
+                    "c",
+                    "--val-clean",
+                    "d",
+                    "--val-speech",
+                    "e",
+                ],
+            ],
+            "--val-speech and --val-noise go with --speech and --noise",
+        ),
         ([*MIXED, "--schedule", "step"], "invalid choice: 'step'"),
         ([*MIXED, "--processes", "2", "--process", "1"], "needs --coordinator HOST:PORT and another --process"),
         ([*MIXED, "--noise-weights", "esc50"], "esc50: expected FOLDER=X with a number X"),
@@ -75,7 +97,7 @@ CUDA = [*MIXED, "--engine", "cuda", "--network", "a"]
         ([*CUDA, "--compile", "--mixed-precision", "--batch-size", "24"], "compiled kernels need a multiple of 16"),
         ([*CUDA, "--warmup-steps", "-1"], "expected steps and minutes of at least 0"),
         ([*CUDA, "--snr-db", "5", "1"], "is an empty range"),
-        ([*CUDA, "--validation-segments", "0"], "--validation-segments must be at least 1"),
+        ([*CUDA, "--validation-segments", "0"], "--validation-segments 0: expected at least 1"),
     ],
 )
 def test_arguments_that_do_not_fit(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,7 +113,8 @@ VALUES = {  # of flags that take one, where "1" does not do
     "--room-target": ["early"], "--snr-db": ["1", "2"], "--level-dbfs": ["-2", "-1"], "--speech-weights": ["a=2"],
     "--noise-weights": ["a=2"], "--augment": ["pauses"], "--network": ["b"], "--dropout": ["0"], "--ema": ["0.5"],
     "--process": ["0"], "--compile": ["--mixed-precision"], "--run-dir": ["x"], "--run-name": ["x"],
-    "--adam-share": ["0.5"], "--processes": ["2"], "--workers": ["2"],
+    "--adam-share": ["0.5"], "--processes": ["2"], "--workers": ["2"], "--validation-speech-share": ["0.5"],
+    "--validation-noise-share": ["0.5"],
 }  # fmt: skip
 DATA = {"--speech", "--noise", "--train-noisy", "--train-clean", "--val-noisy", "--val-clean", "--engine", "--config"}
 
@@ -347,8 +370,18 @@ def test_shares_kept_for_validation(unmixed: list[str], tmp_path: Path, capfd: p
     training, validation = counts("--validation-noise-share", "0")  # all noise in both, speakers apart
     assert training[1] == validation[1] == 30
     assert training[0] + validation[0] == 40
-    assert train.main(mixed_command(unmixed, tmp_path / "run", "--validation-speech-share", "0")) == 1
-    assert "with a share of 0.0: one part would be empty" in capfd.readouterr().err
+    training, validation = counts("--validation-speech-share", "0")
+    assert training[0] == validation[0] == 40
+    held = tmp_path / "held"
+    shutil.copytree(unmixed[1], held)
+    training, validation = counts("--val-speech", str(held), "--val-noise", str(held))
+    assert training == (40, 30) and validation == (40, 40)  # nothing is kept back of what is trained on
+    for folder in (unmixed[1], Path(unmixed[1]).parent):  # itself, or around it
+        with pytest.raises(ValueError, match="validation would hear what is trained on"):
+            counts("--val-speech", str(folder))
+    assert counts("--speaker-pattern", r"(\d)\d*\.")[1][0] not in (0, 40)
+    with pytest.raises(ValueError, match="--speaker-pattern timit finds no speaker in this path"):
+        counts("--speaker-pattern", "timit")
 
 
 @pytest.mark.usefixtures("small_networks")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from training_pairs import speech_like
 
 from dtln.errors import AudioFileError
 from dtln.mixing import recordings as recordings_module
-from dtln.mixing.groups import speaker_of, validation_groups
+from dtln.mixing.corpus import tell_speakers
+from dtln.mixing.groups import corpus_of, speaker_of, speaker_rule, validation_groups
 from dtln.mixing.recordings import Recordings, load_recordings, split_by_group
 
 
@@ -72,8 +74,70 @@ def test_split_keeps_speakers_apart() -> None:
     fewer = whole.select(set(names[:300]))
     _, validation_of_fewer = split_by_group(fewer, 0.1)
     assert set(validation_of_fewer.names) == set(validation.names) & set(fewer.names)  # adding changes nothing
-    with pytest.raises(ValueError, match="2 recordings of 1 speakers or kinds cannot be split"):
-        split_by_group(recordings(["a_0.wav", "a_1.wav"]), 0.1)
+    with pytest.raises(ValueError, match="a share of 0 leaves one part empty"):
+        split_by_group(whole, 0)
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 9])
+@pytest.mark.parametrize("share", [0.01, 0.06, 0.2, 0.5, 0.9])
+def test_a_few_speakers_are_divided_at_any_share(count: int, share: float) -> None:
+    names = [f"speaker{s}_{u}.wav" for s in range(count) for u in range(4)]
+    lines: list[str] = []
+    parts = split_by_group(Recordings(names, [np.ones(10, np.int16)] * len(names)), share, tell=lines.append)
+    speakers = [{speaker_of(name) for name in part.names} for part in parts]
+    assert all(speakers) and not speakers[0] & speakers[1] and sum(len(part.names) for part in parts) == len(names)
+    assert re.match(rf"{len(speakers[1])} of {count} are kept for validation, \d+% of the duration: speaker", lines[0])
+
+
+@pytest.mark.parametrize("lengths", [[1000], [3, 400, 600], [1] * 50])
+def test_a_single_speaker_is_split_in_time(lengths: list[int]) -> None:
+    ramp = np.arange(sum(lengths), dtype=np.int16)
+    whole = Recordings([f"me_{i:02d}.wav" for i in range(len(lengths))], np.split(ramp, np.cumsum(lengths)[:-1]))
+    lines: list[str] = []
+    training, validation = (np.concatenate(part.signals) for part in split_by_group(whole, 0.1, tell=lines.append))
+    assert np.array_equal(np.concatenate([training, validation]), ramp)
+    assert len(validation) == round(0.1 * len(ramp))
+    assert lines == ["the last 10% of me are kept for validation: there is no other"]
+
+
+@pytest.mark.parametrize(
+    ("corpus", "names", "speaker"),
+    [
+        ("librispeech", ["84/121123/84-121123-0000.flac", "a/84/121123/84_121123_000007_000001.wav"], "84"),
+        ("timit", ["DR1/FCJF0/SA1.WAV", "TRAIN/dr1/fcjf0/sx37.wav", "DR1/FCJF0/SI648.WAV.wav"], "FCJF0"),
+        ("vctk", ["p225/p225_001_mic1.flac", "wav48/p225/p225_366.wav", "p225_001_mic2.flac"], "p225"),
+        ("dns-challenge", ["clean/book_00000_chp_0009_reader_06709_0.wav"], "06709"),
+    ],
+)
+def test_speakers_of_known_corpora(corpus: str, names: list[str], speaker: str) -> None:
+    for name in names:
+        assert speaker_rule(corpus)(name).upper() == speaker.upper()
+        assert corpus_of(name) == corpus and speaker_of(name).rpartition("/")[2].upper() == speaker.upper()
+
+
+def test_other_names_are_not_taken_for_known_corpora() -> None:
+    for name in ("1-100032-A-0.wav", "spk0001_00.opus", "2024-01-31.wav", "DR1.wav", "my_p225.wav", "reader.wav"):
+        assert corpus_of(name) is None
+    for pattern, message in (
+        ("(", r"is no regular expression \(.*\), and none of the known corpora \(librispeech, timit"),
+        ("spk", "expected one group, found 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            speaker_rule(pattern)
+
+
+def test_names_that_do_not_tell_speakers_are_told() -> None:
+    def told(names: list[str]) -> list[str]:
+        lines: list[str] = []
+        tell_speakers(recordings(names), lines.append)
+        return lines
+
+    assert told([f"spk{i % 5}_{i}.wav" for i in range(40)]) == []
+    assert (
+        "40 recordings seem to be of 40 speakers, 0.wav of 0. If that is wrong"
+        in told([f"{i}.wav" for i in range(40)])[0]
+    )
+    assert "named as in librispeech" in told([f"84/1/84-1-{i:04d}.flac" for i in range(40)])[0]
 
 
 def test_few_groups_are_divided_by_about_the_share_and_never_all() -> None:

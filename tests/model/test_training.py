@@ -172,13 +172,18 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     folders: list[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     command = arguments(folders, tmp_path, *SCHEDULES[schedule])
     with graphs_for(schedule):
         with monkeypatch.context() as patch:
             interrupt_after(patch, 0)
-            with pytest.raises(KeyboardInterrupt):
-                commands_train.main(command)
+            assert commands_train.main(command) == 130
+        kept = f"{tmp_path} keeps run.h5, run_last.h5, run_state.npz, training_run.log; the same command with --resume"
+        assert f"stopped; {kept} goes on after the last whole epoch" in capfd.readouterr().err
+        assert len(read_log(tmp_path)) == 1
+        assert commands_train.main(command) == 1  # nothing is replaced without a word
+        assert "of an earlier run. Go on with it by --resume, replace it by --overwrite" in capfd.readouterr().err
         assert len(read_log(tmp_path)) == 1
         assert commands_train.main([*command, "--resume"]) == 0
 
@@ -289,7 +294,7 @@ def test_resuming_an_ended_run_trains_no_further(
 def test_nothing_to_resume_says_so(folders: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     run_dir = tmp_path / "new"
     assert commands_train.main(arguments(folders, run_dir, "--resume")) == 1
-    assert "no state to resume from. Start the run without --resume first" in capfd.readouterr().err
+    assert f"{run_dir} holds no run to go on with, run_state.npz is missing" in capfd.readouterr().err
     assert not run_dir.exists()
 
 
