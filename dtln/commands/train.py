@@ -21,7 +21,7 @@ A flag that an engine does not honour is refused.
 from __future__ import annotations
 
 import argparse
-import signal
+import gc
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -61,18 +61,19 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_training.py") -> in
         return 1
     if args.engine == "keras" and args.processes > 1 and not args.coordinator:
         return run_processes([sys.executable, "-c", START, prog, *argv], args.processes, prog)
+    stopped = False
     try:
         resolve(ENGINES, args.engine)(args)
     except KeyboardInterrupt:
-        usual = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one must not interrupt the last line
-        if first:
-            print(f"{prog}: stopped; {_what_is_kept(args)}", file=sys.stderr, flush=True)
-        signal.signal(signal.SIGINT, usual)
-        return 130
+        stopped = True
     except (AudioFileError, SettingsError, WeightsFileError, OSError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 1
-    return 0
+    if stopped:
+        gc.collect()  # TensorFlow complains about generators that outlive Python
+        if first:
+            print(f"{prog}: stopped; {_what_is_kept(args)}", file=sys.stderr)
+    return 130 if stopped else 0
 
 
 def _what_is_kept(args: argparse.Namespace) -> str:

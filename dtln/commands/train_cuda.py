@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from dtln.commands.train_flags import gpu_settings, stored_arguments
+from dtln.commands.train_flags import gpu_settings, remove_run, stored_arguments
 from dtln.commands.train_sources import mixers_of
 from dtln.gpu.training import prepare, train_networks
 from dtln.training.run_config import write_run_config
@@ -16,6 +16,10 @@ def run(args: argparse.Namespace) -> None:
     prepare()  # a missing package is told before a corpus is decoded
     from dtln.blocks import segment_length
 
+    def begin() -> None:
+        remove_run(args)
+        write_run_config(args.run_dir, stored_arguments(args))
+
     training, validation = mixers_of(args, segment_length(args.segment_seconds))
     train_networks(
         args.network,
@@ -24,5 +28,5 @@ def run(args: argparse.Namespace) -> None:
         args.validation_segments,
         gpu_settings(args),
         args.run_dir,
-        begin=lambda: write_run_config(args.run_dir, stored_arguments(args)),
+        begin=begin,
     )

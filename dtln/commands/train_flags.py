@@ -610,6 +610,12 @@ def files_of_run(args: argparse.Namespace) -> list[Path]:
     return [path for path in (args.run_dir / name for name in names) if path.is_file() and path.stat().st_size]
 
 
+def remove_run(args: argparse.Namespace) -> None:
+    """Removes what `files_of_run` finds, so that files of two runs are never side by side."""
+    for path in files_of_run(args):
+        path.unlink()
+
+
 def check_run(args: argparse.Namespace) -> None:
     """Raises SettingsError where a run would be replaced without a word, or where there is none to go on with."""
     if getattr(args, "resume", False):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dtln.choices import STARTS, resolve
-from dtln.commands.train_flags import stored_arguments
+from dtln.commands.train_flags import remove_run, stored_arguments
 from dtln.commands.train_sources import sources_of
 from dtln.errors import require
 from dtln.training.run_config import write_run_config
@@ -74,6 +74,8 @@ def run(args: argparse.Namespace, change: Callable[[DTLNNetwork], DTLNNetwork] |
         shown = range(min(args.examples, len(validation)))
         examples = dtln.batch_of(validation, shown, [dtln.VALIDATION_SEED]) if alone else None
         callbacks.append(TensorBoardLog(args.tensorboard / args.run_name, examples, args.examples_every))
+    if args.overwrite and args.process == 0:
+        remove_run(args)
     dtln.train(
         network,
         training,

@@ -37,9 +37,9 @@ ROOT = Path(__file__).resolve().parents[2]
         (["--validation-share", "1"], "--validation-share 1: expected a share from 0 to below 1"),
         (["--count", "1"], "one pair cannot be divided into training and validation: raise --count"),
         (["--seed", "-1"], "--seed -1: expected 0 or more"),
-        (["--speaker-pattern", "(x"], "--speaker-pattern '(x': is no pattern"),
+        (["--speaker-pattern", "(x"], "--speaker-pattern '(x': is no regular expression"),
         (["--speaker-pattern", "x"], "--speaker-pattern 'x': expected one group, found 0"),
-        (["--speaker-pattern", "who([0-4])"], "who5_0.wav: --speaker-pattern 'who([0-4])' finds no speaker"),
+        (["--speaker-pattern", "who([0-4])"], "who5_0.wav: --speaker-pattern who([0-4]) finds no speaker"),
         (["--speaker-pattern", "(who)"], "speech: holds one speaker (who). Expected two at least"),
         (["--speech", "missing"], "missing: expected a folder of audio files, found nothing"),
         (["--rir", "missing"], "missing: expected a folder of audio files, found nothing"),
@@ -175,7 +175,7 @@ def test_help() -> None:
     run = subprocess.run(
         [sys.executable, "synthesize_training_data.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert synthesize.__doc__.splitlines()[0] in run.stdout and "--speaker-pattern REGEX" in run.stdout
+    assert synthesize.__doc__.splitlines()[0] in run.stdout and "--speaker-pattern PATTERN" in run.stdout
 
 
 def test_missing_pyroomacoustics(
