@@ -34,6 +34,10 @@ MEDIA_EXTENSIONS = {  # of sound and videos that soundfile does not read
     ".ra", ".rm", ".spx", ".tta", ".vob", ".webm", ".wma", ".wmv", ".wv",
 }
 # fmt: on
+AMBIGUOUS_EXTENSIONS = {  # that other files than recordings have more often
+    *(".8svx", ".avr", ".htk", ".iff", ".mat", ".mat4", ".mat5", ".mpc2k", ".nist", ".paf", ".pvf"),
+    *(".sd2", ".sds", ".sf", ".snd", ".svx", ".voc", ".wve", ".xi"),
+}
 
 
 def audio_extensions() -> dict[str, str]:

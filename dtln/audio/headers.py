@@ -1,67 +1,107 @@
-"""What the header of a recording says."""
+"""What the header of a recording says, and the reader that opens it."""
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from dtln.errors import AudioFileError, require
+from dtln.audio.folders import AMBIGUOUS_EXTENSIONS
+from dtln.audio.info import TAGS, AudioInfo, DecodingError, Recording, SampleFormat
+from dtln.audio.media import MediaRecording, is_media
+from dtln.audio.sound_file import SoundFileRecording, UnreadableError, libsndfile_reason
+from dtln.errors import AudioFileError, NotAudioError
 
-if TYPE_CHECKING:
-    from soundfile import SoundFile
+__all__ = ["TAGS", "AudioInfo", "SampleFormat", "audio_info", "libsndfile_reason", "opened_audio"]
 
-
-@dataclass(frozen=True)
-class SampleFormat:
-    """How a file stores its samples, by soundfile's names: container ("WAV", "FLAC", ...), subtype ("PCM_16", ...)."""
-
-    container: str
-    subtype: str
-
-    def __str__(self) -> str:
-        return f"{self.container} {self.subtype}"
-
-    @property
-    def clips(self) -> bool:
-        """Whether samples beyond full scale are cut off."""
-        return self.subtype not in ("FLOAT", "DOUBLE", "VORBIS")
+LOWEST_RATE, HIGHEST_RATE = 1000, 768000  # Hz; the lowest in use are 4 and 5.5 kHz, of old telephones and computers
+MOST_CHANNELS = 256
+COUNTING_BLOCK = 1 << 18  # samples, of all channels
 
 
-@dataclass(frozen=True)
-class AudioInfo:
-    """What the header of a recording says: rate in Hz, channels, samples per channel, sample format.
+def audio_info(path: str | Path, salvage: bool = False, counted: bool = False) -> AudioInfo:
+    """Reads the header of a recording.
 
-    tags: title, artist and other texts about the recording, by soundfile's names, of `TAGS`.
+    counted: decodes a recording whose header does not tell its length exactly. salvage: takes a file that breaks off,
+    or whose header announces more or less than it holds, for what is there, which decodes it once.
+    Raises AudioFileError for such a file otherwise, and for one that cannot be opened, or whose header says what cannot
+    be; NotAudioError for one that holds no sound.
     """
+    path = Path(path)
+    with opened_audio(path, salvage) as recording:
+        pcm = recording.info.sample_format.subtype.startswith(("PCM_", "FLOAT", "DOUBLE"))
+        known = recording.info.exact or (recording.info.length and not counted)
+        if known and not (salvage and (recording.fault or not pcm)):
+            return recording.info
+    status = os.stat(path)
+    return _counted(os.fspath(path), status.st_mtime_ns, status.st_size, salvage)
 
-    sample_rate: int
-    channels: int
-    length: int
-    sample_format: SampleFormat
-    tags: Mapping[str, str] = field(default_factory=dict)
 
-
-TAGS = ("title", "artist", "album", "date", "tracknumber", "genre", "comment", "copyright", "license")
-
-
-def audio_info(path: str | Path, salvage: bool = False) -> AudioInfo:
-    """Reads the header of a recording. Raises AudioFileError if the file cannot be opened or is no audio file.
-
-    salvage: says it of all that is there, where the header announces more or less.
-    """
-    with opened_audio(Path(path)) as file:
-        tags = {name: text for name in TAGS if (text := getattr(file, name))}
-        return AudioInfo(file.samplerate, file.channels, file.frames, SampleFormat(file.format, file.subtype), tags)
+@functools.lru_cache(maxsize=4096)
+def _counted(path: str, mtime_ns: int, size: int, salvage: bool) -> AudioInfo:
+    """`audio_info` of a recording that has to be decoded to say how long it is."""
+    with opened_audio(Path(path), salvage) as recording:
+        info, length, broken = recording.info, 0, ""
+        try:
+            while count := len(recording.read(max(1, COUNTING_BLOCK // info.channels))):
+                length += count
+        except DecodingError as error:
+            broken = f" ({error})"
+            if not salvage:
+                return info  # reading says the same in full
+        announced = recording.announced
+        if announced is None and recording.share:
+            announced = round(length * recording.share)
+        info = replace(info, length=length, exact=True)
+        if not salvage or not (recording.fault or broken or announced not in (None, length)):
+            return info
+        told = "the header does not say how many" if announced is None else f"the header announces {announced}"
+        return replace(info, salvaged=f"{length} samples per channel are there, {told}{broken}")
 
 
 @contextmanager
-def opened_audio(path: Path) -> Iterator[SoundFile]:
-    """Opens a recording for the length of the block. Raises AudioFileError where the path leads to none."""
-    soundfile = require("soundfile", "reading recordings")
+def opened_audio(path: Path, salvage: bool = False) -> Iterator[Recording]:
+    """Opens a recording for the length of the block. Raises as `audio_info`."""
+    _require_file(path)
+    recording = _opened(path, salvage)
+    try:
+        info = recording.info
+        if not LOWEST_RATE <= info.sample_rate <= HIGHEST_RATE or not 0 < info.channels <= MOST_CHANNELS:
+            raise AudioFileError(
+                f"{path}: its header says {info.channels} channels at {info.sample_rate} Hz, so that it is damaged. "
+                f"Expected at most {MOST_CHANNELS} channels at {LOWEST_RATE} to {HIGHEST_RATE} Hz; copy or convert it "
+                "again from its source."
+            )
+        yield recording
+    finally:
+        recording.close()
+
+
+def _opened(path: Path, salvage: bool) -> Recording:
+    """The recording, opened by the reader for it."""
+    if is_media(path):
+        return MediaRecording(path, salvage)
+    try:
+        return SoundFileRecording(path, salvage)
+    except UnicodeError as error:
+        raise AudioFileError(
+            f"{os.fsencode(path)!r}: has a name that is not UTF-8, which soundfile cannot open. Rename the file."
+        ) from error
+    except UnreadableError as error:
+        extension = path.suffix.lower()
+        if extension in AMBIGUOUS_EXTENSIONS and (not error.recognised or extension.startswith(".mat")):
+            raise NotAudioError(f"{path}: holds no sound that could be recognised ({error}).") from error
+        raise AudioFileError(
+            f"{path}: cannot be read as audio ({error}). Expected a file that soundfile can open; convert it again "
+            "from its source."
+        ) from error
+
+
+def _require_file(path: Path) -> None:
+    """Raises AudioFileError where the path leads to no file that can be read."""
     if path.is_symlink() and not path.exists():
         raise AudioFileError(
             f"{path}: is a link to {os.readlink(path)}, which does not exist. Mend or remove the link."
@@ -78,21 +118,3 @@ def opened_audio(path: Path) -> Iterator[SoundFile]:
             pass
     except OSError as error:
         raise AudioFileError(f"{path}: cannot be opened ({error.strerror}). Check its permissions.") from error
-    try:
-        file = soundfile.SoundFile(path)
-    except UnicodeError as error:
-        raise AudioFileError(
-            f"{os.fsencode(path)!r}: has a name that is not UTF-8, which soundfile cannot open. Rename the file."
-        ) from error
-    except (soundfile.SoundFileError, RuntimeError, TypeError) as error:  # TypeError: extension .raw
-        raise AudioFileError(
-            f"{path}: cannot be read as audio ({libsndfile_reason(error)}). Expected a file that soundfile can open; "
-            "convert it again from its source."
-        ) from error
-    with file:
-        yield file
-
-
-def libsndfile_reason(error: Exception) -> str:
-    """libsndfile's own message, without the path that soundfile puts before it and without its full stop."""
-    return str(getattr(error, "error_string", error)).strip().rstrip(".")

@@ -5,27 +5,21 @@ from __future__ import annotations
 import functools
 import math
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dtln.audio.channels import MonoMix, mono_mix
-from dtln.audio.headers import audio_info, libsndfile_reason, opened_audio
+from dtln.audio.headers import audio_info, opened_audio
+from dtln.audio.info import REMEDY, DecodingError
 from dtln.audio.measuring import Measurement, measure
 from dtln.audio.resampling import Resampler
-from dtln.audio.truncation import mp3_length, require_complete
-from dtln.errors import AudioFileError, require
+from dtln.errors import AudioFileError
 
-if TYPE_CHECKING:
-    from soundfile import SoundFile
-
-READ_BLOCK = 1 << 18  # samples per channel that are decoded at once
-UNKNOWN_LENGTH = 1 << 62  # libsndfile announces its largest number where a FLAC stream leaves the length open
+READ_BLOCK = 1 << 19  # samples of all channels together that are decoded at once
+UNLIMITED = 1 << 62
 STRETCH_MARGIN = 0.02  # s on either side, for the resampler's filter
-EXACT_SEEKS = re.compile(r"PCM_|FLOAT|DOUBLE|ULAW|ALAW|OPUS")  # of libsndfile 1.2; MP3 and Vorbis land elsewhere
 
 
 def read_audio(
@@ -73,34 +67,38 @@ def audio_blocks(
     mono: True asks `mono_mix_of`, which reads a recording of several channels once more; the mix itself spares that.
     stretch: (first, end), the part to read, in samples at the file's own rate; it may reach beyond the file's end.
     """
-    soundfile = require("soundfile", "reading recordings")
     path = Path(path)
-    with opened_audio(path) as file:
-        if mono is True and file.channels > 1:
+    with opened_audio(path, salvage) as recording:
+        info = recording.info
+        if mono is True and info.channels > 1:
             mono = mono_mix_of(path, salvage)
-        announced, estimated = _announced_length(file, path, salvage)
-        resampler = Resampler(file.samplerate, sample_rate or file.samplerate, 1 if mono else file.channels)
-        start, end = (min(sample, announced) for sample in stretch or (0, announced))
+        open_end = salvage or not info.exact  # read until nothing comes
+        resampler = Resampler(info.sample_rate, sample_rate or info.sample_rate, 1 if mono else info.channels)
+        limit = UNLIMITED if open_end else info.length
+        start, end = (min(sample, limit) for sample in stretch or (0, limit))
+        block = max(1, READ_BLOCK // info.channels)
         read = 0
         while read < end:
             try:
-                if read < start and EXACT_SEEKS.match(file.subtype):
-                    read = file.seek(start)
-                wanted = (start if read < start else end) - read
-                samples = file.read(min(READ_BLOCK, wanted), dtype="float32", always_2d=True)  # (M, channels)
-            except (soundfile.SoundFileError, RuntimeError) as error:
-                raise AudioFileError(
-                    f"{path}: is truncated or damaged: the header announces {announced} samples per channel, decoding "
-                    f"them failed ({libsndfile_reason(error)}). Copy or convert it again from its source."
-                ) from error
+                if read < start and recording.can_seek:
+                    recording.seek(start)
+                    read = start
+                samples = recording.read(min(block, (start if read < start else end) - read))  # (M, channels)
+            except DecodingError as error:
+                if not salvage:
+                    announced = f"the header announces {info.length} samples per channel, " if info.length else ""
+                    raise AudioFileError(
+                        f"{path}: is truncated or damaged: {announced}decoding them failed ({error}). {REMEDY}"
+                    ) from error
+                samples = np.zeros((0, info.channels), np.float32)
             read += len(samples)
-            if not len(samples) and estimated:  # the estimate was too high: this is the end
+            if not len(samples) and open_end:
                 yield resampler.process(np.zeros((0, resampler.channels), np.float32), last=True)
                 return
             if not len(samples):
                 raise AudioFileError(
-                    f"{path}: is truncated: the header announces {announced} samples per channel, {read} are there. "
-                    "Copy or convert it again from its source."
+                    f"{path}: is truncated: the header announces {info.length} samples per channel, {read} are there. "
+                    f"{REMEDY}"
                 )
             unusable = samples.size - int(np.count_nonzero(np.isfinite(samples)))
             if unusable:
@@ -129,27 +127,3 @@ def mono_mix_of(path: str | Path, salvage: bool = False) -> MonoMix:
 @functools.lru_cache(maxsize=4096)
 def _mono_mix_of(path: str, mtime_ns: int, size: int, salvage: bool) -> MonoMix:
     return mono_mix(measure_audio(path, salvage))
-
-
-def _announced_length(file: SoundFile, path: Path, salvage: bool) -> tuple[int, bool]:
-    """Samples per channel by the header, and whether libsndfile estimated them, because an MP3 does not tell them.
-
-    Raises AudioFileError where the length is unknown, where the file lacks bytes that the header announces, or where
-    libsndfile would leave out the end of an MP3.
-    """
-    announced = file.frames
-    if announced >= UNKNOWN_LENGTH:
-        raise AudioFileError(
-            f"{path}: does not say how many samples it holds. Expected a file that was closed properly; convert it "
-            "again from its source."
-        )
-    if salvage:
-        return announced, True
-    require_complete(path, file.format, file.extra_info)
-    length = mp3_length(path) if file.format == "MP3" else None
-    if length is not None and length > announced:
-        raise AudioFileError(
-            f"{path}: does not say that it holds {length} samples per channel, of which only {announced} could be "
-            "read. Expected an MP3 with a header that tells (Xing, Info, VBRI); convert it, to FLAC say."
-        )
-    return announced, length is not None

@@ -10,8 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from dtln.audio.folders import find_recordings
-from dtln.audio.headers import AudioInfo, audio_info
-from dtln.audio.reading import UNKNOWN_LENGTH
+from dtln.audio.headers import audio_info
 from dtln.audio.writing import format_for_name, writable_format
 from dtln.errors import AudioFileError
 from dtln.evaluation.engines import TENSORFLOW_ENGINES, load_engine
@@ -112,18 +111,12 @@ def _plan_file(source: Path, target: Path, keep_rate: bool, keep_channels: bool,
         return Job(source, target, unreadable=str(error))
     rate, channels = info.sample_rate if keep_rate else SAMPLE_RATE, info.channels if keep_channels else 1
     sample_format = writable_format(info.sample_format, rate, channels)
-    job = Job(source, target, rate, channels, sample_format, seconds=_expected_seconds(source, info))
+    job = Job(source, target, rate, channels, sample_format, seconds=info.length / info.sample_rate)
     if sample_format == info.sample_format:
         return job
     if sample_format.container != info.sample_format.container:
         job = replace(job, target=target.with_suffix(".wav"))
     return replace(job, converted_from=info.sample_format)
-
-
-def _expected_seconds(source: Path, info: AudioInfo) -> float:
-    """The length of a recording for the progress; estimated as for 16 bits where the header does not tell it."""
-    known = info.length < UNKNOWN_LENGTH
-    return (info.length if known else os.path.getsize(source) / (2 * info.channels)) / info.sample_rate
 
 
 def _require_apart(output: Path, folder: Path, name: str) -> None:

@@ -171,7 +171,7 @@ def bad_value(value: float):
         ("a.wav", bad_link, "is a link to nowhere.wav, which does not exist. Mend or remove the link"),
         ("a.wav", Path.touch, "is a file of 0 bytes"),
         ("a.wav", lambda path: path.write_text("not a recording " * 9), r"cannot be read as audio \(.*Format not rec"),
-        ("a.wav", bad_wav_from(lambda b: b[:30]), "cannot be read as audio .*No 'data' chunk"),
+        ("a.wav", bad_wav_from(lambda b: b[:30]), "is truncated: the header breaks off"),
         ("a.wav", bad_wav_from(lambda b: b[:42]), "is truncated: the header breaks off"),
         ("a.wav", bad_wav_from(lambda b: b[:44]), "announces 32000 bytes of samples, 0 are there"),
         ("a.wav", bad_wav_from(lambda b: b[:1044]), "announces 32000 bytes of samples, 1000 are there"),
@@ -220,21 +220,24 @@ def test_mp3_that_does_not_tell_its_length(tmp_path, noise, before, after, rate)
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])  # MPEG-2.5, 2 and 1
-def test_mp3_whose_length_is_estimated_too_short(tmp_path, rate):
+def test_mp3_whose_length_libsndfile_estimates_too_short(tmp_path, rate):
     path, white = tmp_path / "a.mp3", 0.1 * np.random.default_rng(0).standard_normal(64000)
     soundfile.write(path, white, rate, bitrate_mode="VARIABLE", compression_level=0.3)
     content = path.read_bytes()
     path.write_bytes(content[content.index(content[:2], 100) :])
-    with pytest.raises(AudioFileError, match=r"a.mp3: does not say that it holds 65664 samples .* convert it"):
-        read_audio(path)
+    assert audio_info(path).length == 65664 == len(read_audio(path)[0])
 
 
 def test_flac_of_unknown_length(tmp_path, noise):
-    path = tmp_path / "a.flac"
-    soundfile.write(path, noise(16000), 16000)
-    content = header_of(path)
+    whole, path = tmp_path / "whole.flac", tmp_path / "a.flac"
+    soundfile.write(whole, noise(16000), 16000)
+    content = header_of(whole)
     content[21] &= 0xF0  # the 36 bits of the length in STREAMINFO
     content[22:26] = bytes(4)
     path.write_bytes(content)
-    with pytest.raises(AudioFileError, match="does not say how many samples"):
+    assert audio_info(path).length == 16000
+    np.testing.assert_array_equal(read_audio(path, mono=True)[0], soundfile.read(whole, dtype="float32")[0])
+    cut(path, 0.6)
+    with pytest.raises(AudioFileError, match="is truncated: its header leaves the length open, and its last frame"):
         read_audio(path)
+    assert 4096 <= len(read_audio(path, salvage=True)[0]) <= 0.6 * 16000

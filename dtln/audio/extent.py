@@ -1,0 +1,92 @@
+"""Where the samples of a file lie where libsndfile would not find them all, and a view of just these bytes."""
+
+from __future__ import annotations
+
+import bisect
+import io
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+__all__ = ["Extent", "Part", "Spliced", "is_end_matter"]
+
+Part = tuple["bytes | tuple[int, int]", ...]  # new bytes, and (start, end) of bytes of the file, in their order
+
+LONGEST_PADDING = 1 << 16  # zeros behind the samples that count as padding: more of them are digital silence
+END_MATTER = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN", b"3DI")  # tags of music players
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What the header announces against what lies there.
+
+    fault: what is wrong with the file, as the end of a sentence about it; None for a complete one.
+    parts: the files to read, one after the other, to have all samples; None: the file as it is.
+    announced: samples per channel that the header announces, where they are known without decoding; share: what it
+    announces divided by what is there, where that is known instead.
+    there: samples per channel that are there at least.
+    raw: of which order of bytes the parts are samples without a header; None: they have one.
+    """
+
+    fault: str | None = None
+    parts: tuple[Part, ...] | None = None
+    announced: int | None = None
+    share: float | None = None
+    there: int = 0
+    raw: str | None = None
+
+
+class Spliced(io.RawIOBase):
+    """A file that is read as if it consisted of the pieces of a part."""
+
+    def __init__(self, file: BinaryIO, part: Part) -> None:
+        self._file = file
+        self._pieces = [piece for piece in part if not isinstance(piece, tuple) or piece[1] > piece[0]]
+        lengths = [piece[1] - piece[0] if isinstance(piece, tuple) else len(piece) for piece in self._pieces]
+        self._starts = [0, *itertools.accumulate(lengths)]
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._starts[-1]}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def readinto(self, buffer) -> int:
+        view, done = memoryview(buffer).cast("B"), 0
+        while done < len(view) and self._position < self._starts[-1]:
+            index = bisect.bisect_right(self._starts, self._position) - 1
+            piece, inside = self._pieces[index], self._position - self._starts[index]
+            wanted = min(len(view) - done, self._starts[index + 1] - self._position)
+            if isinstance(piece, tuple):
+                self._file.seek(piece[0] + inside)
+                found = self._file.read(wanted)
+            else:
+                found = piece[inside : inside + wanted]
+            if not found:  # the file has become shorter
+                break
+            view[done : done + len(found)] = found
+            done += len(found)
+            self._position += len(found)
+        return done
+
+
+def is_end_matter(file: BinaryIO, position: int, end: int, tags: Sequence[bytes] = END_MATTER) -> bool:
+    """Whether the bytes from a position on are no sound: a tag of a music player, or a short padding with zeros."""
+    file.seek(position)
+    start = file.read(min(32, end - position))
+    if start.startswith(tuple(tags)):
+        return True
+    if end - position > LONGEST_PADDING or any(start):
+        return False
+    rest = file.read(end - position - len(start)).lstrip(b"\0")
+    return not rest or rest.startswith(tuple(tags))

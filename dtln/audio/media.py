@@ -1,0 +1,185 @@
+"""Recordings that soundfile does not read, and the sound of videos, through PyAV (FFmpeg)."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dtln.audio.folders import MEDIA_EXTENSIONS
+from dtln.audio.info import TAGS, AudioInfo, DecodingError, SampleFormat
+from dtln.errors import AudioFileError, NotAudioError, install_line, require
+
+__all__ = ["MediaRecording", "is_media"]
+
+MAGICS = ((4, b"ftyp"), (0, b"\x1a\x45\xdf\xa3"), (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"), (0, b"#!AMR"))
+TAG_NAMES = {"track": "tracknumber"}  # FFmpeg's names of tags where they are not soundfile's
+SHORTAGE_SECONDS = 0.5  # what may be missing of the length that a container tells: priming, padding, rounding
+TELLS_LENGTH = {"mov", "mp4", "asf", "avi", "wv", "tta", "ape"}  # containers that say how long the sound itself is
+LONGEST_FRAME = 4096  # samples: by so much the last frame may go beyond the end that an mp4 tells
+
+
+def is_media(path: Path) -> bool:
+    """Whether a file is one for PyAV: by its extension, or by its first bytes whatever the extension."""
+    if path.suffix.lower() in MEDIA_EXTENSIONS:
+        return True
+    with open(path, "rb") as file:
+        start = file.read(16)
+    return any(start[offset : offset + len(magic)] == magic for offset, magic in MAGICS)
+
+
+class MediaRecording:
+    """A `Recording` that is the sound of a file that FFmpeg reads: of its stream that FFmpeg takes for the main one.
+
+    It is as players have it: edit lists are heeded, the priming of encoders is left out, and so
+    is what the last frame of an mp4 holds beyond its end. Raises AudioFileError for a
+    file that FFmpeg does not read, or where PyAV is not installed; NotAudioError for one without sound.
+    """
+
+    can_seek = False
+    share: float | None = None
+
+    def __init__(self, path: Path, salvage: bool = False) -> None:
+        self._path, self._salvage = path, salvage
+        if not importlib.util.find_spec("av"):
+            raise AudioFileError(
+                f"{path}: is of a format that soundfile does not read. {install_line('av')} brings what does, or "
+                "convert it, to FLAC say."
+            )
+        self._av = require("av", "reading videos")
+        self.fault: str | None = None
+        self._file = open(path, "rb")  # noqa: SIM115, closed by close()
+        self._container: Any = None
+        try:
+            self._begin()
+        except BaseException:
+            self.close()
+            raise
+
+    def _begin(self) -> None:
+        try:
+            self._container = self._av.open(self._file, metadata_errors="replace")
+            streams = self._container.streams
+            stream = streams.best("audio")
+        except (self._av.FFmpegError, OSError, ValueError) as error:
+            raise AudioFileError(
+                f"{self._path}: cannot be read as audio ({_reason(error)}). Copy or convert it again from its source."
+            ) from error
+        if stream is None:
+            kinds = ", ".join(dict.fromkeys(s.type for s in streams)) or "nothing"
+            raise NotAudioError(f"{self._path}: holds no sound, but {kinds}.")
+        self._stream = stream
+        self._frames = self._decoded()
+        self._rest: list[np.ndarray] = []
+        self._rate = self._channels = self._read = 0
+        self._broken: DecodingError | None = None
+        self._ended = False
+        codec = stream.codec_context
+        try:
+            first = next(self._frames, None)
+        except DecodingError as error:
+            raise AudioFileError(
+                f"{self._path}: is damaged ({error}). Copy or convert it again from its source."
+            ) from error
+        if first is None:
+            self._rate, self._channels = codec.sample_rate or 0, codec.channels or 0
+        else:
+            self._rest.append(first)
+        container = self._container.format.name.split(",")
+        told = round(self._told_seconds(container) * self._rate)
+        self._least = told - round(SHORTAGE_SECONDS * self._rate)
+        self.announced = told or None if "mp4" in container else None  # the others round
+        lossless = codec.name in ("alac", "flac", "wavpack", "ape", "tta") and codec.format.name.startswith("s32")
+        subtype = "ALAC_24" if lossless else codec.name.upper()
+        tags = {TAG_NAMES.get(k.lower(), k.lower()): v for k, v in [*self._container.metadata.items()]}
+        name = self._path.suffix[1:].upper() or container[0].upper()
+        self.info = AudioInfo(
+            self._rate,
+            self._channels,
+            told,
+            SampleFormat(name, subtype),
+            {name: tags[name] for name in TAGS if tags.get(name)},
+            exact=False,
+        )
+
+    def _told_seconds(self, container: list[str]) -> float:
+        """How long the sound lasts by the container; 0 where it does not tell, or where FFmpeg only estimates it."""
+        stream = self._stream
+        if TELLS_LENGTH & set(container) and stream.duration:
+            return float(stream.duration * stream.time_base)
+        told = re.fullmatch(r"(\d+):(\d+):(\d+\.?\d*)", stream.metadata.get("DURATION", ""))  # Matroska, by FFmpeg
+        if told:
+            return 3600 * int(told[1]) + 60 * int(told[2]) + float(told[3])
+        if "matroska" in container and self._container.duration and len(self._container.streams) == 1:
+            return self._container.duration / self._av.time_base
+        return 0.0
+
+    def _decoded(self) -> Iterator[np.ndarray]:
+        """The frames, float32 (M, channels)."""
+        try:
+            for frame in self._container.decode(self._stream):
+                shape = (frame.sample_rate, len(frame.layout.channels))
+                if not self._rate:
+                    self._rate, self._channels = shape
+                if shape != (self._rate, self._channels):
+                    raise DecodingError(
+                        f"from {frame.time or 0:.2f} s on it has {shape[1]} channels at {shape[0]} Hz, before "
+                        f"{self._channels} at {self._rate} Hz"
+                    )
+                yield _samples(frame)
+        except (self._av.FFmpegError, OSError, ValueError) as error:
+            raise DecodingError(_reason(error)) from error
+
+    def read(self, count: int) -> np.ndarray:
+        gathered = sum(map(len, self._rest))
+        try:
+            while gathered < count + LONGEST_FRAME and not (self._broken or self._ended):
+                samples = next(self._frames, None)
+                if samples is None:
+                    self._ended = True
+                    break
+                self._rest.append(samples)
+                gathered += len(samples)
+        except DecodingError as error:
+            self._broken = error
+        if self._ended and self.announced and 0 < self._read + gathered - self.announced <= LONGEST_FRAME:
+            gathered = max(0, self.announced - self._read)
+        if gathered:
+            whole = np.concatenate(self._rest)[:gathered]
+            self._rest = [whole[count:]]
+            self._read += min(count, len(whole))
+            return whole[:count]
+        if self._broken:
+            raise self._broken
+        if self._read < self._least:
+            raise DecodingError(f"{self._read} samples per channel are there")
+        return np.zeros((0, self._channels), np.float32)
+
+    def seek(self, sample: int) -> None:
+        raise NotImplementedError("frames are decoded from the first on")
+
+    def close(self) -> None:
+        if self._container is not None:
+            self._container.close()
+        self._file.close()
+
+
+def _samples(frame: Any) -> np.ndarray:
+    """The samples of a frame of FFmpeg: float32 (M, channels), full scale 1."""
+    samples, kind = frame.to_ndarray(), frame.format.name
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, len(frame.layout.channels)).T
+    samples = samples.T  # (M, channels)
+    if samples.dtype.kind == "f":
+        return np.ascontiguousarray(samples, np.float32)
+    offset = 128 if kind.startswith("u8") else 0
+    scale = 128.0 if offset else -float(np.iinfo(samples.dtype).min)
+    return ((samples.astype(np.float64) - offset) / scale).astype(np.float32)
+
+
+def _reason(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).strip().rstrip(".")

@@ -1,0 +1,192 @@
+"""Recordings that libsndfile reads, through soundfile."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dtln.audio.chunks import au_extent, chunk_extent
+from dtln.audio.extent import Extent, Part, Spliced
+from dtln.audio.info import REMEDY, TAGS, AudioInfo, DecodingError, SampleFormat
+from dtln.audio.streams import flac_extent, mpeg_extent, ogg_extent
+from dtln.errors import AudioFileError, require
+
+if TYPE_CHECKING:
+    from soundfile import SoundFile
+
+__all__ = ["SoundFileRecording", "UnreadableError", "libsndfile_reason"]
+
+EXACT_SEEKS = re.compile(r"PCM_|FLOAT|DOUBLE|ULAW|ALAW|OPUS")  # of libsndfile 1.2; MP3 and Vorbis land elsewhere
+INTEGER_BYTES = {"PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4}
+SAMPLE_BYTES = INTEGER_BYTES | {"FLOAT": 4, "DOUBLE": 8, "ULAW": 1, "ALAW": 1}
+EXAMINED = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "SVX", "CAF", "AU", "OGG", "FLAC", "MP3", "RAW"}
+LONGEST_HEADER = 4096  # bytes, of the containers whose headers only libsndfile knows here
+SALVAGED_BLOCK = 4096  # samples, as many as a FLAC frame holds by default
+NO_FORMAT = 1  # libsndfile's number of the error
+
+
+class UnreadableError(Exception):
+    """libsndfile cannot open a file; the message is its own. recognised: whether it knows the format."""
+
+    def __init__(self, reason: str, recognised: bool) -> None:
+        super().__init__(reason)
+        self.recognised = recognised
+
+
+class SoundFileRecording:
+    """A `Recording` in a file that libsndfile reads.
+
+    Raises UnreadableError where it does not, and AudioFileError where the file holds less or more than its header
+    announces; with `salvage`, what is there is read.
+    """
+
+    def __init__(self, path: Path, salvage: bool = False) -> None:
+        self._soundfile = require("soundfile", "reading recordings")
+        self._path, self._salvage = path, salvage
+        status = os.stat(path)
+        self._extent = _extent_of(os.fspath(path), status.st_mtime_ns, status.st_size)
+        self.fault = self._extent.fault
+        self._refuse()
+        self._parts = list(self._extent.parts or (None,))
+        self._file: SoundFile | None = None
+        self._own = ExitStack()
+        try:
+            first = self._file = self._open(self._parts.pop(0))
+            if first.format not in EXAMINED:
+                self.fault = _logged_shortage(first.extra_info) or _surplus(first, status.st_size)
+                self._refuse()
+            if self._extent.there > first.frames:
+                raise AudioFileError(
+                    f"{path}: does not say that it holds {self._extent.there} samples per channel, of which only "
+                    f"{first.frames} could be read. Convert it, to FLAC say."
+                )
+        except BaseException:
+            self._own.close()
+            raise
+        self.info = AudioInfo(
+            first.samplerate,
+            first.channels,
+            first.frames,
+            self._sample_format(first),
+            {name: text for name in TAGS if (text := getattr(first, name))},
+            exact=not self._extent.there,
+        )
+        self.announced = self._extent.announced
+        if self.announced is None and not self._extent.share:
+            self.announced = first.frames
+        self.share = self._extent.share
+        self.can_seek = bool(EXACT_SEEKS.match(first.subtype) or first.format == "FLAC") and not self._parts
+
+    def _refuse(self) -> None:
+        if self.fault and not self._salvage:
+            raise AudioFileError(f"{self._path}: {self.fault}. {REMEDY}")
+
+    def _open(self, part: Part | None) -> SoundFile:
+        """Opens the file, or a part of it, as one that libsndfile reads."""
+        self._own.close()
+        source: Any = self._path
+        kind: dict[str, Any] = {}
+        if part is not None:
+            source = Spliced(self._own.enter_context(open(self._path, "rb")), part)  # noqa: SIM115
+        if self._extent.raw:
+            with SoundFileRecording._plain(self._path) as plain:
+                kind = {"samplerate": plain.samplerate, "channels": plain.channels, "subtype": plain.subtype}
+            kind |= {"format": "RAW", "endian": self._extent.raw.upper()}
+        return self._own.enter_context(_sound_file(source, **kind))
+
+    @staticmethod
+    def _plain(path: Path) -> SoundFile:
+        return _sound_file(path)
+
+    def _sample_format(self, file: SoundFile) -> SampleFormat:
+        """The format by the file's own header, of which a part may show something else."""
+        if file.format in ("RAW", "MP3") and self._extent.parts:
+            try:
+                with self._plain(self._path) as plain:
+                    return SampleFormat(plain.format, plain.subtype)
+            except UnreadableError:
+                pass
+        return SampleFormat(file.format, file.subtype)
+
+    def read(self, count: int) -> np.ndarray:
+        assert self._file
+        if self._salvage:  # where decoding fails, the block is lost
+            count = min(count, SALVAGED_BLOCK)
+        try:
+            samples = self._file.read(count, dtype="float32", always_2d=True)  # (M, channels)
+        except (self._soundfile.SoundFileError, RuntimeError) as error:
+            raise DecodingError(libsndfile_reason(error)) from error
+        if len(samples) or not self._parts:
+            return samples
+        try:
+            self._file = self._open(self._parts.pop(0))
+        except UnreadableError as error:
+            raise DecodingError(f"what follows cannot be read: {error}") from error
+        if (self._file.samplerate, self._file.channels) != (self.info.sample_rate, self.info.channels):
+            raise DecodingError(
+                f"what follows has {self._file.samplerate} Hz and {self._file.channels} channels, what comes before "
+                f"{self.info.sample_rate} Hz and {self.info.channels}; cut it into its parts"
+            )
+        return self.read(count)
+
+    def seek(self, sample: int) -> None:
+        assert self._file
+        try:
+            self._file.seek(sample)
+        except (self._soundfile.SoundFileError, RuntimeError) as error:
+            raise DecodingError(libsndfile_reason(error)) from error
+
+    def close(self) -> None:
+        self._own.close()
+
+
+def _sound_file(source: Any, **kind: Any) -> SoundFile:
+    soundfile = require("soundfile", "reading recordings")
+    try:
+        return soundfile.SoundFile(source, **kind)
+    except (soundfile.SoundFileError, RuntimeError, TypeError) as error:  # TypeError: extension .raw
+        code = getattr(error, "code", NO_FORMAT)
+        raise UnreadableError(libsndfile_reason(error), code != NO_FORMAT) from error
+
+
+def libsndfile_reason(error: Exception) -> str:
+    """libsndfile's own message, without the path that soundfile puts before it and without its full stop."""
+    return str(getattr(error, "error_string", error)).strip().rstrip(".")
+
+
+@functools.lru_cache(maxsize=4096)
+def _extent_of(path: str, mtime_ns: int, size: int) -> Extent:
+    """What the header of a file announces against what lies there, which is found out once."""
+    with open(path, "rb") as file:
+        found: Extent | tuple[int, int] | None = chunk_extent(file, 0, size)
+        if isinstance(found, tuple):  # MPEG in a wav
+            found = mpeg_extent(file, *found) or Extent()
+        for extent_of in (au_extent, flac_extent, ogg_extent, lambda file, end: mpeg_extent(file, 0, end)):
+            found = found or extent_of(file, size)
+    return found or Extent()
+
+
+def _surplus(file: SoundFile, size: int) -> str | None:
+    """What lies behind the samples that libsndfile finds, in words, in a container that is not examined otherwise."""
+    if file.format not in ("AVR", "HTK", "IRCAM", "MPC2K", "NIST", "PAF", "PVF", "VOC", "WVE", "XI"):
+        return None
+    announced = file.frames * file.channels * SAMPLE_BYTES.get(file.subtype, 0)
+    if not announced and file.frames or size - announced <= LONGEST_HEADER:
+        return None
+    words = f"the header announces {announced} bytes of samples, the file holds {size}"
+    return f"goes on behind its announced end: {words}"
+
+
+def _logged_shortage(log: str) -> str | None:
+    """What a file lacks, in words, by libsndfile's log of its header."""
+    for line in log.splitlines():
+        sizes = re.search(r": (\d+) \(should be (\d+)\)", line)
+        if sizes and int(sizes[2]) < int(sizes[1]) < 0x7FFFF000:  # from there on: a stream of unknown length
+            return f"is truncated: the header announces {sizes[1]} bytes, {sizes[2]} are there"
+    return None
