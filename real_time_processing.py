@@ -2,7 +2,7 @@
 
     real_time_processing.py -i noisy.wav -o denoised.wav [-m DIR]
 
-The model is DIR/dtln_saved_model.
+The model is DIR/dtln_saved_model, or DIR itself where it is a SavedModel of another name.
 """
 
 import sys

@@ -82,7 +82,7 @@ class Environments:
         except FileExistsError:
             return
         try:
-            made["path"] = str(self._made(name))
+            made["path"] = str(self._install(name))
         except pytest.skip.Exception as skipped:
             made["skipped"] = str(skipped)
         except Exception as error:
@@ -91,7 +91,7 @@ class Environments:
         partial.write_text(json.dumps(made))
         partial.rename(self.folder / f"{name}.json")
 
-    def _made(self, name: str) -> Path:
+    def _install(self, name: str) -> Path:
         if name == "node":
             return install_with_npm(self.folder / name, packages_of(name))
         python = python_with(VERSIONS[name]) if name in VERSIONS else sys.executable
