@@ -14,7 +14,7 @@ import soundfile
 from signals import random_network, speech_like
 from training_pairs import write_unmixed
 
-from benchmarks import long_recordings, mixtures, published, speed
+from benchmarks import long_recordings, mixtures, mutations, published, robustness, speed
 from benchmarks.report import Row
 from dtln.commands import enhance
 from dtln.formats import MODEL_DIR, kind_paths
@@ -293,3 +293,49 @@ def test_mixtures_that_cannot_be_made(capsys, arguments):
     with pytest.raises(SystemExit):
         mixtures.main(["-m", "a.h5", "--speech", "speech", "--noise", "noise", *arguments])
     assert "expected at least two mixtures" in capsys.readouterr().err
+
+
+# --- robustness.py ----------------------------------------------------------------------------------------------------
+
+
+def test_damaged_files_are_done_or_named(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(robustness, "MUTATIONS", (mutations.cut, mutations.empty, mutations.swap))
+    report = tmp_path / "rows.json"
+    assert robustness.main(["--only", "mutated", "--files", "24", "--json", str(report)]) == 0, capsys.readouterr().out
+    row = json.loads(report.read_text())[0]
+    assert row["done"] + row["named"] == row["inputs"] == 24 and row["done"] and row["named"]
+    assert row["seconds"] > 0 and row["faults"] == []
+
+
+def test_faults_of_a_run_are_seen(tmp_path):
+    """An output that is missing, one that is too short, one beside a failure, a temporary file that stayed."""
+    inputs, outputs = tmp_path / "in", tmp_path / "out"
+    inputs.mkdir(), outputs.mkdir()
+    sources = [robustness.write_wav(inputs / f"{name}.wav", 0.1) for name in ("whole", "missing", "short", "failed")]
+    for name, seconds in (("whole", 0.1), ("short", 0.05), ("failed", 0.1), (".left", 0.1)):
+        robustness.write_wav(outputs / f"{name}.wav", seconds)
+    failed = robustness.Run(1, 1.0, 50.0, "", f"FAILED {sources[3]}: for a reason")
+    row = robustness.Row("all")
+    robustness.judge(row, failed, sources, inputs, outputs)
+    assert (row.inputs, row.done, row.named, row.lost, row.partial) == (4, 1, 0, 1, 3)
+    assert [fault.split(": ")[0] for fault in row.faults] == ["missing.wav", "short.wav", "failed.wav", ".left.wav"]
+    robustness.measure(row, robustness.Run(-11, 1.0, 2000.0, "", ""))
+    robustness.measure(row, robustness.Run(None, 60.0, 50.0, "", ""))
+    assert [fault.split(",")[0] for fault in row.faults[4:]] == [
+        "crashed", "took 2000 MB", "hung: still running after 60 s"
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in robustness.EXPERIMENTS if name != "mutated"])
+def test_quick_robustness(name, capsys):
+    assert robustness.main(["--quick", "--only", name]) == 0, capsys.readouterr().out
+
+
+def test_a_damaged_recording_of_each_format_and_kind():
+    rng = np.random.default_rng(0)
+    originals = mutations.recordings(0.05)
+    assert set(originals) >= set(mutations.FORMATS)
+    for data in originals.values():
+        changed = [mutation(data, originals[".au"], rng) for mutation in mutations.MUTATIONS]
+        assert all(isinstance(found, bytes) for found in changed) and changed.count(data) <= 2
