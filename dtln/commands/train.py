@@ -21,15 +21,16 @@ A flag that an engine does not honour is refused.
 from __future__ import annotations
 
 import argparse
-import gc
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from dtln.choices import resolve
 from dtln.commands import train_flags
 from dtln.commands.train_flags import ENGINES, check_run, files_of_run, state_of_run
 from dtln.errors import AudioFileError, SettingsError, WeightsFileError
+from dtln.interrupts import last_words
 from dtln.training.processes import run_processes
 
 EXTRA = "train"
@@ -39,8 +40,6 @@ START = (
     f"import sys; sys.path.insert(0, {str(Path(__file__).resolve().parents[2])!r}); "
     "from dtln.commands.run import run; sys.exit(run('dtln.commands.train', sys.argv[2:], sys.argv[1]))"
 )
-
-ENDS_ITSELF = True  # with the state of the run
 
 
 def parse(argv: Sequence[str] | None, prog: str = "run_training.py") -> argparse.Namespace:
@@ -61,19 +60,13 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_training.py") -> in
         return 1
     if args.engine == "keras" and args.processes > 1 and not args.coordinator:
         return run_processes([sys.executable, "-c", START, prog, *argv], args.processes, prog)
-    stopped = False
     try:
-        resolve(ENGINES, args.engine)(args)
-    except KeyboardInterrupt:
-        stopped = True
+        with last_words(lambda: _what_is_kept(args)) if first else nullcontext():
+            resolve(ENGINES, args.engine)(args)
     except (AudioFileError, SettingsError, WeightsFileError, OSError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 1
-    if stopped:
-        gc.collect()  # TensorFlow complains about generators that outlive Python
-        if first:
-            print(f"{prog}: stopped; {_what_is_kept(args)}", file=sys.stderr)
-    return 130 if stopped else 0
+    return 0
 
 
 def _what_is_kept(args: argparse.Namespace) -> str:

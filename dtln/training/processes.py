@@ -35,9 +35,10 @@ def run_processes(command: Sequence[str], count: int, prog: str) -> int:
         status = 1
         try:
             status = first.wait()
-        except KeyboardInterrupt:  # the first process says what is kept; a terminal has told it already
-            first.send_signal(signal.SIGINT)
-            status = first.wait()
+        except KeyboardInterrupt:  # the first process says what is kept
+            for process in (first, *others):
+                process.send_signal(signal.SIGINT)
+            raise
         finally:
             for other, written in zip(others, errors, strict=True):
                 if status:

@@ -23,6 +23,7 @@ from training_pairs import eager_tensorflow, noisy_pair, write_pairs
 import DTLN_model as dtln
 from dtln.choices import LOSSES, resolve
 from dtln.commands import train as commands_train
+from dtln.commands.run import run
 from dtln.scoring.metrics import METRICS, si_sdr
 from dtln.training.tensorboard import mean_scores, spectrogram_image
 
@@ -178,9 +179,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one(
     with graphs_for(schedule):
         with monkeypatch.context() as patch:
             interrupt_after(patch, 0)
-            assert commands_train.main(command) == 130
+            assert run("dtln.commands.train", command, "run_training.py") == 130
         kept = f"{tmp_path} keeps run.h5, run_last.h5, run_state.npz, training_run.log; the same command with --resume"
-        assert f"stopped; {kept} goes on after the last whole epoch" in capfd.readouterr().err
+        assert f"run_training.py: stopped: {kept} goes on after the last whole epoch" in capfd.readouterr().err
         assert len(read_log(tmp_path)) == 1
         assert commands_train.main(command) == 1  # nothing is replaced without a word
         assert "of an earlier run. Go on with it by --resume, replace it by --overwrite" in capfd.readouterr().err
