@@ -23,7 +23,7 @@ import numpy as np
 from dtln.audio.channels import MonoMix
 from dtln.audio.measuring import SILENT_POWER, Measurement, active_power
 
-__all__ = ["Correction", "corrections", "findings_of", "level_gain", "to_db"]
+__all__ = ["Correction", "corrections", "findings_of", "level_gain_db", "to_db"]
 
 LOWEST_LEVEL = -37.0  # dBFS; model.h5 was trained at -35 to -15 by the mean of all frames, which is within 2 dB
 HIGHEST_LEVEL = -13.0  # dBFS
@@ -39,12 +39,11 @@ def to_db(power: float) -> float:
     return 10 * math.log10(power) if power > 0 else -math.inf
 
 
-def level_gain(power: float) -> float:
-    """The factor that brings a level into the range that weights know: 1 inside it and for silence."""
-    level = to_db(power)
-    if LOWEST_LEVEL <= level <= HIGHEST_LEVEL or power <= 0:
-        return 1.0
-    return 10 ** (min(BEST_LEVEL - level, LARGEST_GAIN) / 20)
+def level_gain_db(level: float) -> float:
+    """The gain in dB that brings a level (dBFS) into the range that weights know: 0 inside it and for silence."""
+    if LOWEST_LEVEL <= level <= HIGHEST_LEVEL or level == -math.inf:
+        return 0.0
+    return min(BEST_LEVEL - level, LARGEST_GAIN)
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,8 @@ def _correction(means: np.ndarray, powers: np.ndarray) -> Correction:
     power, mean = active_power(powers), float(means.mean()) if len(means) else 0.0
     by_chance = means.var() / len(means) if len(means) >= FEWEST_FRAMES else math.inf  # of low sounds, around 0
     is_offset = mean**2 > max(OFFSET_RATIO * power, SILENT_POWER, CHANCE_RATIO * by_chance)
-    return Correction(mean if is_offset else 0.0, level_gain(power), to_db(power))
+    level = to_db(power)
+    return Correction(mean if is_offset else 0.0, 10 ** (level_gain_db(level) / 20), level)
 
 
 def findings_of(found: Sequence[Correction]) -> list[tuple[str, str]]:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dtln.commands.flags import add_exports_arguments
+from dtln.commands.flags import add_exports_arguments, add_level_argument
 from dtln.errors import AudioFileError, ModelError
 from dtln.facts import SAMPLE_RATE
 from dtln.formats import EXPORT_KINDS, fastest_kind
@@ -24,6 +24,7 @@ def parse(argv: Sequence[str] | None, prog: str, kind: str, description: str) ->
     parser.add_argument("-i", "--input", type=Path, required=True, metavar="IN", help="noisy recording")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="denoised wav, 16 kHz mono")
     add_exports_arguments(parser)
+    add_level_argument(parser)
     if quantised_kind(kind):
         parser.add_argument("--quantised", action="store_true", help="take the 8-bit model")
     else:
@@ -50,7 +51,7 @@ def main(
     kind = fastest_kind((quantised_kind(kind) if args.quantised else None) or kind, args.model_dir)
     try:
         backend = open_backend(kind, args.model_dir, args.threads)
-        done = denoise_recording(args.input, args.output, backend)
+        done = denoise_recording(args.input, args.output, backend, args.level)
     except (AudioFileError, ModelError, OSError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 1

@@ -7,9 +7,10 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+from dtln.choices import LEVELS
 from dtln.formats import MODEL_DIR
 
-__all__ = ["SPEAKER_PATTERN_HELP", "add_exports_arguments", "positive", "within"]
+__all__ = ["SPEAKER_PATTERN_HELP", "add_exports_arguments", "add_level_argument", "positive", "within"]
 
 SPEAKER_PATTERN_HELP = (
     "how the paths below the folder of speech tell speakers: librispeech, timit, vctk, dns-challenge, or a regular "
@@ -27,6 +28,15 @@ def add_exports_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threads", type=positive(int), default=1, metavar="N", help="threads of the runtime (default: %(default)s)"
     )
+
+
+def add_level_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds --level, of a stream."""
+    parser.add_argument(
+        "--level", choices=LEVELS, default="raw",
+        help="auto: follow the level, so that the model hears a stream that is too quiet or too loud for it at a level "
+        "that it knows, and remove a DC offset; adds no delay. raw: let the model hear the stream as it is (default)",
+    )  # fmt: skip
 
 
 def within(lowest: float, highest: float) -> Callable[[str], float]:

@@ -16,7 +16,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from dtln.commands.flags import add_exports_arguments, positive
+from dtln.commands.flags import add_exports_arguments, add_level_argument, positive
 from dtln.errors import AudioDeviceError, MissingPackageError, ModelError
 from dtln.formats import EXPORT_KINDS, default_kind
 
@@ -33,6 +33,7 @@ def parse(argv: Sequence[str] | None, prog: str = "real_time_dtln_audio.py") -> 
         help="buffer of each device; raise it if the report counts underflows (default: %(default)s)",
     )  # fmt: skip
     add_exports_arguments(parser)
+    add_level_argument(parser)
     parser.add_argument(
         "--backend", choices=tuple(EXPORT_KINDS), metavar="KIND",
         help=f"kind of model: {', '.join(EXPORT_KINDS)} (default: the first of these that is there and can run)",
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "real_time_dtln_audio.py
             devices = open_devices(sounddevice, args.input_device, args.output_device)
             kind = args.backend or default_kind(args.model_dir)
             backend = open_backend(kind, args.model_dir, args.threads)
-            live = LiveDenoiser(PassThrough(backend) if args.bypass else backend)
+            live = LiveDenoiser(PassThrough(backend)) if args.bypass else LiveDenoiser(backend, args.level)
             print(f"{backend.runtime}, {kind}{', bypassed' if args.bypass else ''}")
             try:
                 play(sounddevice, devices, live, args.latency, args.duration, noted)

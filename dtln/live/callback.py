@@ -42,13 +42,14 @@ class LiveDenoiser:
     PortAudio plays stale samples again without setting a flag (seen with PortAudio 19.6 on a busy machine: 1 to 26
     samples, up to four times in 12 s).
 
+    level: as in StreamingDenoiser.
     error: the exception after which it plays only silence; None while all is well.
     silent_callbacks: how many came before the microphone delivered anything. PortAudio fills the output buffer with
     them and flags each as input underflow, but nothing is lost: the network starts with the first sound.
     """
 
-    def __init__(self, backend: Backend) -> None:
-        self.denoiser = StreamingDenoiser(backend)
+    def __init__(self, backend: Backend, level: str = "raw") -> None:
+        self.denoiser = StreamingDenoiser(backend, level)
         self.times = BlockTimes()
         self.flags = dict.fromkeys(FLAGS, 0)
         self.error: Exception | None = None

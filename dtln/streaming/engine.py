@@ -7,7 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dtln.choices import LEVELS
 from dtln.streaming.backends import Backend, open_backend
+from dtln.streaming.level import LevelTracker
 
 __all__ = ["LOUDEST_SAMPLE", "ChannelDenoiser", "StreamingDenoiser", "TimedDenoiser"]
 
@@ -26,11 +28,16 @@ class StreamingDenoiser:
     A shift that holds NaN, Inf or samples beyond LOUDEST_SAMPLE becomes silence, and `silenced_blocks` counts it: it
     never reaches the states.
 
-    backend: `open_backend()` where none is given. Raises as that does.
+    backend: `open_backend()` where none is given. level: "raw", or "auto", which follows the level of the stream: the
+    network hears a stream that is too quiet or too loud for it at a level that it knows, without its offset, and what
+    comes out has its own level again. This adds no delay. Raises ValueError for another level, else as `open_backend`.
     """
 
-    def __init__(self, backend: Backend | None = None) -> None:
+    def __init__(self, backend: Backend | None = None, level: str = "raw") -> None:
+        if level not in LEVELS:
+            raise ValueError(f"the level {level!r} was given. Expected one of {', '.join(map(repr, LEVELS))}.")
         backend = open_backend() if backend is None else backend
+        self.level = level
         self.backend = backend
         self.block_length, self.block_shift = backend.block_length, backend.block_shift
         self.delay = self.block_length - self.block_shift
@@ -39,6 +46,7 @@ class StreamingDenoiser:
     def reset(self) -> None:
         """Forgets the signal so far, so that a new one can begin."""
         self.silenced_blocks = 0
+        self._tracker = LevelTracker(self.block_shift) if self.level == "auto" else None
         self._states = self.backend.initial_states()
         self._input = np.zeros(self.block_length, np.float32)
         self._overlap = np.zeros(self.delay, np.float32)  # what blocks so far add to the coming ones
@@ -57,7 +65,11 @@ class StreamingDenoiser:
         usable = np.abs(samples).max() <= LOUDEST_SAMPLE  # False for NaN
         self.silenced_blocks += not usable
         self._input = np.concatenate((self._input[shift:], samples if usable else np.zeros(shift)), dtype=np.float32)
-        denoised, self._states = self.backend.run(self._input, self._states)
+        offset, gain = self._tracker.follow(self._input[-shift:]) if self._tracker else (0.0, 1.0)
+        heard = self._input if (offset, gain) == (0.0, 1.0) else (self._input - np.float32(offset)) * np.float32(gain)
+        denoised, self._states = self.backend.run(heard, self._states)
+        if gain != 1:  # blocks that overlap may have different ones
+            denoised /= np.float32(gain)
         denoised[: self.delay] += self._overlap
         self._overlap = denoised[shift:]
         return denoised[:shift]
@@ -100,8 +112,8 @@ class StreamingDenoiser:
 class TimedDenoiser(StreamingDenoiser):
     """A StreamingDenoiser that notes in `milliseconds` how long each block took."""
 
-    def __init__(self, backend: Backend | None = None) -> None:
-        super().__init__(backend)
+    def __init__(self, backend: Backend | None = None, level: str = "raw") -> None:
+        super().__init__(backend, level)
         self.milliseconds: list[float] = []
 
     def process_block(self, samples: np.ndarray) -> np.ndarray:

@@ -31,8 +31,10 @@ class DenoisedRecording:
     findings: tuple[str, ...] = ()
 
 
-def denoise_recording(source: Path, target: Path, backend: Backend) -> DenoisedRecording:
+def denoise_recording(source: Path, target: Path, backend: Backend, level: str = "raw") -> DenoisedRecording:
     """Writes the denoised `source`, aligned and equally long, as a wav of 16 kHz, mono, 16 bits.
+
+    level: as in `StreamingDenoiser`.
 
     Raises AudioFileError for a source that cannot be read and a target that cannot or must not be written.
     """
@@ -43,7 +45,7 @@ def denoise_recording(source: Path, target: Path, backend: Backend) -> DenoisedR
     if not target.parent.is_dir():
         raise AudioFileError(f"{target}: its folder does not exist. Make it first.")
     signal, _ = read_audio(source, sample_rate=SAMPLE_RATE, mono=True)
-    denoiser = TimedDenoiser(backend)
+    denoiser = TimedDenoiser(backend, level)
     denoised = denoiser.denoise(signal)
     clipped = write_audio(target, denoised, SAMPLE_RATE, SampleFormat("WAV", "PCM_16"))
     times = time_summary(denoiser.milliseconds, backend.block_shift)

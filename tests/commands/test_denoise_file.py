@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from signals import batch_output, speech_like
+from signals import batch_output, snr_db, speech_like
 
 import DTLN_model as dtln
 from dtln.commands import denoise_file
@@ -74,6 +74,18 @@ def test_file_scripts_say_which_channel_they_took(tmp_path, capsys):
         assert told == (name == "cancel")
     outputs = [soundfile.read(tmp_path / f"{name}_out.wav")[0] for name in ("cancel", "mono")]
     np.testing.assert_array_equal(outputs[0], outputs[1])
+
+
+def test_file_scripts_follow_the_level_where_they_are_told(tmp_path):
+    signal = speech_like(24000)
+    soundfile.write(tmp_path / "usual.wav", signal, 16000)
+    soundfile.write(tmp_path / "quiet.wav", signal / 256, 16000, subtype="PCM_24")
+    outputs = []
+    for name, flags in (("usual", []), ("quiet", ["--level", "auto"]), ("quiet", ["--level", "raw"])):
+        arguments = ["-i", str(tmp_path / f"{name}.wav"), "-o", str(tmp_path / "out.wav"), *flags]
+        assert denoise_file.main(arguments, kind="onnx") == 0
+        outputs.append(soundfile.read(tmp_path / "out.wav")[0][9000:] * (256 if flags else 1))
+    assert snr_db(outputs[0], outputs[1]) > 10 > snr_db(outputs[0], outputs[2])
 
 
 def test_file_script_as_a_program_on_an_empty_recording(model_dir, tmp_path):

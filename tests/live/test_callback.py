@@ -35,6 +35,14 @@ def test_unusable_block_is_silenced_and_forgotten(unusable):
     assert live.error is None
 
 
+def test_level_is_followed_where_it_is_asked_for(fake, monkeypatch):
+    made, reset = [], StreamingDenoiser.reset
+    monkeypatch.setattr(StreamingDenoiser, "reset", lambda self: made.append(self.level) or reset(self))
+    for flags in ([], ["--level", "auto"], ["--level", "auto", "--bypass"]):
+        assert main([*flags, "--duration", "0.1"]) == 0
+    assert made == ["raw", "auto", "raw"]
+
+
 class Failing(PassThrough):
     """Fails at the ninth block."""
 
