@@ -9,10 +9,11 @@ import struct
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
-from dtln.audio.extent import Extent, Part, is_end_matter
+from dtln.audio.extent import Extent, Part, is_end_matter, read_at
 
 __all__ = ["au_extent", "chunk_extent"]
 
+MOST_CHUNKS = 10000  # that are looked at: more are no chunks
 UNKNOWN = -1  # the size of samples that were written into a pipe
 W64_GUID = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # the end of the identity of each chunk
 KNOWN_CHUNKS = frozenset(  # behind the samples, where one may be cut off although these are whole
@@ -79,7 +80,7 @@ def chunk_extent(file: BinaryIO, begin: int, end: int) -> Extent | tuple[int, in
 
     (start, end) of the samples where a wav holds an MPEG stream, whose extent is to be asked for.
     """
-    magic = _read(file, begin, 12)
+    magic = read_at(file, begin, 12)
     layout = LAYOUTS.get(magic[:4] + magic[8:])
     if layout is None:
         return None
@@ -101,7 +102,7 @@ def chunk_extent(file: BinaryIO, begin: int, end: int) -> Extent | tuple[int, in
     if announced == 0:
         words = f"was never closed: its header announces no samples, {present} bytes of them follow"
         return Extent(words, (whole,), announced=0, raw=raw)
-    if _read(file, behind, 4) in MAGICS:
+    if read_at(file, behind, 4) in MAGICS:
         following = chunk_extent(file, behind, end)
         parts: tuple[Part, ...] = following.parts if isinstance(following, Extent) and following.parts else ()
         parts = (((begin, behind),), *(parts or (((behind, end),),)))
@@ -113,7 +114,7 @@ def chunk_extent(file: BinaryIO, begin: int, end: int) -> Extent | tuple[int, in
 
 def au_extent(file: BinaryIO, end: int) -> Extent | None:
     """The extent of a file of Sun or NeXT, whose samples go on to its end; None for other containers."""
-    header = _read(file, 0, 24)
+    header = read_at(file, 0, 24)
     order: Literal["little", "big"] | None = {b".snd": "big", b"dns.": "little"}.get(header[:4])  # type: ignore[assignment]
     if order is None or len(header) < 24:
         return None
@@ -134,14 +135,9 @@ def au_extent(file: BinaryIO, end: int) -> Extent | None:
     return Extent(words, (whole,), share=announced / present)
 
 
-def _read(file: BinaryIO, position: int, count: int) -> bytes:
-    file.seek(position)
-    return file.read(count)
-
-
 def _chunk(file: BinaryIO, layout: Layout, position: int, end: int) -> tuple[bytes, int, int] | None:
     """(identity, offset of the contents, their size) of the chunk at a position; None where no header fits."""
-    header = _read(file, position, min(layout.header, max(0, end - position)))
+    header = read_at(file, position, min(layout.header, max(0, end - position)))
     if len(header) < layout.header:
         return None
     size = int.from_bytes(header[layout.identity :], layout.order)
@@ -155,16 +151,19 @@ def _samples(file: BinaryIO, layout: Layout, begin: int, end: int) -> Samples | 
     0xFFFFFFFF there, sox 0x7FFFF000, arecord 0x80000000; of an AIFF, ffmpeg leaves 0; of a Wave64, 2 ** 63 - 1.
     """
     position, tag, long = begin + layout.first, 0, None
-    while found := _chunk(file, layout, position, end):
+    for _ in range(MOST_CHUNKS):
+        found = _chunk(file, layout, position, end)
+        if found is None or found[2] < 0:
+            return None
         identity, body, size = found
         if identity == b"ds64":
             long = slice(body + 8, body + 16)
         elif identity[:4] == b"fmt ":
-            tag = int.from_bytes(_read(file, body, 2), layout.order)
+            tag = int.from_bytes(read_at(file, body, 2), layout.order)
         elif identity == layout.data:
             field, start, announced = slice(body - layout.size, body), body + layout.lead, size - layout.lead
             if long and size == 0xFFFFFFFF:
-                field, announced = long, int.from_bytes(_read(file, long.start, 8), layout.order)
+                field, announced = long, int.from_bytes(read_at(file, long.start, 8), layout.order)
             elif layout.size == 8:
                 announced = UNKNOWN if announced >= 1 << 62 else announced
             elif announced >= 0xFFFFF000 or 0x7FFFF000 <= announced <= 0x80000000:
@@ -182,7 +181,7 @@ def _aligned(layout: Layout, begin: int, position: int) -> int:
 def _behind(file: BinaryIO, layout: Layout, begin: int, position: int, end: int) -> int | None:
     """Where something begins behind the samples that is neither a chunk nor a tag nor padding; None where all is."""
     first = position
-    while True:
+    for _ in range(MOST_CHUNKS):
         candidates = dict.fromkeys((_aligned(layout, begin, position), position))  # some programs do not pad
         for candidate in candidates:
             found = _chunk(file, layout, candidate, end)
@@ -196,6 +195,7 @@ def _behind(file: BinaryIO, layout: Layout, begin: int, position: int, end: int)
                 break
         else:
             return first
+    return first
 
 
 def _is_identity(identity: bytes) -> bool:

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-__all__ = ["Extent", "Part", "Spliced", "is_end_matter"]
+__all__ = ["Extent", "Part", "Spliced", "is_end_matter", "read_at"]
 
 Part = tuple["bytes | tuple[int, int]", ...]  # new bytes, and (start, end) of bytes of the file, in their order
 
 LONGEST_PADDING = 1 << 16  # zeros behind the samples that count as padding: more of them are digital silence
+FARTHEST = 1 << 43  # bytes: file systems refuse to go further
 END_MATTER = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN", b"3DI")  # tags of music players
 
 
@@ -80,10 +81,17 @@ class Spliced(io.RawIOBase):
         return done
 
 
+def read_at(file: BinaryIO, position: int, count: int) -> bytes:
+    """Bytes from a position on; fewer at the end, none where a damaged header leads beyond it."""
+    if position >= FARTHEST:
+        return b""
+    file.seek(position)
+    return file.read(count)
+
+
 def is_end_matter(file: BinaryIO, position: int, end: int, tags: Sequence[bytes] = END_MATTER) -> bool:
     """Whether the bytes from a position on are no sound: a tag of a music player, or a short padding with zeros."""
-    file.seek(position)
-    start = file.read(min(32, end - position))
+    start = read_at(file, position, min(32, end - position))
     if start.startswith(tuple(tags)):
         return True
     if end - position > LONGEST_PADDING or any(start):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ __all__ = ["TAGS", "AudioInfo", "SampleFormat", "audio_info", "libsndfile_reason
 
 LOWEST_RATE, HIGHEST_RATE = 1000, 768000  # Hz; the lowest in use are 4 and 5.5 kHz, of old telephones and computers
 MOST_CHANNELS = 256
+PCM_CONTAINERS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF")  # in which nothing needs to be decoded
 COUNTING_BLOCK = 1 << 18  # samples, of all channels
 
 
@@ -32,7 +34,8 @@ def audio_info(path: str | Path, salvage: bool = False, counted: bool = False) -
     """
     path = Path(path)
     with opened_audio(path, salvage) as recording:
-        pcm = recording.info.sample_format.subtype.startswith(("PCM_", "FLOAT", "DOUBLE"))
+        stored = recording.info.sample_format
+        pcm = stored.container in PCM_CONTAINERS and stored.subtype.startswith(("PCM_", "FLOAT", "DOUBLE"))
         known = recording.info.exact or (recording.info.length and not counted)
         if known and not (salvage and (recording.fault or not pcm)):
             return recording.info
@@ -54,7 +57,7 @@ def _counted(path: str, mtime_ns: int, size: int, salvage: bool) -> AudioInfo:
                 return info  # reading says the same in full
         announced = recording.announced
         if announced is None and recording.share:
-            announced = round(length * recording.share)
+            announced = math.ceil(length * recording.share - 1e-6)  # the last sample there may be half of one
         info = replace(info, length=length, exact=True)
         if not salvage or not (recording.fault or broken or announced not in (None, length)):
             return info
@@ -66,7 +69,10 @@ def _counted(path: str, mtime_ns: int, size: int, salvage: bool) -> AudioInfo:
 def opened_audio(path: Path, salvage: bool = False) -> Iterator[Recording]:
     """Opens a recording for the length of the block. Raises as `audio_info`."""
     _require_file(path)
-    recording = _opened(path, salvage)
+    try:
+        recording = _opened(path, salvage)
+    except OSError as error:
+        raise AudioFileError(f"{path}: cannot be read ({error.strerror}). Check the disk, or copy it again.") from error
     try:
         info = recording.info
         if not LOWEST_RATE <= info.sample_rate <= HIGHEST_RATE or not 0 < info.channels <= MOST_CHANNELS:

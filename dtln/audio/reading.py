@@ -93,7 +93,9 @@ def audio_blocks(
                 samples = np.zeros((0, info.channels), np.float32)
             read += len(samples)
             if not len(samples) and open_end:
-                yield resampler.process(np.zeros((0, resampler.channels), np.float32), last=True)
+                rest = resampler.process(np.zeros((0, resampler.channels), np.float32), last=True)
+                if len(rest):
+                    yield rest
                 return
             if not len(samples):
                 raise AudioFileError(

@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["SoundFileRecording", "UnreadableError", "libsndfile_reason"]
 
 EXACT_SEEKS = re.compile(r"PCM_|FLOAT|DOUBLE|ULAW|ALAW|OPUS")  # of libsndfile 1.2; MP3 and Vorbis land elsewhere
-INTEGER_BYTES = {"PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4}
-SAMPLE_BYTES = INTEGER_BYTES | {"FLOAT": 4, "DOUBLE": 8, "ULAW": 1, "ALAW": 1}
 EXAMINED = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "SVX", "CAF", "AU", "OGG", "FLAC", "MP3", "RAW"}
-LONGEST_HEADER = 4096  # bytes, of the containers whose headers only libsndfile knows here
+MATLAB_NAME = b"samplerate"  # of a matrix that a recording has, in the first bytes
+MATLAB_HEADER = 512
 SALVAGED_BLOCK = 4096  # samples, as many as a FLAC frame holds by default
 NO_FORMAT = 1  # libsndfile's number of the error
 
@@ -58,8 +57,11 @@ class SoundFileRecording:
         self._own = ExitStack()
         try:
             first = self._file = self._open(self._parts.pop(0))
+            self._require_header(first)
             if first.format not in EXAMINED:
-                self.fault = _logged_shortage(first.extra_info) or _surplus(first, status.st_size)
+                self.fault = _logged_shortage(first.extra_info)
+                if first.format == "NIST":
+                    self.fault = _nist_shortage(path, first.frames)
                 self._refuse()
             if self._extent.there > first.frames:
                 raise AudioFileError(
@@ -82,6 +84,15 @@ class SoundFileRecording:
             self.announced = first.frames
         self.share = self._extent.share
         self.can_seek = bool(EXACT_SEEKS.match(first.subtype) or first.format == "FLAC") and not self._parts
+
+    def _require_header(self, file: SoundFile) -> None:
+        """Raises UnreadableError for what libsndfile only guesses to be sound: bytes without a header, any matrix."""
+        guessed = file.format == "RAW" and not self._extent.raw
+        if file.format.startswith("MAT"):
+            with open(self._path, "rb") as content:
+                guessed = MATLAB_NAME not in content.read(MATLAB_HEADER)
+        if guessed:
+            raise UnreadableError("Format not recognised", recognised=False)
 
     def _refuse(self) -> None:
         if self.fault and not self._salvage:
@@ -172,15 +183,15 @@ def _extent_of(path: str, mtime_ns: int, size: int) -> Extent:
     return found or Extent()
 
 
-def _surplus(file: SoundFile, size: int) -> str | None:
-    """What lies behind the samples that libsndfile finds, in words, in a container that is not examined otherwise."""
-    if file.format not in ("AVR", "HTK", "IRCAM", "MPC2K", "NIST", "PAF", "PVF", "VOC", "WVE", "XI"):
+def _nist_shortage(path: Path, frames: int) -> str | None:
+    """What a file of NIST lacks or has too much, in words: libsndfile reads to its end, whatever the header says."""
+    with open(path, "rb") as file:
+        told = re.search(rb"\nsample_count -i (\d+)", file.read(1024))
+    announced = int(told[1]) if told else frames
+    words = f"the header announces {announced} samples per channel, {frames} are there"
+    if frames == announced:
         return None
-    announced = file.frames * file.channels * SAMPLE_BYTES.get(file.subtype, 0)
-    if not announced and file.frames or size - announced <= LONGEST_HEADER:
-        return None
-    words = f"the header announces {announced} bytes of samples, the file holds {size}"
-    return f"goes on behind its announced end: {words}"
+    return f"is truncated: {words}" if frames < announced else f"goes on behind its announced end: {words}"
 
 
 def _logged_shortage(log: str) -> str | None:

@@ -6,21 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from dtln.audio.extent import Extent, Part, is_end_matter
+from dtln.audio.extent import Extent, Part, is_end_matter, read_at
 
 __all__ = ["flac_extent", "mpeg_extent", "ogg_extent"]
 
 SEARCH_BLOCK = 1 << 20  # bytes
 
 
-def _read(file: BinaryIO, position: int, count: int) -> bytes:
-    file.seek(position)
-    return file.read(count)
-
-
 def _after_id3(file: BinaryIO, position: int) -> int:
     """Where the file goes on behind the ID3 tag at a position, if one is there."""
-    tag = _read(file, position, 10)
+    tag = read_at(file, position, 10)
     if not tag.startswith(b"ID3") or len(tag) < 10:
         return position
     footer = 10 if tag[5] & 0x10 else 0
@@ -44,7 +39,7 @@ def flac_extent(file: BinaryIO, end: int) -> Extent | None:
     tell frames from other bytes.
     """
     begin = _after_id3(file, 0)
-    if _read(file, begin, len(FLAC_START)) != FLAC_START:
+    if read_at(file, begin, len(FLAC_START)) != FLAC_START:
         return None
     starts = [begin, *_occurrences(file, FLAC_START, begin + len(FLAC_START), end)]
     if len(starts) > 1:
@@ -59,14 +54,14 @@ def flac_extent(file: BinaryIO, end: int) -> Extent | None:
         return None
     if there < announced:
         words = f"is truncated: the header announces {announced} samples per channel, {there} are there"
-        return Extent(words, announced=announced)
+        return Extent(words, (part,), announced=announced)
     words = f"goes on behind its announced end: the header announces {announced} samples per channel, {there} are there"
     return Extent(words, (part,), announced=announced)
 
 
 def _flac_part(file: BinaryIO, begin: int, end: int) -> tuple[Part, int, int, bool]:
     """A stream with a header that announces all its samples; how many it announces; what `_flac_samples` says."""
-    info = _read(file, begin + 8, 34)
+    info = read_at(file, begin + 8, 34)
     announced = int.from_bytes(info[13:18], "big") & (1 << 36) - 1
     there, complete = _flac_samples(file, info, begin, end)
     length = (info[13] & 0xF0) << 32 | (there if complete or not announced else announced)
@@ -77,7 +72,7 @@ def _flac_samples(file: BinaryIO, info: bytes, begin: int, end: int) -> tuple[in
     """Where the last frame of a stream ends, in samples, and True; where it begins, and False, if it is not whole."""
     longest = int.from_bytes(info[7:10], "big") or LONGEST_FLAC_FRAME
     start = max(begin, end - longest - LONGEST_TAG)
-    tail = _read(file, start, end - start)
+    tail = read_at(file, start, end - start)
     tails = [tail, tail.rstrip(b"\0"), tail[:-128] if tail[-128:].startswith(b"TAG") else tail]
     if (tag := tail.rfind(b"APETAGEX")) >= 0:
         tails.append(tail[:tag])
@@ -136,7 +131,7 @@ CRC_TABLES = {0x07: _crc_table(0x07, 8), 0x8005: _crc_table(0x8005, 16)}
 def _occurrences(file: BinaryIO, wanted: bytes, position: int, end: int) -> Iterator[int]:
     """Where these bytes stand in a file, from a position on."""
     while position < end:
-        block = _read(file, position, SEARCH_BLOCK + len(wanted) - 1)
+        block = read_at(file, position, SEARCH_BLOCK + len(wanted) - 1)
         found = block.find(wanted)
         while 0 <= found < SEARCH_BLOCK:
             yield position + found
@@ -153,10 +148,10 @@ def ogg_extent(file: BinaryIO, end: int) -> Extent | None:
     """The extent of an Ogg file, by a walk over its pages; None for a sound one, and for other containers."""
     position, links, heads = 0, [0], True
     numbers: dict[bytes, int] = {}
-    if _read(file, 0, 4) != b"OggS":
+    if read_at(file, 0, 4) != b"OggS":
         return None
     while position < end:
-        page = _read(file, position, 27 + 255)
+        page = read_at(file, position, 27 + 255)
         if page[:4] != b"OggS" or len(page) < 27:
             if is_end_matter(file, position, end):
                 break
@@ -217,10 +212,10 @@ def mpeg_extent(file: BinaryIO, begin: int, end: int) -> Extent | None:
     Fraunhofer (VBRI), it estimates it from the size of the file; with a header that counts the frames it reads all.
     """
     start = _after_id3(file, begin)
-    frame = _mpeg_frame(_read(file, start, 4))
+    frame = _mpeg_frame(read_at(file, start, 4))
     if frame is None:
         return None
-    told, size, by_lame = _told(_read(file, start, frame.size), frame)
+    told, size, by_lame = _told(read_at(file, start, frame.size), frame)
     if by_lame and size and (start + size >= end or is_end_matter(file, start + size, end)):
         return None
     part, found = _mpeg_frames(file, start, end, frame)
@@ -241,12 +236,12 @@ def _told(head: bytes, frame: MpegFrame) -> tuple[int | None, int, bool]:
     None and 0 where it does not say it.
     """
     lame, fraunhofer = head[frame.side : frame.side + 16], head[36:54]
-    if lame[:4] in (b"Xing", b"Info"):
+    if lame[:4] in (b"Xing", b"Info") and len(lame) == 16:
         numbers = [int.from_bytes(lame[i : i + 4], "big") for i in (8, 12)]
         flags = lame[7]
         frames = numbers.pop(0) if flags & 1 else None
         return frames, numbers[0] if flags & 2 else 0, True
-    if fraunhofer[:4] == b"VBRI":
+    if fraunhofer[:4] == b"VBRI" and len(fraunhofer) == 18:
         return int.from_bytes(fraunhofer[14:], "big"), int.from_bytes(fraunhofer[10:14], "big"), False
     return None, 0, False
 
@@ -274,7 +269,7 @@ def _mpeg_frames(file: BinaryIO, position: int, end: int, like: MpegFrame) -> tu
     """
     ranges: list[tuple[int, int]] = []
     count = 0
-    first = _read(file, position, 4)
+    first = read_at(file, position, 4)
     file.seek(position)
     while position < end:
         head = file.read(64)
@@ -298,12 +293,12 @@ def _mpeg_frames(file: BinaryIO, position: int, end: int, like: MpegFrame) -> tu
 def _next_mpeg_frame(file: BinaryIO, position: int, end: int, like: MpegFrame) -> int:
     """Where the next two frames in a row begin, at a position or behind it; the end where none do."""
     while position < end:
-        block = _read(file, position, SEARCH_BLOCK)
+        block = read_at(file, position, SEARCH_BLOCK)
         found = block.find(b"\xff")
         while found >= 0:
             frame = _mpeg_frame(block[found : found + 4])
             if frame and frame.rate == like.rate and frame.layer == like.layer:
-                following = _mpeg_frame(_read(file, position + found + frame.size, 4))
+                following = _mpeg_frame(read_at(file, position + found + frame.size, 4))
                 if following and following.rate == like.rate:
                     return position + found
             found = block.find(b"\xff", found + 1)

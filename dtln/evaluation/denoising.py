@@ -12,7 +12,7 @@ from pathlib import Path
 from dtln.audio.folders import find_recordings
 from dtln.audio.headers import audio_info
 from dtln.audio.writing import format_for_name, writable_format
-from dtln.errors import AudioFileError
+from dtln.errors import AudioFileError, NotAudioError
 from dtln.evaluation.engines import TENSORFLOW_ENGINES, load_engine
 from dtln.evaluation.recording import DenoisedFile, DenoisingSettings, Job, denoise_file
 from dtln.facts import SAMPLE_RATE
@@ -108,7 +108,7 @@ def _plan_file(source: Path, target: Path, keep_rate: bool, keep_channels: bool,
     try:
         info = audio_info(source, salvage)
     except AudioFileError as error:
-        return Job(source, target, unreadable=str(error))
+        return Job(source, target, unreadable=str(error), no_audio=isinstance(error, NotAudioError))
     rate, channels = info.sample_rate if keep_rate else SAMPLE_RATE, info.channels if keep_channels else 1
     sample_format = writable_format(info.sample_format, rate, channels)
     job = Job(source, target, rate, channels, sample_format, seconds=info.length / info.sample_rate)
@@ -145,7 +145,10 @@ def denoise_files(
     workers: files at a time; None: one per core, with TensorFlow one.
     skip_existing: leaves outputs that exist as they are. Raises as `load_engine`, before the first file.
     """
-    todo = [job for job in jobs if not (skip_existing and job.sample_format and job.target.exists())]
+    silent = [job for job in jobs if job.no_audio]
+    todo = [
+        job for job in jobs if not job.no_audio and not (skip_existing and job.sample_format and job.target.exists())
+    ]
     load_engine(settings.engine, settings.weights)  # here, so that not every worker finds out what is wrong with them
     processes = settings.engine in TENSORFLOW_ENGINES
     for folder in {job.target.parent for job in todo}:
@@ -161,7 +164,8 @@ def denoise_files(
             processes,
             [job.seconds for job in todo],
         )
-    _report(done, len(jobs) - len(todo), time.perf_counter() - started)
+    _report(done, len(jobs) - len(silent) - len(todo), time.perf_counter() - started)
+    print_files("without sound, passed over", [job.unreadable or "" for job in silent])
     return done
 
 

@@ -47,6 +47,7 @@ class Job:
     sample_format: SampleFormat | None = None  # None where the header of the recording cannot be read
     converted_from: SampleFormat | None = None  # the recording's format where it cannot be written
     unreadable: str | None = None  # why the header cannot be read
+    no_audio: bool = False  # unreadable, because it holds no sound: no failure in a folder
     seconds: float = 0.0  # of audio, as the header says
 
 
@@ -69,6 +70,8 @@ def denoise_file(settings: DenoisingSettings, job: Job) -> DenoisedFile:
     try:
         info = audio_info(job.source, settings.salvage)
         mix, changes, findings = _prepared(settings, job, info)
+        if info.salvaged:
+            findings.append(("salvaged", info.salvaged))
         stream = load_engine(settings.engine, settings.weights)(job.channels)
         path = SignalPath(
             stream, info.sample_rate, job.sample_rate, changes, settings.strength, settings.keep_high_band
