@@ -77,9 +77,10 @@ class Run:
     hit: bool = False  # the signal found it running
 
     def names(self, *paths: Path) -> bool:
-        """Whether it reports one of these, a recording or its output, as failed."""
+        """Whether it reports one of these, a recording or its output, as failed or as passed over."""
+        _, _, passed_over = self.out.partition("passed over:")
         failed = "\n".join(line for line in self.err.splitlines() if line.startswith("FAILED "))
-        return any(str(path) in failed for path in paths)
+        return any(str(path) in failed or str(path) in passed_over for path in paths)
 
 
 # ----------------------------------------------------------------------------------------------------------------------
