@@ -31,6 +31,7 @@ BEST_LEVEL = -30.0  # dBFS, where levels outside are brought to
 LARGEST_GAIN = 40.0  # dB
 OFFSET_RATIO = 1e-3  # 30 dB below the level
 CHANCE_RATIO = 25.0  # five standard deviations of the mean
+MOST_CHANNELS_NAMED = 4
 FEWEST_FRAMES = 5  # that tell an offset from low sounds
 
 
@@ -77,12 +78,19 @@ def _correction(means: np.ndarray, powers: np.ndarray) -> Correction:
 
 def findings_of(found: Sequence[Correction]) -> list[tuple[str, str]]:
     """What was corrected, for people: (title, words) of what was done to the levels and to the offsets of channels."""
-    names = [f"channel {c + 1}: " if len(found) > 1 else "" for c in range(len(found))]
-    levels = [
-        f"{name}{one.level:.1f} dBFS, heard {abs(to_db(one.gain**2)):.1f} dB {'louder' if one.gain > 1 else 'softer'}"
-        for name, one in zip(names, found, strict=True)
-        if one.gain != 1
-    ]
-    offsets = [f"{name}{one.offset:.4f}" for name, one in zip(names, found, strict=True) if one.offset]
+    levels, offsets = [], []
+    for channel, one in enumerate(found, 1):
+        name = f"channel {channel}: " if len(found) > 1 else ""
+        if one.gain != 1:
+            change = f"{abs(to_db(one.gain**2)):.1f} dB {'louder' if one.gain > 1 else 'softer'}"
+            levels.append(f"{name}{one.level:.1f} dBFS, heard {change}")
+        if one.offset:
+            offsets.append(f"{name}{one.offset:.4f}")
     titled = (("brought into the level range of the weights and back", levels), ("freed of a DC offset", offsets))
-    return [(title, "; ".join(words)) for title, words in titled if words]
+    return [(title, _joined(words)) for title, words in titled if words]
+
+
+def _joined(words: Sequence[str]) -> str:
+    """The first of them in one line, and how many more there are."""
+    more = len(words) - MOST_CHANNELS_NAMED
+    return "; ".join([*words[:MOST_CHANNELS_NAMED], *([f"and {more} more channels"] if more > 0 else [])])

@@ -13,7 +13,7 @@ import numpy as np
 from dtln.audio.channels import MonoMix, mono_mix
 from dtln.audio.headers import audio_info, opened_audio
 from dtln.audio.info import REMEDY, DecodingError
-from dtln.audio.measuring import Measurement, measure
+from dtln.audio.measuring import measure
 from dtln.audio.resampling import Resampler
 from dtln.errors import AudioFileError
 
@@ -114,12 +114,6 @@ def audio_blocks(
             yield resampler.process(samples, last=read == end)
 
 
-def measure_audio(path: str | Path, salvage: bool = False) -> Measurement:
-    """Measures a recording, all of it, at its own rate. Raises as `read_audio`."""
-    info = audio_info(path, salvage)
-    return measure(audio_blocks(path, salvage=salvage), info.sample_rate, info.channels)
-
-
 def mono_mix_of(path: str | Path, salvage: bool = False) -> MonoMix:
     """The mono mix of a recording, which is measured once while the file stays the same. Raises as `read_audio`."""
     status = os.stat(path)
@@ -128,4 +122,5 @@ def mono_mix_of(path: str | Path, salvage: bool = False) -> MonoMix:
 
 @functools.lru_cache(maxsize=4096)
 def _mono_mix_of(path: str, mtime_ns: int, size: int, salvage: bool) -> MonoMix:
-    return mono_mix(measure_audio(path, salvage))
+    info = audio_info(path, salvage)
+    return mono_mix(measure(audio_blocks(path, salvage=salvage), info.sample_rate, info.channels))

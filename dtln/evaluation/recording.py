@@ -11,7 +11,8 @@ import numpy as np
 from dtln.audio.channels import MonoMix, chosen_channel, mono_mix
 from dtln.audio.headers import AudioInfo, SampleFormat, audio_info
 from dtln.audio.levels import Correction, corrections, findings_of
-from dtln.audio.reading import audio_blocks, measure_audio
+from dtln.audio.measuring import measure
+from dtln.audio.reading import audio_blocks
 from dtln.audio.signal_path import SignalPath
 from dtln.audio.writing import audio_writer
 from dtln.errors import AudioFileError, describe_error
@@ -106,23 +107,28 @@ def _pieces(job: Job, mix: MonoMix | None, salvage: bool) -> Iterator[np.ndarray
     yield np.zeros((0, job.channels), np.float32)
 
 
+def _interruptible(blocks: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+    """The blocks, between which the job can be ended."""
+    for block in blocks:
+        advance(0.0)
+        yield block
+
+
 def _prepared(
     settings: DenoisingSettings, job: Job, info: AudioInfo
 ) -> tuple[MonoMix | None, list[Correction], list[tuple[str, str]]]:
     """What is done to a recording before the network, and what the summary says of it: (title, words) each."""
     findings = []
-    if job.sample_rate > SAMPLE_RATE and settings.strength == 1 and not settings.keep_high_band:
-        findings.append(
-            (
-                "without anything above 8 kHz",
-                f"{job.sample_rate} Hz; --keep-high-band adds what the recording has there",
-            )
-        )
+    dull = job.sample_rate > SAMPLE_RATE and settings.strength == 1 and not settings.keep_high_band
+    if dull and info.length:
+        words = f"{job.sample_rate} Hz; --keep-high-band adds what the recording has there"
+        findings.append(("without anything above 8 kHz", words))
     mix = chosen_channel(job.source, settings.channel, info.channels) if settings.channel else None
     becomes_mono = job.channels == 1 < info.channels
     automatic = settings.level == "auto"
     if automatic or (becomes_mono and mix is None):
-        measurement = measure_audio(job.source, settings.salvage)
+        blocks = _interruptible(audio_blocks(job.source, salvage=settings.salvage))
+        measurement = measure(blocks, info.sample_rate, info.channels)
         if becomes_mono and mix is None:
             mix = mono_mix(measurement)
             if mix.finding:

@@ -17,8 +17,10 @@ from enhancing import SCRIPT, require_aligned
 from dtln.audio.reading import audio_blocks, read_audio
 from dtln.audio.resampling import resample
 from dtln.evaluation import recording
+from dtln.evaluation.denoising import plan_denoising
 from dtln.evaluation.engines import WholeSignals
 from dtln.formats import DEFAULT_WEIGHTS, EXPORT_KINDS
+from dtln.pool import Stopped
 
 
 @pytest.mark.parametrize(
@@ -265,6 +267,20 @@ def test_unforeseen_error_is_one_files_own(folders, evaluate, noise, capsys, mon
     assert evaluate() == 1
     assert "a.wav: MemoryError: too long" in capsys.readouterr().err
     assert os.listdir(target) == ["b.wav"]
+
+
+def test_measuring_can_be_ended(folders, noise, monkeypatch):
+    source, target = folders
+    soundfile.write(source / "a.wav", noise(1000), 16000)
+    (job,) = plan_denoising(source, target)
+
+    def stop(seconds):
+        raise Stopped
+
+    monkeypatch.setattr(recording, "advance", stop)
+    monkeypatch.delattr(recording, "load_engine")  # for which it is too early
+    with pytest.raises(Stopped):
+        recording.denoise_file(recording.DenoisingSettings(), job)
 
 
 def test_network_that_gives_nan(folders, evaluate, noise, capsys, monkeypatch):

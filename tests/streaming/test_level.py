@@ -79,6 +79,12 @@ def test_a_quiet_stream_is_soon_heard_and_keeps_its_gain_in_pauses_and_clicks():
     assert levels[170:215].max() < -60  # half a second is not turned up
 
 
+def test_a_pause_inside_the_range_changes_nothing():
+    tracker = LevelTracker(128)
+    blocks = np.concatenate([SPEECH, *[1e-3 * SPEECH] * 2, SPEECH]).reshape(-1, 128)
+    assert {tracker.follow(block) for block in blocks} == {(0.0, 1.0)}
+
+
 def test_gain_moves_slowly():
     """The network takes speech for noise when it suddenly hears it 20 dB softer."""
     tracker = LevelTracker(128)
