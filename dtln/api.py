@@ -20,6 +20,7 @@ from dtln.streaming.engine import ChannelDenoiser
 __all__ = ["denoise", "load"]
 
 MOST_CHANNELS = 64  # more are taken for samples: the axes are the wrong way round
+PIECE = 1 << 18  # samples denoised at once
 LOUDEST_PEAK = 100.0  # 40 dB above full scale; integers taken as floats are far beyond it
 
 
@@ -84,7 +85,8 @@ def denoise(
         changes = corrections(measure([columns], sample_rate, columns.shape[1]))
     stream = ChannelDenoiser([backend] * columns.shape[1])
     path = SignalPath(stream, sample_rate, sample_rate, changes, strength, keep_high_band)
-    denoised = path.process(columns, last=True).reshape(signal.shape)
+    pieces = [path.process(columns[start : start + PIECE]) for start in range(0, len(columns), PIECE)]
+    denoised = np.concatenate([*pieces, path.process(columns[:0], last=True)]).reshape(signal.shape)
     if samples.dtype.kind == "f":
         return denoised.astype(samples.dtype)
     steps = np.round(denoised.astype(np.float64) * scale)  # float32 does not hold the largest int32

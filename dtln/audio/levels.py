@@ -1,7 +1,7 @@
 """The level at which weights hear a recording: brought into the range that they know, and back after the network.
 
-Measured on the 5 audio samples and 24 other pairs, SI-SDR of the two included networks by level (of what sounds, see
-`active_power`), in dB:
+Measured on the 5 audio samples and 24 other pairs, the first 10 s of each: SI-SDR of the included networks in dB, by
+the level of what sounds (`active_power`):
 
     level in dBFS    -60   -50   -45   -40   -37   -35   -30   -25   -15   -13   -10     0
     model.h5, 24    -4.4   1.9  10.3  12.4  13.2  13.7  13.6  13.5  13.0  12.7  12.5  11.7
@@ -9,7 +9,7 @@ Measured on the 5 audio samples and 24 other pairs, SI-SDR of the two included n
     norm_7246h, 24  12.5  13.2  13.1  13.1  13.1  13.1  13.1  13.1  13.1  13.1  13.1  13.1
 
 A constant offset of the samples costs 0.03 dB where its power lies 30 dB below the level, 0.1 to 0.6 at 20 dB below,
-1 to 2 at equal power.
+1 to 2.5 at equal power.
 """
 
 from __future__ import annotations

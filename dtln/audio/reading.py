@@ -120,7 +120,7 @@ def mono_mix_of(path: str | Path, salvage: bool = False) -> MonoMix:
     return _mono_mix_of(os.fspath(path), status.st_mtime_ns, status.st_size, salvage)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=1 << 16)
 def _mono_mix_of(path: str, mtime_ns: int, size: int, salvage: bool) -> MonoMix:
     info = audio_info(path, salvage)
     return mono_mix(measure(audio_blocks(path, salvage=salvage), info.sample_rate, info.channels))

@@ -103,7 +103,8 @@ def denoise_file(settings: DenoisingSettings, job: Job) -> DenoisedFile:
 
 def _pieces(job: Job, mix: MonoMix | None, salvage: bool) -> Iterator[np.ndarray]:
     """The recording in pieces (M, C) at its own rate, and an empty one as its end."""
-    yield from audio_blocks(job.source, mono=mix or False, salvage=salvage)
+    blocks = audio_blocks(job.source, mono=mix or False, salvage=salvage)
+    yield from (block for block in blocks if len(block))
     yield np.zeros((0, job.channels), np.float32)
 
 

@@ -19,6 +19,7 @@ from dtln.audio.resampling import resample
 from dtln.evaluation import recording
 from dtln.evaluation.denoising import plan_denoising
 from dtln.evaluation.engines import WholeSignals
+from dtln.evaluation.sequences import SequenceDenoiser
 from dtln.formats import DEFAULT_WEIGHTS, EXPORT_KINDS
 from dtln.pool import Stopped
 
@@ -251,6 +252,25 @@ def test_denoising_needs_few_packages_and_no_memory_for_length(tmp_path, noise):
         sizes.append(float(run.stdout.split()[-1]))
     assert soundfile.info(tmp_path / "long_out" / "a.wav").frames == 480 * 16000
     assert sizes[1] - sizes[0] <= 12, sizes
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_blocks_without_samples_are_no_end(folders, evaluate, noise, monkeypatch, rate):
+    """The reader gives one after an MP3 whose length it estimated, for instance."""
+    source, target = folders
+    soundfile.write(source / "a.wav", noise(rate, 2), rate, subtype="FLOAT")
+    assert evaluate() == 0
+    expected = (target / "a.wav").read_bytes()
+
+    def reader(path, *rate, **options):
+        for block in audio_blocks(path, *rate, **options):
+            yield from (block[:100], block[:0], block[100:], block[:0])
+
+    monkeypatch.setattr(recording, "audio_blocks", reader)
+    flushed, flush = [], SequenceDenoiser.flush
+    monkeypatch.setattr(SequenceDenoiser, "flush", lambda self: flushed.append(1) or flush(self))
+    assert evaluate("--overwrite") == 0
+    assert (target / "a.wav").read_bytes() == expected and flushed == [1]
 
 
 def test_unforeseen_error_is_one_files_own(folders, evaluate, noise, capsys, monkeypatch):
