@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
+from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 
@@ -28,6 +30,7 @@ DNSMOS_METRICS = {
     "dnsmos_p808": "DNSMOS P808",
 }
 STOI_SHORTEST = (256 + 29 * 128) / 10000  # seconds: STOI correlates 30 frames of 256 samples, shift 128, at 10 kHz
+PIECE = 1 << 20  # samples
 STOI_PART = 300  # seconds: pystoi takes 200 MB of memory for a minute
 
 
@@ -50,17 +53,26 @@ def si_sdr(clean: np.ndarray, estimate: np.ndarray) -> float:
     signal gives inf, silence -inf. Raises ValueError for unequal lengths, NotScorable for a constant clean signal.
     """
     _require_pair(clean, estimate)
-    clean = clean.astype(np.float64) - np.mean(clean, dtype=np.float64)
-    estimate = estimate.astype(np.float64) - np.mean(estimate, dtype=np.float64)
-    power = float(np.dot(clean, clean))
+    means = [float(np.mean(signal, dtype=np.float64)) for signal in (clean, estimate)]
+    pieces = partial(_pieces, clean, estimate, *means)
+    power = sum(float(np.dot(c, c)) for c, _ in pieces())
     if power == 0.0:
         raise NotScorable("SI-SDR of a silent clean signal is not defined. Expected speech")
-    target = np.dot(estimate, clean) / power * clean  # (L,)
-    distortion = float(np.sum(np.square(estimate - target)))
-    wanted = float(np.sum(np.square(target)))
+    scale = sum(float(np.dot(e, c)) for c, e in pieces()) / power
+    distortion = sum(float(np.sum(np.square(e - scale * c))) for c, e in pieces())
+    wanted = scale**2 * power
     if wanted == 0.0:
         return -math.inf
     return 10.0 * math.log10(wanted / distortion) if distortion else math.inf
+
+
+def _pieces(
+    clean: np.ndarray, estimate: np.ndarray, clean_mean: float = 0.0, estimate_mean: float = 0.0
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Two signals (L,) without their means, piece by piece in float64: whole ones of hours would take gigabytes."""
+    for start in range(0, len(clean), PIECE):
+        part = slice(start, start + PIECE)
+        yield clean[part].astype(np.float64) - clean_mean, estimate[part].astype(np.float64) - estimate_mean
 
 
 def snr(clean: np.ndarray, estimate: np.ndarray) -> float:
@@ -70,8 +82,8 @@ def snr(clean: np.ndarray, estimate: np.ndarray) -> float:
     mixture. Equal signals give inf. Raises ValueError for unequal lengths, NotScorable for a silent clean signal.
     """
     _require_pair(clean, estimate)
-    clean, estimate = clean.astype(np.float64), estimate.astype(np.float64)
-    power, noise = float(np.dot(clean, clean)), float(np.sum(np.square(clean - estimate)))
+    power = sum(float(np.dot(c, c)) for c, _ in _pieces(clean, estimate))
+    noise = sum(float(np.sum(np.square(c - e))) for c, e in _pieces(clean, estimate))
     if power == 0.0:
         raise NotScorable("SNR of a silent clean signal is not defined. Expected speech")
     return 10.0 * math.log10(power / noise) if noise else math.inf
