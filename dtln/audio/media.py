@@ -78,6 +78,8 @@ class MediaRecording:
         self._rate = self._channels = self._read = 0
         self._broken: DecodingError | None = None
         self._ended = False
+        self._end = 0.0
+        self.announced: int | None = None
         codec = stream.codec_context
         try:
             first = next(self._frames, None)
@@ -90,9 +92,8 @@ class MediaRecording:
         else:
             self._rest.append(first)
         container = self._container.format.name.split(",")
-        told = round(self._told_seconds(container) * self._rate)
-        self._least = told - round(SHORTAGE_SECONDS * self._rate)
-        self.announced = told or None if "mp4" in container else None  # the others round
+        self._told = round(self._told_seconds(container) * self._rate)
+        self._cut = "mp4" in container
         lossless = codec.name in ("alac", "flac", "wavpack", "ape", "tta") and codec.format.name.startswith("s32")
         subtype = "ALAC_24" if lossless else codec.name.upper()
         tags = {TAG_NAMES.get(k.lower(), k.lower()): v for k, v in [*self._container.metadata.items()]}
@@ -100,7 +101,7 @@ class MediaRecording:
         self.info = AudioInfo(
             self._rate,
             self._channels,
-            told,
+            self._told,
             SampleFormat(name, subtype),
             {name: tags[name] for name in TAGS if tags.get(name)},
             exact=False,
@@ -118,10 +119,21 @@ class MediaRecording:
             return self._container.duration / self._av.time_base
         return 0.0
 
+    def _container_frames(self) -> Iterator[Any]:
+        """The frames of FFmpeg; keeps where the last packet ends, in s from the first frame on."""
+        first = None
+        for packet in self._container.demux(self._stream):
+            frames = packet.decode()
+            if first is None and frames:
+                first = frames[0].time or 0.0
+            if packet.pts is not None and packet.duration:
+                self._end = float((packet.pts + packet.duration) * packet.time_base) - (first or 0.0)
+            yield from frames
+
     def _decoded(self) -> Iterator[np.ndarray]:
         """The frames, float32 (M, channels)."""
         try:
-            for frame in self._container.decode(self._stream):
+            for frame in self._container_frames():
                 shape = (frame.sample_rate, len(frame.layout.channels))
                 if not self._rate:
                     self._rate, self._channels = shape
@@ -146,16 +158,18 @@ class MediaRecording:
                 gathered += len(samples)
         except DecodingError as error:
             self._broken = error
-        if self._ended and self.announced and 0 < self._read + gathered - self.announced <= LONGEST_FRAME:
-            gathered = max(0, self.announced - self._read)
+        if self._ended and self._cut and 0 < self._read + gathered - round(self._end * self._rate) <= LONGEST_FRAME:
+            gathered = max(0, round(self._end * self._rate) - self._read)
         if gathered:
             whole = np.concatenate(self._rest)[:gathered]
             self._rest = [whole[count:]]
             self._read += min(count, len(whole))
             return whole[:count]
+        missing = self._told - self._read
+        self.announced = self._told if missing > SHORTAGE_SECONDS * self._rate else None  # less is rounding
         if self._broken:
             raise self._broken
-        if self._read < self._least:
+        if self.announced:
             raise DecodingError(f"{self._read} samples per channel are there")
         return np.zeros((0, self._channels), np.float32)
 

@@ -55,7 +55,7 @@ def scan(folder: str) -> list[ListedRecording]:
 
     found = []
     for file in find_audio_files(folder):
-        info = audio_info(file)
+        info = audio_info(file, counted=True)
         length = resampled_length(info.length, info.sample_rate, SAMPLE_RATE)
         if length < SHORTEST_RECORDING:
             raise AudioFileError(
@@ -113,7 +113,7 @@ def scan_responses(folder: str) -> list[ListedRecording]:
     from dtln.audio.headers import audio_info
 
     return [
-        ListedRecording(file.relative_to(folder).as_posix(), audio_info(file).length)
+        ListedRecording(file.relative_to(folder).as_posix(), audio_info(file, counted=True).length)
         for file in find_audio_files(folder)
     ]
 
