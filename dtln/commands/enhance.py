@@ -6,11 +6,12 @@
     run_evaluation.py --score-only -i DENOISED_DIR --noisy NOISY_DIR --reference CLEAN_DIR --json scores.json
     run_evaluation.py --score-only -i DENOISED_DIR --dnsmos
 
-Recordings may have any rate, channel count and format that soundfile reads. The output is mono at 16 kHz, aligned with
-the input and in its sample format. A format that cannot be written becomes wav; the summary says so. Outputs of a
-folder keep their names and sub-folders. The output of one recording is NAME_denoised beside it, or the file that -o
-names, whose extension then decides the format. A file that cannot be denoised is reported at the end, and the others
-are denoised; the exit status is then 1.
+Recordings may have any rate and channel count, and any format that soundfile reads; with the package av also m4a, mp4,
+wma, webm and more, and the sound of videos. The output is mono at 16 kHz, aligned with the input and in its sample
+format. A format that cannot be written becomes wav; the summary says so. Outputs of a folder keep their names and
+sub-folders. The output of one recording is NAME_denoised beside it, or the file that -o names, whose extension then
+decides the format. A file that cannot be denoised is reported at the end, and the others are denoised; the exit status
+is then 1.
 
 Scores are PESQ (raw P.862 narrow band, its P.862.1 mapping, wide band), STOI, ESTOI, SI-SDR and SNR against clean
 recordings of the same name, whatever the extension, or of the same fileid_N; and DNSMOS, which needs no clean
@@ -37,7 +38,7 @@ from dtln.interrupts import last_words
 
 ABOUT_WRITING = (
     "output", "overwrite", "skip_existing", "keep_rate", "keep_channels", "channel", "level", "strength",
-    "attenuation_limit", "keep_high_band", "salvage",
+    "attenuation_limit", "keep_high_band",
 )  # fmt: skip
 
 
@@ -82,12 +83,6 @@ def parse(argv: Sequence[str] | None, prog: str = "run_evaluation.py") -> argpar
         default="auto",
         help="auto: the network hears recordings that are too quiet or too loud for its weights at a level that they "
         "know, they are written at their own, and a DC offset is removed (default); raw: it hears them as they are",
-    )
-    parser.add_argument(
-        "--salvage",
-        action="store_true",
-        help="read what is there of recordings whose header announces more or less than the file holds (a recorder "
-        "that crashed, a file cut off, files joined end to end), instead of refusing them; the summary names them",
     )
     mix = parser.add_mutually_exclusive_group()
     mix.add_argument(

@@ -58,6 +58,12 @@ def add_flags(parser: argparse.ArgumentParser, recordings: tuple[str, str], jobs
     parser.add_argument("positional_input", nargs="?", type=Path, metavar=name, help=text)
     parser.add_argument("-i", "--input", type=Path, metavar=name, help=f"{name}, given as a flag")
     parser.add_argument("--jobs", type=int, metavar="N", help=jobs)
+    parser.add_argument(
+        "--salvage",
+        action="store_true",
+        help="read what is there of recordings whose header announces more or less than the file holds (a recorder "
+        "that crashed, a file cut off, files joined end to end), instead of refusing them",
+    )
     group = parser.add_argument_group("scores")
     group.add_argument(
         "--reference", type=Path, metavar="CLEAN", help="score against this clean recording, or those in this folder"
@@ -124,7 +130,7 @@ def scoring_settings(args: argparse.Namespace) -> ScoringSettings:
     for report in (args.csv, args.json):
         if report and not report.absolute().parent.is_dir():
             raise AudioFileError(f"{report}: its folder does not exist. Make it first.")
-    return ScoringSettings(args.reference, args.dnsmos, args.align, args.manifest, not args.no_pesq)
+    return ScoringSettings(args.reference, args.dnsmos, args.align, args.manifest, not args.no_pesq, args.salvage)
 
 
 def write_reports(args: argparse.Namespace, scored: Sequence[ScoredFile], settings: Mapping[str, object]) -> None:

@@ -41,7 +41,7 @@ FILES_WORTH_A_PROCESS = 8  # in fewer, the start of a process does not pay
 class ScoringSettings:
     """How recordings are scored; reference: a recording or a folder of clean ones, manifest: a table of input SNRs.
 
-    pesq: whether PESQ is among the scores against clean recordings.
+    pesq: whether PESQ is among the scores against clean recordings. salvage: as in `read_audio`.
     """
 
     reference: Path | None = None
@@ -49,6 +49,7 @@ class ScoringSettings:
     align: bool = False
     manifest: Path | None = None
     pesq: bool = True
+    salvage: bool = False
 
 
 @dataclass(frozen=True)
@@ -163,9 +164,9 @@ def score_file(settings: ScoringSettings, pair: Pair) -> ScoredFile:
     scores: dict[str, dict[str, float]] = {}
     path = pair.clean or pair.source
     try:
-        clean = read_audio(pair.clean, sample_rate=SAMPLE_RATE, mono=True)[0] if pair.clean else None
+        clean = read_audio(pair.clean, SAMPLE_RATE, mono=True, salvage=settings.salvage)[0] if pair.clean else None
         for name, path in pair.signals.items():
-            signal, _ = read_audio(path, sample_rate=SAMPLE_RATE, mono=True)
+            signal, _ = read_audio(path, SAMPLE_RATE, mono=True, salvage=settings.salvage)
             target, estimate = clean, signal
             if clean is not None and settings.align:
                 delay, correlation = find_delay(clean, signal)

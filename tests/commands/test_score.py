@@ -82,3 +82,15 @@ def test_missing_package_is_told_before_work_starts(triple, capsys, monkeypatch)
     assert score.main([str(triple / "denoised"), "--reference", str(triple / "clean")]) == 1
     err = capsys.readouterr().err
     assert re.search(r"dtln score: scoring needs the package pesq: pip install .*\[score\]", err)
+
+
+def test_damaged_recordings_are_scored_with_salvage(triple, capsys):
+    pytest.importorskip("pystoi")
+    path = triple / "denoised" / "a.wav"
+    path.write_bytes(path.read_bytes()[:-4000])  # a second less a sixteenth
+    clean = soundfile.read(triple / "clean" / "a.wav")[0]
+    soundfile.write(triple / "clean" / "a.wav", clean[:15000], 16000, subtype="FLOAT")
+    arguments = [str(triple / "denoised"), "--reference", str(triple / "clean"), "--no-pesq"]
+    assert score.main(arguments) == 1
+    assert "a.wav: is truncated" in capsys.readouterr().err
+    assert score.main([*arguments, "--salvage"]) == 0
