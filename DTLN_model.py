@@ -732,14 +732,20 @@ class PairedFolders:
     Equal names or the same `fileid_N` make a pair (see `pair_files`). All pairs are checked before the first segment is
     read, by their headers (wavinfo) where that is enough. A recording longer than a segment gives
     ceil(length / segment_length) segments, the last of which ends with the recording; a shorter one gives one segment
-    with zeros at its end. Nothing is dropped.
+    with zeros at its end. Nothing is dropped, unless `remainders` is False: then only whole segments count, as in the
+    published code.
 
     `segments` lists (noisy name, first sample), `clean_names` maps a noisy name to its partner, `summary` says what was
     found. Raises AudioFileError, which names the file.
     """
 
     def __init__(
-        self, noisy_dir: str | Path, clean_dir: str | Path, segment_length: int, sample_rate: int = SAMPLE_RATE
+        self,
+        noisy_dir: str | Path,
+        clean_dir: str | Path,
+        segment_length: int,
+        sample_rate: int = SAMPLE_RATE,
+        remainders: bool = True,
     ) -> None:
         self.noisy_dir, self.clean_dir = Path(noisy_dir), Path(clean_dir)
         self.segment_length, self.sample_rate = segment_length, sample_rate
@@ -760,7 +766,7 @@ class PairedFolders:
         self.segments = [
             (name, max(0, min(start, length - segment_length)))
             for name, length in self.lengths.items()
-            for start in range(0, length, segment_length)
+            for start in range(0, length if remainders else length - segment_length + 1, segment_length)
         ]
 
     def __len__(self) -> int:
@@ -1056,6 +1062,18 @@ class LearningRateLog(keras.callbacks.Callback):
             logs["learning_rate"] = float(ops.convert_to_numpy(self.model.optimizer.learning_rate))
 
 
+class TrainingLog(keras.callbacks.CSVLogger):
+    """Writes the figures of each epoch to a CSV file, the learning rate in a column of the name `rate_name`."""
+
+    def __init__(self, path: Path, append: bool, rate_name: str) -> None:
+        super().__init__(str(path), append=append)
+        self.rate_name = rate_name
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        names = {"learning_rate": self.rate_name}
+        super().on_epoch_end(epoch, {names.get(name, name): value for name, value in (logs or {}).items()})
+
+
 class ResumeState(keras.callbacks.Callback):
     """Writes after every epoch all that the next one depends on, and restores it when training goes on.
 
@@ -1123,13 +1141,14 @@ def train(
     run_dir: str | Path | None = None,
     resume: bool = False,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    rate_name: str = "learning_rate",
 ) -> keras.callbacks.History:
     """Trains a compiled model; returns the Keras history.
 
     It leaves in `run_dir` (default `models_RUN`, as published) the best weights RUN.h5 and the last RUN_last.h5, the
     log training_RUN.log (CSV: epoch, learning rate, losses in dB) and RUN_state.npz to resume from. `callbacks` see the
-    validated weights in `on_test_end`. Raises SettingsError for a batch larger than the data, and FileNotFoundError if
-    there is nothing to resume.
+    validated weights in `on_test_end`. rate_name: of the learning rate's column in the log. Raises SettingsError for a
+    batch larger than the data, and FileNotFoundError if there is nothing to resume.
     """
     from dtln.training.distribution import SharedSteps, check_shares
 
@@ -1158,7 +1177,7 @@ def train(
         print(f"{run_name} has already ended after {state.next_epoch} epochs")
     # swaps the average in when validation begins and out when it ends: it has to be the last to see that end
     average = [keras.callbacks.SwapEMAWeights()] if settings.ema else []
-    log = keras.callbacks.CSVLogger(str(run_dir / f"training_{run_name}.log"), append=resume)
+    log = TrainingLog(run_dir / f"training_{run_name}.log", resume, rate_name)
     writing = [log, state]
     if settings.process > 0:
         checkpoints.writes = state.writes = False
@@ -1193,8 +1212,9 @@ class audio_generator:
     """The published `tf.data` source, over `PairedFolders`.
 
     len_of_samples: segment length in samples. fs: rate in Hz. train_flag: a new order in every pass. `tf_data_set`
-    yields (noisy, clean), each float32 (len_of_samples,); `total_samples` is the number of segments in a pass. Raises
-    AudioFileError for unusable files or pairs, before the first segment.
+    yields (noisy, clean), each float32 (len_of_samples,); `total_samples` is the number of segments in a pass. As
+    published, what a file holds beyond whole segments is left out. Raises AudioFileError for unusable files or pairs,
+    before the first segment.
     """
 
     def __init__(
@@ -1202,14 +1222,14 @@ class audio_generator:
     ) -> None:
         self.path_to_input, self.path_to_s1 = path_to_input, path_to_s1
         self.len_of_samples, self.fs, self.train_flag = len_of_samples, fs, train_flag
-        self.source = PairedFolders(path_to_input, path_to_s1, len_of_samples, fs)
-        self.file_names = list(self.source.lengths)
+        self.count_samples()
         self.create_tf_data_obj()
 
-    @property
-    def total_samples(self) -> int:
-        """The number of segments in a pass."""
-        return len(self.source)
+    def count_samples(self) -> None:
+        """Lists the folders: makes `file_names`, `source` and `total_samples`."""
+        self.source = PairedFolders(self.path_to_input, self.path_to_s1, self.len_of_samples, self.fs, remainders=False)
+        self.file_names = list(self.source.lengths)
+        self.total_samples = len(self.source)
 
     def create_generator(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """A pass over the segments, with train_flag in an order drawn with numpy's global generator."""
@@ -1346,12 +1366,18 @@ class DTLN_model:
         path_to_val_mix: str,
         path_to_val_speech: str,
     ) -> None:
-        """Trains the compiled `model` as the paper does; see `train` for the files that it leaves in models_RUN."""
+        """Trains the compiled `model` as the paper does; see `train` for the files that it leaves in models_RUN.
+
+        As published, the log calls the learning rate `lr`, and a run of the same name is replaced.
+        """
         length = segment_length(self.len_samples, self.block_shift, self.fs)
+        if os.path.exists(f"models_{runName}/{runName}.h5"):
+            print(f"models_{runName}: the weights and the log of an earlier run are replaced", flush=True)
         train(
             self.model,
-            PairedFolders(path_to_train_mix, path_to_train_speech, length, self.fs),
-            PairedFolders(path_to_val_mix, path_to_val_speech, length, self.fs),
+            PairedFolders(path_to_train_mix, path_to_train_speech, length, self.fs, remainders=False),
+            PairedFolders(path_to_val_mix, path_to_val_speech, length, self.fs, remainders=False),
             runName,
             TrainingSettings(batch_size=self.batchsize, learning_rate=self.lr, max_epochs=self.max_epochs),
+            rate_name="lr",
         )
