@@ -8,7 +8,8 @@ from dtln.commands.run import run
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the script; returns its exit status."""
-    return run("dtln.commands.convert_published", argv, "convert_weights_to_tf_lite.py", kind="tflite")
+    script = "convert_weights_to_tf_lite.py"
+    return run("dtln.commands.convert_published", argv, script, kind="tflite", description=__doc__)
 
 
 if __name__ == "__main__":

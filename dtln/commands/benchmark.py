@@ -82,6 +82,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "measure_execution_time.
     if not everything and args.backend not in EXPORT_KINDS:
         print(f"unknown backend {args.backend!r}: expected all or one of {', '.join(EXPORT_KINDS)}", file=sys.stderr)
         return 2
+    if args.json and not args.json.absolute().parent.is_dir():
+        print(f"{args.json}: its folder does not exist. Make it first.", file=sys.stderr)
+        return 1
     kinds.sort(key=lambda name: name != "savedmodel")  # TensorFlow takes a number of threads only before it has run
     machine = {"processor": processor_name(), "python": platform.python_version(), "system": platform.platform()}
     print(f"{machine['processor']}, {args.threads} thread{'s' if args.threads > 1 else ''}")

@@ -1,10 +1,4 @@
-"""Convert weights to one kind of export, with the flags of the published converters.
-
-    %(prog)s -m WEIGHTS.h5 -t TARGET
-
-TARGET is the beginning of the files' names, TARGET_1 and TARGET_2, or the folder of the SavedModel.
-convert_weights_and_savedmodel.py makes all kinds at once, graphs of the whole network among them.
-"""
+"""Convert weights to one kind of export: what the three scripts convert_weights_to_*.py share."""
 
 from __future__ import annotations
 
@@ -19,16 +13,21 @@ from dtln.errors import WeightsFileError
 from dtln.formats import EXPORT_KINDS
 
 EXTRA = "convert"
+EPILOG = """\
+TARGET is the beginning of the files' names, TARGET_1 and TARGET_2, or the folder of the SavedModel. The export is
+compared with the network before it takes its place. convert_weights_and_savedmodel.py makes all kinds at once."""
 TRUTHS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
-def parse(argv: Sequence[str] | None, prog: str, kind: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(argv: Sequence[str] | None, prog: str, kind: str, description: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog, description=description, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "-m", "--weights_file", type=Path, required=True, metavar="H5", help="`.h5` weights, published ones or ours"
     )
     parser.add_argument(
-        "-t", "--target_folder", type=Path, required=True, metavar="TARGET", help="what to write: see above"
+        "-t", "--target_folder", type=Path, required=True, metavar="TARGET", help="what to write: see below"
     )
     if kind == "tflite":
         parser.add_argument(
@@ -48,10 +47,13 @@ def truth(text: str) -> bool:
 
 
 def main(
-    argv: Sequence[str] | None = None, prog: str = "convert_weights_to_tf_lite.py", kind: str = "tflite"
+    argv: Sequence[str] | None = None,
+    prog: str = "convert_weights_to_tf_lite.py",
+    kind: str = "tflite",
+    description: str = "",
 ) -> int:
     """Converts to "savedmodel", "tflite" or "onnx", checks, then moves what was written into place."""
-    args = parse(argv, prog, kind)
+    args = parse(argv, prog, kind, description)
     target = args.target_folder
     export = EXPORT_KINDS[f"{kind}-quant" if args.quantization else kind]
     names = [target.name] if kind == "savedmodel" else [f"{target.name}_{half}.{kind}" for half in (1, 2)]

@@ -32,7 +32,7 @@ from pathlib import Path
 
 from dtln.choices import LEVELS
 from dtln.commands import score
-from dtln.commands.flags import positive, within
+from dtln.commands.flags import add_published_name, positive, within
 from dtln.formats import DEFAULT_WEIGHTS, EXPORT_KINDS, MODEL_DIR
 from dtln.interrupts import last_words
 
@@ -105,6 +105,8 @@ def parse(argv: Sequence[str] | None, prog: str = "run_evaluation.py") -> argpar
         f"or an export, block by block: {', '.join(EXPORT_KINDS)}",
     )
     parser.add_argument("--score-only", action="store_true", help="denoise nothing: score the recordings in IN")
+    for option, dest in (("--in_folder", "input"), ("--out_folder", "output"), ("--model", "weights")):
+        add_published_name(parser, option, dest=dest)
     args = score.parse_flags(parser, argv)
     if args.weights is None:
         args.weights = MODEL_DIR if args.engine in EXPORT_KINDS else DEFAULT_WEIGHTS

@@ -10,7 +10,14 @@ from pathlib import Path
 from dtln.choices import LEVELS
 from dtln.formats import MODEL_DIR
 
-__all__ = ["SPEAKER_PATTERN_HELP", "add_exports_arguments", "add_level_argument", "positive", "within"]
+__all__ = [
+    "SPEAKER_PATTERN_HELP",
+    "add_exports_arguments",
+    "add_level_argument",
+    "add_published_name",
+    "positive",
+    "within",
+]
 
 SPEAKER_PATTERN_HELP = (
     "how the paths below the folder of speech tell speakers: librispeech, timit, vctk, dns-challenge, or a regular "
@@ -37,6 +44,11 @@ def add_level_argument(parser: argparse.ArgumentParser) -> None:
         help="auto: follow the level, so that the model hears a stream that is too quiet or too loud for it at a level "
         "that it knows, and remove a DC offset; adds no delay. raw: let the model hear the stream as it is (default)",
     )  # fmt: skip
+
+
+def add_published_name(parser: argparse.ArgumentParser, option: str, *, dest: str) -> None:
+    """Adds the name under which the published script takes a path; --help does not show it."""
+    parser.add_argument(option, dest=dest, type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def within(lowest: float, highest: float) -> Callable[[str], float]:

@@ -25,7 +25,7 @@ ENDS_ITSELF = True  # with a report
 
 def parse(argv: Sequence[str] | None, prog: str = "real_time_dtln_audio.py") -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--list-devices", action="store_true", help="show the sound devices and exit")
+    parser.add_argument("-l", "--list-devices", action="store_true", help="show the sound devices and exit")
     parser.add_argument("-i", "--input-device", metavar="DEVICE", help="microphone: index or part of its name")
     parser.add_argument("-o", "--output-device", metavar="DEVICE", help="loudspeaker: index or part of its name")
     parser.add_argument(

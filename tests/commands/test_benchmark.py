@@ -41,5 +41,8 @@ def test_measuring_names_what_is_wrong(tmp_path, capsys):
     assert "holds no exports" in capsys.readouterr().err
     assert benchmark.main(["--backend", "torch", "-m", str(tmp_path)]) == 2
     assert "unknown backend 'torch': expected all or one of tflite" in capsys.readouterr().err
+    assert benchmark.main(["--backend", "tflite", "--json", str(tmp_path / "no" / "times.json")]) == 1
+    report = capsys.readouterr()
+    assert "times.json: its folder does not exist. Make it first" in report.err and not report.out
     assert measure_execution_time.main(["-m", str(tmp_path)]) == 1
     assert "holds no saved_model.pb" in capsys.readouterr().err

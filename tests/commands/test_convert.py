@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import DTLN_model as dtln
-from dtln.commands import convert
+from dtln.commands import convert, convert_published
 from dtln.export import check
 from dtln.formats import EXPORT_KINDS
 
@@ -100,3 +100,40 @@ def test_converter_refuses_a_saved_model_without_weights(shared, tmp_path, capsy
     published = shared / "reference" / "dtln_saved_model"
     assert convert.main(["-m", str(published), "-t", str(tmp_path / "out")]) == 1
     assert "does not list its weights" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags", "names"),
+    [
+        ("savedmodel", [], ["new"]),
+        ("tflite", ["-q", "False"], ["new_1.tflite", "new_2.tflite"]),
+        ("tflite", ["--quantization", "True"], ["new_1.tflite", "new_2.tflite"]),
+        ("onnx", [], ["new_1.onnx", "new_2.onnx"]),
+    ],
+)
+def test_published_converters(kind, flags, names, weights, model_dir, tmp_path, capsys):
+    """They write under the names that the published ones give, what our converter writes; older files are replaced."""
+    target = tmp_path / "deeper"
+    target.mkdir()
+    (target / names[0]).write_text("older")
+    arguments = ["--weights_file", str(weights), "--target_folder", str(target / "new"), *flags]
+    assert convert_published.main(arguments, kind=kind) == 0
+    assert sorted(path.name for path in target.iterdir()) == names
+    assert f"wrote {target / names[0]}" in capsys.readouterr().out
+    same = EXPORT_KINDS["tflite-quant" if "True" in flags else kind].paths(model_dir)
+    if kind == "savedmodel":
+        assert (target / "new" / "saved_model.pb").is_file()
+    else:
+        sizes = [path.stat().st_size for path in same]
+        assert [(target / name).stat().st_size for name in names] == pytest.approx(sizes, rel=0.02)
+
+
+def test_published_converters_leave_older_files_alone(weights, tmp_path, capsys, monkeypatch):
+    (tmp_path / "new_1.onnx").write_text("older")
+    with pytest.raises(SystemExit):
+        convert_published.main(["-m", "a.h5", "-t", "b", "-q", "maybe"])
+    assert "maybe: expected True or False" in capsys.readouterr().err
+    assert convert_published.main(["-m", str(tmp_path / "no.h5"), "-t", str(tmp_path / "new")], kind="onnx") == 1
+    monkeypatch.setattr(check, "FLOAT_TOLERANCE", 1e-12)
+    assert convert_published.main(["-m", str(weights), "-t", str(tmp_path / "new")], kind="onnx") == 1
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["older"]

@@ -43,6 +43,19 @@ def test_named_output(tmp_path, noisy, denoise, noise, flag, name):
     require_aligned(read_audio(tmp_path / name, mono=True)[0], noise(8000), 15 if name.endswith("ogg") else 40)
 
 
+def test_published_flags(tmp_path, noisy, identity_weights, capsys):
+    """The published script takes folders under these names; --help shows ours alone."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    os.link(noisy, folder / "a.wav")
+    flags = ["--in_folder", folder, "--out_folder", tmp_path / "out", "--model", identity_weights]
+    assert enhance.main(list(map(str, flags))) == 0
+    assert (tmp_path / "out" / "a.wav").is_file()
+    with pytest.raises(SystemExit):
+        enhance.main(["--help"])
+    assert "_folder" not in capsys.readouterr().out
+
+
 def test_output_without_a_name_is_said(tmp_path, noisy, denoise, capsys):
     assert denoise(noisy) == 0
     assert f"written to {tmp_path / 'noisy_denoised.wav'}\n" in capsys.readouterr().out

@@ -44,7 +44,8 @@ def test_all_scripts_are_there():
     assert set(SCRIPTS) >= {
         "run_training.py", "run_evaluation.py", "measure_execution_time.py", "real_time_processing.py",
         "real_time_processing_tf_lite.py", "real_time_processing_onnx.py", "real_time_dtln_audio.py",
-        "convert_weights_and_savedmodel.py", "synthesize_training_data.py",
+        "convert_weights_and_savedmodel.py", "synthesize_training_data.py", "convert_weights_to_saved_model.py",
+        "convert_weights_to_tf_lite.py", "convert_weights_to_onnx.py",
     }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ def test_files_are_short_enough_to_read() -> None:
     long = {file.relative_to(ROOT).as_posix(): n for file, n in lengths.items() if n > 800}
     assert set(long) <= {"DTLN_model.py"}, long
     assert long.get("DTLN_model.py", 0) <= 1500
-    assert len(list(ROOT.glob("*.py"))) <= 12
+    assert len(list(ROOT.glob("*.py"))) <= 13  # the model, nine scripts, and three names that are published
 
 
 def tracked(file: Path) -> bool:
