@@ -5,17 +5,16 @@ from __future__ import annotations
 import bisect
 import io
 import itertools
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
 from typing import BinaryIO
 
-__all__ = ["Extent", "Part", "Spliced", "is_end_matter", "read_at"]
+__all__ = ["Extent", "Part", "Spliced", "after_id3", "is_end_matter", "read_at"]
 
 Part = tuple["bytes | tuple[int, int]", ...]  # new bytes, and (start, end) of bytes of the file, in their order
 
 LONGEST_PADDING = 1 << 16  # zeros behind the samples that count as padding: more of them are digital silence
 FARTHEST = 1 << 43  # bytes: file systems refuse to go further
-END_MATTER = (b"TAG", b"ID3", b"APETAGEX", b"LYRICSBEGIN", b"3DI")  # tags of music players
 
 
 @dataclass(frozen=True)
@@ -89,12 +88,32 @@ def read_at(file: BinaryIO, position: int, count: int) -> bytes:
     return file.read(count)
 
 
-def is_end_matter(file: BinaryIO, position: int, end: int, tags: Sequence[bytes] = END_MATTER) -> bool:
-    """Whether the bytes from a position on are no sound: a tag of a music player, or a short padding with zeros."""
-    start = read_at(file, position, min(32, end - position))
-    if start.startswith(tuple(tags)):
-        return True
-    if end - position > LONGEST_PADDING or any(start):
-        return False
-    rest = file.read(end - position - len(start)).lstrip(b"\0")
-    return not rest or rest.startswith(tuple(tags))
+def after_id3(file: BinaryIO, position: int) -> int:
+    """Where the file goes on behind the ID3v2 tag at a position, if one is there."""
+    tag = read_at(file, position, 10)
+    if not tag.startswith(b"ID3") or len(tag) < 10:
+        return position
+    footer = 10 if tag[5] & 0x10 else 0
+    return position + 10 + sum(byte << 7 * (3 - i) for i, byte in enumerate(tag[6:])) + footer
+
+
+def is_end_matter(file: BinaryIO, position: int, end: int) -> bool:
+    """Whether the bytes from a position to the end are tags of music players, or a short padding with zeros."""
+    while position < end:
+        start = read_at(file, position, LONGEST_PADDING + 1)[: end - position]
+        zeros = len(start) - len(start.lstrip(b"\0"))
+        if start.startswith(b"TAG"):
+            position += 227 if start.startswith(b"TAG+") else 128
+        elif start.startswith(b"ID3") and len(start) > 10:
+            position = after_id3(file, position)
+        elif start.startswith(b"APETAGEX") and len(start) >= 32:
+            is_header = start[23] & 0x20
+            position += 32 + (int.from_bytes(start[12:16], "little") if is_header else 0)
+        elif start.startswith(b"LYRICSBEGIN"):
+            found = re.search(rb"LYRICSEND|LYRICS200", start)
+            position = position + found.end() if found else end
+        elif 0 < zeros <= LONGEST_PADDING:
+            position += zeros
+        else:
+            return False
+    return True

@@ -97,6 +97,8 @@ def _opened(path: Path, salvage: bool) -> Recording:
             f"{os.fsencode(path)!r}: has a name that is not UTF-8, which soundfile cannot open. Rename the file."
         ) from error
     except UnreadableError as error:
+        if error.other_codec:
+            return MediaRecording(path, salvage)
         extension = path.suffix.lower()
         if extension in AMBIGUOUS_EXTENSIONS and (not error.recognised or extension.startswith(".mat")):
             raise NotAudioError(f"{path}: holds no sound that could be recognised ({error}).") from error

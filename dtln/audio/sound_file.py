@@ -27,15 +27,20 @@ EXAMINED = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "SVX", "CAF", "AU", "OGG", "F
 MATLAB_NAME = b"samplerate"  # of a matrix that a recording has, in the first bytes
 MATLAB_HEADER = 512
 SALVAGED_BLOCK = 4096  # samples, as many as a FLAC frame holds by default
+PLAIN_TAGS = (b"\1\0", b"\3\0", b"\xfe\xff")  # of a wav: integers, floats, and those that say it further on
+NO_CODEC = 4  # likewise
 NO_FORMAT = 1  # libsndfile's number of the error
 
 
 class UnreadableError(Exception):
-    """libsndfile cannot open a file; the message is its own. recognised: whether it knows the format."""
+    """libsndfile cannot open a file; the message is its own.
 
-    def __init__(self, reason: str, recognised: bool) -> None:
+    recognised: whether it knows the format. other_codec: whether all it lacks is the codec in it.
+    """
+
+    def __init__(self, reason: str, recognised: bool, other_codec: bool = False) -> None:
         super().__init__(reason)
-        self.recognised = recognised
+        self.recognised, self.other_codec = recognised, other_codec
 
 
 class SoundFileRecording:
@@ -106,20 +111,16 @@ class SoundFileRecording:
         if part is not None:
             source = Spliced(self._own.enter_context(open(self._path, "rb")), part)  # noqa: SIM115
         if self._extent.raw:
-            with SoundFileRecording._plain(self._path) as plain:
+            with _sound_file(self._path) as plain:
                 kind = {"samplerate": plain.samplerate, "channels": plain.channels, "subtype": plain.subtype}
             kind |= {"format": "RAW", "endian": self._extent.raw.upper()}
         return self._own.enter_context(_sound_file(source, **kind))
-
-    @staticmethod
-    def _plain(path: Path) -> SoundFile:
-        return _sound_file(path)
 
     def _sample_format(self, file: SoundFile) -> SampleFormat:
         """The format by the file's own header, of which a part may show something else."""
         if file.format in ("RAW", "MP3") and self._extent.parts:
             try:
-                with self._plain(self._path) as plain:
+                with _sound_file(self._path) as plain:
                     return SampleFormat(plain.format, plain.subtype)
             except UnreadableError:
                 pass
@@ -163,7 +164,16 @@ def _sound_file(source: Any, **kind: Any) -> SoundFile:
         return soundfile.SoundFile(source, **kind)
     except (soundfile.SoundFileError, RuntimeError, TypeError) as error:  # TypeError: extension .raw
         code = getattr(error, "code", NO_FORMAT)
-        raise UnreadableError(libsndfile_reason(error), code != NO_FORMAT) from error
+        other_codec = code == NO_CODEC or (isinstance(source, Path) and _has_codec(source))
+        raise UnreadableError(libsndfile_reason(error), code != NO_FORMAT, other_codec) from error
+
+
+def _has_codec(path: Path) -> bool:
+    """Whether a file is a wav whose samples are coded."""
+    with open(path, "rb") as file:
+        head = file.read(4096)
+    position = head.find(b"fmt ")
+    return head.startswith(b"RIFF") and position > 0 and head[position + 8 : position + 10] not in PLAIN_TAGS
 
 
 def libsndfile_reason(error: Exception) -> str:

@@ -6,20 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from dtln.audio.extent import Extent, Part, is_end_matter, read_at
+from dtln.audio.extent import Extent, Part, after_id3, is_end_matter, read_at
 
 __all__ = ["flac_extent", "mpeg_extent", "ogg_extent"]
 
 SEARCH_BLOCK = 1 << 20  # bytes
-
-
-def _after_id3(file: BinaryIO, position: int) -> int:
-    """Where the file goes on behind the ID3 tag at a position, if one is there."""
-    tag = read_at(file, position, 10)
-    if not tag.startswith(b"ID3") or len(tag) < 10:
-        return position
-    footer = 10 if tag[5] & 0x10 else 0
-    return position + 10 + sum(byte << 7 * (3 - i) for i, byte in enumerate(tag[6:])) + footer
 
 
 # ----------------------------------------------------------------------------------------------------------------------
@@ -38,7 +29,7 @@ def flac_extent(file: BinaryIO, end: int) -> Extent | None:
     STREAMINFO may leave the number of samples open; the header of each frame says where it lies, and the two check sums
     tell frames from other bytes.
     """
-    begin = _after_id3(file, 0)
+    begin = after_id3(file, 0)
     if read_at(file, begin, len(FLAC_START)) != FLAC_START:
         return None
     starts = [begin, *_occurrences(file, FLAC_START, begin + len(FLAC_START), end)]
@@ -180,6 +171,7 @@ def ogg_extent(file: BinaryIO, end: int) -> Extent | None:
 # MPEG audio (ISO 11172-3, 2.4.2.3, and ISO 13818-3)
 # ----------------------------------------------------------------------------------------------------------------------
 
+FEW_FRAMES = 3  # by so many, other bytes are taken for frames by chance
 MPEG_DECODER_DELAY = 529  # samples, of layer III
 MPEG_RATES = (44100, 48000, 32000)  # Hz; MPEG 2 halves them, MPEG 2.5 quarters them
 # Kilobits by (MPEG 1, layer); the header of a frame holds an index into one of these.
@@ -211,14 +203,17 @@ def mpeg_extent(file: BinaryIO, begin: int, end: int) -> Extent | None:
     libsndfile takes the length from the header of LAME (Xing, Info) in the first frame. Where none is, or one of
     Fraunhofer (VBRI), it estimates it from the size of the file; with a header that counts the frames it reads all.
     """
-    start = _after_id3(file, begin)
+    start = after_id3(file, begin)
     frame = _mpeg_frame(read_at(file, start, 4))
     if frame is None:
         return None
     told, size, by_lame = _told(read_at(file, start, frame.size), frame)
     if by_lame and size and (start + size >= end or is_end_matter(file, start + size, end)):
         return None
-    part, found = _mpeg_frames(file, start, end, frame)
+    part, found, others = _mpeg_frames(file, start, end, frame)
+    if others > FEW_FRAMES:
+        words = f"holds {others} frames of another rate or layer than its first, and {found} like it"
+        return Extent(words, (part,))
     if frame.layer != 3:
         return Extent(there=found * frame.samples)
     if told and not by_lame and found < told:
@@ -262,19 +257,25 @@ def _mpeg_frame(header: bytes) -> MpegFrame | None:
     return MpegFrame(size + (bits >> 9 & 1) * slot, samples, side, layer, sample_rate)
 
 
-def _mpeg_frames(file: BinaryIO, position: int, end: int, like: MpegFrame) -> tuple[Part, int]:
-    """All frames between two offsets behind a header that counts them, and how many they are.
+def _mpeg_frames(file: BinaryIO, position: int, end: int, like: MpegFrame) -> tuple[Part, int, int]:
+    """All frames between two offsets behind a header that counts them, how many they are, and how many unlike them.
 
-    Frames of another rate do not count, nor do headers of LAME and what lies between frames.
+    Headers of LAME and Fraunhofer do not count, nor does what lies between frames.
     """
     ranges: list[tuple[int, int]] = []
-    count = 0
+    count = others = 0
     first = read_at(file, position, 4)
-    file.seek(position)
     while position < end:
-        head = file.read(64)
+        head = read_at(file, position, 64)
         frame = _mpeg_frame(head[:4])
-        if frame and frame.rate == like.rate and frame.layer == like.layer and position + frame.size <= end:
+        if head.startswith(b"ID3"):
+            position = after_id3(file, position)
+        elif frame is None or position + frame.size > end:
+            position = _next_mpeg_frame(file, position + 1, end)
+        elif (frame.rate, frame.layer) != (like.rate, like.layer):
+            others += 1
+            position += frame.size
+        else:
             if _told(head, frame) == (None, 0, False):
                 count += 1
                 if ranges and ranges[-1][1] == position:
@@ -282,24 +283,19 @@ def _mpeg_frames(file: BinaryIO, position: int, end: int, like: MpegFrame) -> tu
                 else:
                     ranges.append((position, position + frame.size))
             position += frame.size
-        elif head.startswith(b"ID3"):
-            position = _after_id3(file, position)
-        else:
-            position = _next_mpeg_frame(file, position + 1, end, like)
-        file.seek(position)
-    return (_counting_frames(first, count), *ranges), count
+    return (_counting_frames(first, count), *ranges), count, others
 
 
-def _next_mpeg_frame(file: BinaryIO, position: int, end: int, like: MpegFrame) -> int:
+def _next_mpeg_frame(file: BinaryIO, position: int, end: int) -> int:
     """Where the next two frames in a row begin, at a position or behind it; the end where none do."""
     while position < end:
         block = read_at(file, position, SEARCH_BLOCK)
         found = block.find(b"\xff")
         while found >= 0:
             frame = _mpeg_frame(block[found : found + 4])
-            if frame and frame.rate == like.rate and frame.layer == like.layer:
+            if frame:
                 following = _mpeg_frame(read_at(file, position + found + frame.size, 4))
-                if following and following.rate == like.rate:
+                if following and (following.rate, following.layer) == (frame.rate, frame.layer):
                     return position + found
             found = block.find(b"\xff", found + 1)
         position += max(1, len(block) - 3)

@@ -14,6 +14,11 @@ from dtln.audio.reading import audio_blocks, read_audio
 from dtln.errors import AudioFileError, NotAudioError
 
 RATE, LENGTH = 16000, 6000
+LIST = b"LIST" + struct.pack("<I", 4) + b"INFO"
+ID3V1, LYRICS = b"TAG" + bytes(125), b"LYRICSBEGININD0000200000028LYRICS200"
+APE_ITEM = struct.pack("<II", 5, 0) + b"Title\0abcde"
+APE = b"APETAGEX" + struct.pack("<4I", 2000, 32 + len(APE_ITEM), 1, 0xA0000000) + bytes(8) + APE_ITEM
+APE += b"APETAGEX" + struct.pack("<4I", 2000, 32 + len(APE_ITEM), 1, 0x80000000) + bytes(8)
 PCM = [("a.wav", "WAV"), ("a.rf64", "RF64"), ("a.aiff", "AIFF"), ("a.au", "AU"), ("a.w64", "W64"), ("a.caf", "CAF")]
 PCM += [("a.svx", "SVX"), ("b.wav", "WAVEX")]
 STREAMS = [("a.flac", "FLAC", None), ("a.ogg", "OGG", "VORBIS"), ("a.opus", "OGG", "OPUS"), ("a.mp3", "MP3", None)]
@@ -85,6 +90,17 @@ def test_streams_joined_end_to_end(tmp_path, noise, name, container, subtype):
     np.testing.assert_allclose(read_audio(path, mono=True, salvage=True)[0], np.tile(whole, 2), atol=1e-5)
 
 
+@pytest.mark.parametrize("between", [ID3V1, APE + ID3V1, b"ID3\3\0\0\0\0\1\5" + bytes(133), bytes(700), LYRICS + ID3V1])
+def test_mp3s_joined_with_tags_between_them(tmp_path, noise, between):
+    content, path = content_of(tmp_path, noise, "a.mp3", "MP3", None), tmp_path / "a.mp3"
+    path.write_bytes(content + between + content + ID3V1)
+    require_refused(path, "goes on behind its announced end: the header announces")
+    assert 2 * LENGTH < len(read_audio(path, salvage=True)[0]) < 2 * LENGTH + 6 * 1152
+    soundfile.write(tmp_path / "b.mp3", noise(LENGTH), 32000)
+    path.write_bytes(content + between + (tmp_path / "b.mp3").read_bytes())
+    require_refused(path, "holds .* frames of another rate or layer than its first")
+
+
 def test_joined_files_of_two_rates_are_not_mixed_up(tmp_path, noise):
     soundfile.write(tmp_path / "b.wav", noise(LENGTH), 8000)
     (tmp_path / "a.wav").write_bytes(content_of(tmp_path, noise, "a.wav", "WAV") + (tmp_path / "b.wav").read_bytes())
@@ -144,10 +160,6 @@ def test_streams_beyond_4_gib_are_read_to_their_end(tmp_path, noise, announced):
     assert audio_info(path).length == length
     stretch = np.concatenate([*audio_blocks(path, stretch=(length - LENGTH, length))])[:, 0]
     np.testing.assert_allclose(stretch, noise(LENGTH), atol=1e-4)
-
-
-LIST = b"LIST" + struct.pack("<I", 4) + b"INFO"
-ID3V1, APE = b"TAG" + bytes(125), b"APETAGEX" + struct.pack("<4I", 2000, 32, 0, 0) + bytes(8)
 
 
 @pytest.mark.parametrize(

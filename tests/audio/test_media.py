@@ -61,6 +61,7 @@ def write_media(path: Path, codec: str | None, video: bool = False, **tags: str)
         ("a.wma", "libmp3lame", False),
         ("a.aac", "aac", False),
         ("a.avi", "ac3", False),
+        ("a.wav", "ac3", False),  # a codec that libsndfile does not know
     ],
 )
 def test_sound_is_as_players_have_it(tmp_path, name, codec, exact):
