@@ -18,6 +18,7 @@ SEARCH_BLOCK = 1 << 20  # bytes
 # ----------------------------------------------------------------------------------------------------------------------
 
 FLAC_START = b"fLaC\0\0\0\x22"  # the marker and the header of STREAMINFO
+FLAC_INFO_END = 42  # bytes, where STREAMINFO ends
 LONGEST_FLAC_FRAME = 1 << 17  # bytes, where STREAMINFO does not say it
 LONGEST_TAG = 1 << 12  # behind the last frame
 FLAC_BLOCKS = {1: 192, **{i: 576 << i - 2 for i in range(2, 6)}, **{i: 256 << i - 8 for i in range(8, 16)}}
@@ -30,9 +31,10 @@ def flac_extent(file: BinaryIO, end: int) -> Extent | None:
     tell frames from other bytes.
     """
     begin = after_id3(file, 0)
-    if read_at(file, begin, len(FLAC_START)) != FLAC_START:
+    if read_at(file, begin, len(FLAC_START)) != FLAC_START or end < begin + FLAC_INFO_END:
         return None
-    starts = [begin, *_occurrences(file, FLAC_START, begin + len(FLAC_START), end)]
+    others = _occurrences(file, FLAC_START, begin + len(FLAC_START), end)
+    starts = [begin, *(start for start in others if start + FLAC_INFO_END <= end)]
     if len(starts) > 1:
         parts = tuple(_flac_part(file, *bounds)[0] for bounds in zip(starts, [*starts[1:], end], strict=True))
         words = f"holds {len(parts)} streams joined end to end: {end - starts[1]} bytes follow the first"

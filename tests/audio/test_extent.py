@@ -218,6 +218,16 @@ def test_flac_header_that_announces_too_little_or_too_much(tmp_path, noise):
         require_salvaged(path, LENGTH, announced, noise(LENGTH))
 
 
+def test_flac_that_ends_within_its_header(tmp_path, noise):
+    content, path = content_of(tmp_path, noise, "a.flac", "FLAC"), tmp_path / "a.flac"
+    for size in (4, 8, 12, 30, 41, 42, 50):
+        path.write_bytes(content[:size])
+        with pytest.raises(AudioFileError, match="a.flac: "):
+            read_audio(path)
+    path.write_bytes(content + content[:30])  # a second one that has hardly begun
+    assert len(read_audio(path)[0]) == LENGTH
+
+
 def test_ogg_without_some_of_its_pages(tmp_path):
     path, white = tmp_path / "a.ogg", 0.1 * np.random.default_rng(0).standard_normal(8 * RATE)
     soundfile.write(path, white, RATE)
