@@ -61,7 +61,9 @@ def _counted(path: str, mtime_ns: int, size: int, salvage: bool) -> AudioInfo:
         info = replace(info, length=length, exact=True)
         if not salvage or not (recording.fault or broken or announced not in (None, length)):
             return info
-        told = "the header does not say how many" if announced is None else f"the header announces {announced}"
+        told = f"the file {recording.fault or 'does not say how many'}"
+        if announced is not None:
+            told = f"the header announces {announced}"
         return replace(info, salvaged=f"{length} samples per channel are there, {told}{broken}")
 
 

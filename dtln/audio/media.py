@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
+from dtln.audio.extent import Spliced, read_at
 from dtln.audio.folders import MEDIA_EXTENSIONS
-from dtln.audio.info import TAGS, AudioInfo, DecodingError, SampleFormat
+from dtln.audio.info import REMEDY, TAGS, AudioInfo, DecodingError, SampleFormat
 from dtln.errors import AudioFileError, NotAudioError, install_line, require
 
 __all__ = ["MediaRecording", "is_media"]
 
 MAGICS = ((4, b"ftyp"), (0, b"\x1a\x45\xdf\xa3"), (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"), (0, b"#!AMR"))
+ASF_HEADER = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+ASF_FILE = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # the object that holds the size of the file
 TAG_NAMES = {"track": "tracknumber"}  # FFmpeg's names of tags where they are not soundfile's
+LOSSLESS = ("alac", "flac", "wavpack", "ape", "tta")
 SHORTAGE_SECONDS = 0.5  # what may be missing of the length that a container tells: priming, padding, rounding
 TELLS_LENGTH = {"mov", "mp4", "asf", "avi", "wv", "tta", "ape"}  # containers that say how long the sound itself is
 LONGEST_FRAME = 4096  # samples: by so much the last frame may go beyond the end that an mp4 tells
@@ -52,7 +57,7 @@ class MediaRecording:
             )
         self._av = require("av", "reading videos")
         self.fault: str | None = None
-        self._file = open(path, "rb")  # noqa: SIM115, closed by close()
+        self._file: BinaryIO = open(path, "rb")  # noqa: SIM115, closed by close()
         self._container: Any = None
         try:
             self._begin()
@@ -62,7 +67,11 @@ class MediaRecording:
 
     def _begin(self) -> None:
         try:
-            self._container = self._av.open(self._file, metadata_errors="replace")
+            size = os.path.getsize(self._path)
+            self.fault = _fault(self._file, size)
+            view: Any = Spliced(self._file, ((0, size),))  # in which a damaged file can be sent anywhere
+            view.name = self._path.name.encode(errors="replace").decode()  # its extension helps FFmpeg to guess
+            self._container = self._av.open(view, metadata_errors="replace")
             streams = self._container.streams
             stream = streams.best("audio")
         except (self._av.FFmpegError, OSError, ValueError) as error:
@@ -72,6 +81,8 @@ class MediaRecording:
         if stream is None:
             kinds = ", ".join(dict.fromkeys(s.type for s in streams)) or "nothing"
             raise NotAudioError(f"{self._path}: holds no sound, but {kinds}.")
+        if self.fault and not self._salvage:
+            raise AudioFileError(f"{self._path}: {self.fault}. {REMEDY}")
         self._stream = stream
         self._frames = self._decoded()
         self._rest: list[np.ndarray] = []
@@ -94,8 +105,8 @@ class MediaRecording:
         container = self._container.format.name.split(",")
         self._told = round(self._told_seconds(container) * self._rate)
         self._cut = "mp4" in container
-        lossless = codec.name in ("alac", "flac", "wavpack", "ape", "tta") and codec.format.name.startswith("s32")
-        subtype = "ALAC_24" if lossless else codec.name.upper()
+        fine = codec.name in LOSSLESS and codec.format is not None and codec.format.name.startswith("s32")
+        subtype = "ALAC_24" if fine else codec.name.upper()  # what becomes wav takes its bits from the name
         tags = {TAG_NAMES.get(k.lower(), k.lower()): v for k, v in [*self._container.metadata.items()]}
         name = self._path.suffix[1:].upper() or container[0].upper()
         self.info = AudioInfo(
@@ -180,6 +191,40 @@ class MediaRecording:
         if self._container is not None:
             self._container.close()
         self._file.close()
+
+
+def _fault(file: BinaryIO, end: int) -> str | None:
+    """What the structure of a file says it lacks, or has too much, in words: FFmpeg plays what it finds."""
+    start = read_at(file, 0, 1 << 16)
+    announced = joined = 0
+    if start[4:8] == b"ftyp":
+        position = 0
+        while 0 <= end - position >= 8:
+            box = read_at(file, position, 16)
+            joined += box[4:8] == b"ftyp"
+            size = int.from_bytes(box[:4], "big")
+            size = int.from_bytes(box[8:], "big") if size == 1 else size or end - position
+            if size < 8 or not box[4:8].isalnum():
+                break
+            position += size
+            announced = position
+    elif start[:4] == b"RIFF" and start[8:12] == b"AVI ":
+        announced = 8 + int.from_bytes(start[4:8], "little")
+        joined = int(read_at(file, announced, 12)[8:] == b"AVI ") + 1
+    elif start[:4] == b"\x1a\x45\xdf\xa3":
+        body = 5 + start[4] % 128 if start[4] & 128 else start.find(b"\x18\x53\x80\x67", 4)
+        segment = start[body : body + 12]
+        width = 9 - segment[4].bit_length() if len(segment) == 12 and segment[4] else 8
+        size = int.from_bytes(segment[4 : 4 + width], "big") - (1 << 7 * width)
+        if segment[:4] == b"\x18\x53\x80\x67" and size < (1 << 7 * width) - 1:  # else it is not told
+            announced = body + 4 + width + size
+            joined = int(read_at(file, announced, 4) == start[:4]) + 1
+    elif start[:16] == ASF_HEADER and (found := start.find(ASF_FILE)) > 0:
+        announced = int.from_bytes(start[found + 40 : found + 48], "little")
+        joined = int(read_at(file, announced, 16) == ASF_HEADER) + 1
+    if announced > end:
+        return f"is truncated: its structure announces {announced} bytes, {end} are there"
+    return f"holds {joined} recordings joined end to end, of which the first alone can be read" if joined > 1 else None
 
 
 def _samples(frame: Any) -> np.ndarray:

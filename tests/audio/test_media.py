@@ -100,13 +100,28 @@ def test_bad_media(tmp_path):
     write_media(tmp_path / "silent.mp4", None, video=True)
     with pytest.raises(NotAudioError, match="silent.mp4: holds no sound, but video"):
         audio_info(tmp_path / "silent.mp4")
-    write_media(tmp_path / "a.mka", "flac")
-    content = (tmp_path / "a.mka").read_bytes()
-    (tmp_path / "a.mka").write_bytes(content[: len(content) // 3])
-    with pytest.raises(AudioFileError, match="a.mka: is truncated or damaged: the header announces 500.. samples"):
-        read_audio(tmp_path / "a.mka")
-    info = audio_info(tmp_path / "a.mka", salvage=True)
-    assert 5000 < info.length == len(read_audio(tmp_path / "a.mka", salvage=True)[0]) < LENGTH and info.salvaged
+
+
+@pytest.mark.parametrize("name", ["a.m4a", "a.mka", "a.webm", "a.wma", "a.avi"])
+def test_media_that_are_cut_or_joined(tmp_path, name):
+    path = tmp_path / name
+    codecs = {".m4a": "aac", ".mka": "flac", ".webm": "libopus", ".wma": "libmp3lame", ".avi": "ac3"}
+    write_media(path, codecs[path.suffix])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+    with pytest.raises(
+        AudioFileError, match=f"{name}: (is truncated: its structure announces|cannot be read as audio)"
+    ):
+        audio_info(path)
+    if name != "a.m4a":  # whose index stands at its end
+        info = audio_info(path, salvage=True)
+        assert 5000 < info.length == len(read_audio(path, salvage=True)[0]) < LENGTH and info.salvaged
+    path.write_bytes(content * 2)
+    with pytest.raises(AudioFileError, match=f"{name}: holds 2 recordings joined end to end, of which the first alone"):
+        audio_info(path)
+    assert "the file holds 2 recordings joined" in (audio_info(path, salvage=True).salvaged or "")
+    path.write_bytes(content + bytes(100))
+    assert len(read_audio(path)[0])
 
 
 def test_without_pyav_files_are_named_with_what_reads_them(tmp_path, monkeypatch):
