@@ -119,7 +119,7 @@ def test_media_that_are_cut_or_joined(tmp_path, name):
     path.write_bytes(content * 2)
     with pytest.raises(AudioFileError, match=f"{name}: holds 2 recordings joined end to end, of which the first alone"):
         audio_info(path)
-    assert "the file holds 2 recordings joined" in (audio_info(path, salvage=True).salvaged or "")
+    assert "samples per channel are there, the " in (audio_info(path, salvage=True).salvaged or "")
     path.write_bytes(content + bytes(100))
     assert len(read_audio(path)[0])
 
