@@ -38,7 +38,7 @@ def is_media(path: Path) -> bool:
 
 
 class MediaRecording:
-    """A `Recording` that is the sound of a file that FFmpeg reads: of its stream that FFmpeg takes for the main one.
+    """A `Recording` that is the sound of a file that FFmpeg reads, its first one.
 
     It is as players have it: edit lists are heeded, the priming of encoders is left out, and so
     is what the last frame of an mp4 holds beyond its end. Raises AudioFileError for a
@@ -73,7 +73,7 @@ class MediaRecording:
             view.name = self._path.name.encode(errors="replace").decode()  # its extension helps FFmpeg to guess
             self._container = self._av.open(view, metadata_errors="replace")
             streams = self._container.streams
-            stream = streams.best("audio")
+            stream = streams.audio[0] if streams.audio else None
         except (self._av.FFmpegError, OSError, ValueError) as error:
             raise AudioFileError(
                 f"{self._path}: cannot be read as audio ({_reason(error)}). Copy or convert it again from its source."
