@@ -94,10 +94,6 @@ def _opened(path: Path, salvage: bool) -> Recording:
         return MediaRecording(path, salvage)
     try:
         return SoundFileRecording(path, salvage)
-    except UnicodeError as error:
-        raise AudioFileError(
-            f"{os.fsencode(path)!r}: has a name that is not UTF-8, which soundfile cannot open. Rename the file."
-        ) from error
     except UnreadableError as error:
         if error.other_codec:
             return MediaRecording(path, salvage)

@@ -20,7 +20,7 @@ from dtln.errors import AudioFileError, require
 if TYPE_CHECKING:
     from soundfile import SoundFile
 
-__all__ = ["SoundFileRecording", "UnreadableError", "libsndfile_reason"]
+__all__ = ["SoundFileRecording", "name_for_libsndfile", "UnreadableError", "libsndfile_reason"]
 
 EXACT_SEEKS = re.compile(r"PCM_|FLOAT|DOUBLE|ULAW|ALAW|OPUS")  # of libsndfile 1.2; MP3 and Vorbis land elsewhere
 EXAMINED = {"WAV", "WAVEX", "RF64", "W64", "AIFF", "SVX", "CAF", "AU", "OGG", "FLAC", "MP3", "RAW"}
@@ -161,11 +161,16 @@ class SoundFileRecording:
 def _sound_file(source: Any, **kind: Any) -> SoundFile:
     soundfile = require("soundfile", "reading recordings")
     try:
-        return soundfile.SoundFile(source, **kind)
+        return soundfile.SoundFile(name_for_libsndfile(source) if isinstance(source, Path) else source, **kind)
     except (soundfile.SoundFileError, RuntimeError, TypeError) as error:  # TypeError: extension .raw
         code = getattr(error, "code", NO_FORMAT)
         other_codec = code == NO_CODEC or (isinstance(source, Path) and _has_codec(source))
         raise UnreadableError(libsndfile_reason(error), code != NO_FORMAT, other_codec) from error
+
+
+def name_for_libsndfile(path: Path) -> Path | bytes:
+    """The name of a file as soundfile takes it, also where it is not UTF-8, which only POSIX has."""
+    return os.fsencode(path) if os.name == "posix" else path
 
 
 def _has_codec(path: Path) -> bool:

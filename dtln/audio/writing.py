@@ -13,6 +13,7 @@ import numpy as np
 
 from dtln.audio.folders import audio_extensions
 from dtln.audio.headers import SampleFormat, libsndfile_reason
+from dtln.audio.sound_file import name_for_libsndfile
 from dtln.errors import AudioFileError, require
 from dtln.files import complete_file
 
@@ -128,7 +129,7 @@ def audio_writer(
     kind = {"format": sample_format.container, "subtype": sample_format.subtype}
     with complete_file(path) as partial:
         with explained():
-            file = soundfile.SoundFile(partial, "w", sample_rate, channels, **kind)
+            file = soundfile.SoundFile(name_for_libsndfile(partial), "w", sample_rate, channels, **kind)
         for name, text in (tags or {}).items():
             with suppress(soundfile.SoundFileError, RuntimeError):
                 setattr(file, name, text)

@@ -72,9 +72,9 @@ def plan_denoising(
                 f"{other.source} and {job.source}: both would be written to {job.target}, because "
                 f"{converted.converted_from} cannot be written and becomes {converted.sample_format}. Rename one."
             )
-    inputs = {path.resolve() for path in [*sources, *(find_recordings(clean)[1] if clean else [])]}
+    inputs = {os.path.realpath(path) for path in [*sources, *(find_recordings(clean)[1] if clean else [])]}
     for job in readable:
-        if job.target.resolve() in inputs:
+        if os.path.realpath(job.target) in inputs:
             raise AudioFileError(f"{job.target}: is one of the recordings to be read. Choose another output.")
     present = [job.target for job in readable if os.path.lexists(job.target)]
     if present and not may_exist:

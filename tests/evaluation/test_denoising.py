@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from signal import SIGINT, SIGTERM
@@ -331,12 +330,26 @@ def test_program_with_two_processes(folders, noise, identity_weights):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names that are not text")
-def test_name_that_is_not_utf_8_costs_one_file(folders, evaluate, noise, capsys):
+def test_names_that_are_not_utf_8(folders, evaluate, noise):
     source, target = folders
     soundfile.write(source / "good.wav", noise(1000), 16000)
-    shutil.copy(source / "good.wav", os.fsencode(source) + b"/caf\xe9.wav")
+    os.mkdir(os.fsencode(source) + b"/d\xe9")
+    for name in (b"caf\xe9.wav", b"d\xe9/caf\xe9.flac"):
+        soundfile.write(
+            os.fsencode(source) + b"/" + name, noise(1000), 16000, format="FLAC" if b"flac" in name else None
+        )
+    assert evaluate() == 0
+    assert sorted(os.listdir(os.fsencode(target))) == [b"caf\xe9.wav", b"d\xe9", b"good.wav"]
+    assert os.listdir(os.fsencode(target) + b"/d\xe9") == [b"caf\xe9.flac"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="links as Linux has them")
+def test_link_that_leads_to_itself_costs_one_file(folders, evaluate, noise, capsys):
+    source, target = folders
+    soundfile.write(source / "good.wav", noise(1000), 16000)
+    (source / "loop.wav").symlink_to("loop.wav")
     assert evaluate() == 1
-    assert "has a name that is not UTF-8" in capsys.readouterr().err
+    assert "loop.wav: is a link to loop.wav" in capsys.readouterr().err
     assert os.listdir(target) == ["good.wav"]
 
 
