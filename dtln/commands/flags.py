@@ -48,7 +48,7 @@ def add_level_argument(parser: argparse.ArgumentParser) -> None:
 
 def add_published_name(parser: argparse.ArgumentParser, option: str, *, dest: str) -> None:
     """Adds the name under which the published script takes a path; --help does not show it."""
-    parser.add_argument(option, dest=dest, type=Path, default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+    parser.add_argument(option, dest=dest, type=Path, help=argparse.SUPPRESS)
 
 
 def within(lowest: float, highest: float) -> Callable[[str], float]:
