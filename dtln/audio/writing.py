@@ -120,7 +120,11 @@ def audio_writer(
                 f"({libsndfile_reason(error)}). Check the free space, or choose another format."
             ) from error
 
+    written = 0
+
     def write(samples: np.ndarray) -> int:
+        nonlocal written
+        written += len(samples)
         with explained():
             for start in range(0, len(samples), WRITE_BLOCK):
                 file.write(_rounded(samples[start : start + WRITE_BLOCK], sample_format))
@@ -138,6 +142,20 @@ def audio_writer(
         finally:
             with explained():
                 file.close()
+        if not written and not _opens(partial):
+            raise AudioFileError(
+                f"{path}: holds no samples, and {sample_format} cannot be written without any. Nothing was written."
+            )
+
+
+def _opens(path: Path) -> bool:
+    """Whether libsndfile can read what it wrote: of FLAC, MP3 and Opus without samples nothing, or half a header."""
+    soundfile = require("soundfile", "writing recordings")
+    try:
+        soundfile.SoundFile(name_for_libsndfile(path)).close()
+    except soundfile.SoundFileError:
+        return False
+    return True
 
 
 def _rounded(samples: np.ndarray, sample_format: SampleFormat) -> np.ndarray:

@@ -12,7 +12,7 @@ from pathlib import Path
 from dtln.audio.folders import find_recordings
 from dtln.audio.headers import audio_info
 from dtln.audio.writing import format_for_name, writable_format
-from dtln.errors import AudioFileError, NotAudioError
+from dtln.errors import AudioFileError, NotAudioError, describe_error
 from dtln.evaluation.engines import TENSORFLOW_ENGINES, load_engine
 from dtln.evaluation.recording import DenoisedFile, DenoisingSettings, Job, denoise_file
 from dtln.facts import SAMPLE_RATE
@@ -109,6 +109,8 @@ def _plan_file(source: Path, target: Path, keep_rate: bool, keep_channels: bool,
         info = audio_info(source, salvage)
     except AudioFileError as error:
         return Job(source, target, unreadable=str(error), no_audio=isinstance(error, NotAudioError))
+    except Exception as error:  # the other files are still to be done
+        return Job(source, target, unreadable=f"{source}: {describe_error(error)}")
     rate, channels = info.sample_rate if keep_rate else SAMPLE_RATE, info.channels if keep_channels else 1
     sample_format = writable_format(info.sample_format, rate, channels)
     job = Job(source, target, rate, channels, sample_format, seconds=info.length / info.sample_rate)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,21 @@ from dtln.audio.headers import SampleFormat, audio_info
 from dtln.audio.reading import read_audio
 from dtln.audio.writing import audio_writer, format_for_name, writable_format, write_audio
 from dtln.errors import AudioFileError
+
+
+@pytest.mark.parametrize(
+    ("container", "subtype"), [("FLAC", "PCM_16"), ("MP3", "MPEG_LAYER_III"), ("OGG", "OPUS"), ("WAV", "PCM_16")]
+)
+def test_no_samples_are_a_file_that_can_be_read_or_an_error(tmp_path, container, subtype):
+    """libsndfile writes nothing, or half a header, in some formats; which ones may differ between its versions."""
+    path = tmp_path / f"a.{container.lower()}"
+    try:
+        write_audio(path, np.zeros(0, np.float32), 16000, SampleFormat(container, subtype))
+    except AudioFileError as error:
+        assert re.search("holds no samples, and .* cannot be written without any", str(error))
+        assert container != "WAV" and not list(tmp_path.iterdir())
+    else:
+        assert audio_info(path).length == 0
 
 
 @pytest.mark.parametrize(("subtype", "clipped", "peak"), [("PCM_16", 2, 32767 / 32768), ("FLOAT", 0, 1.5)])

@@ -13,9 +13,10 @@ import pytest
 import soundfile
 from enhancing import SCRIPT, require_aligned
 
+from dtln.audio.headers import audio_info
 from dtln.audio.reading import audio_blocks, read_audio
 from dtln.audio.resampling import resample
-from dtln.evaluation import recording
+from dtln.evaluation import denoising, recording
 from dtln.evaluation.denoising import plan_denoising
 from dtln.evaluation.engines import WholeSignals
 from dtln.evaluation.sequences import SequenceDenoiser
@@ -257,7 +258,7 @@ def test_denoising_needs_few_packages_and_no_memory_for_length(tmp_path, noise):
 def test_blocks_without_samples_are_no_end(folders, evaluate, noise, monkeypatch, rate):
     """The reader gives one after an MP3 whose length it estimated, for instance."""
     source, target = folders
-    soundfile.write(source / "a.wav", noise(rate, 2), rate, subtype="FLOAT")
+    soundfile.write(source / "a.wav", noise(rate, 2), rate, subtype="PCM_24")  # FLOAT would hold the time of day
     assert evaluate() == 0
     expected = (target / "a.wav").read_bytes()
 
@@ -286,6 +287,22 @@ def test_unforeseen_error_is_one_files_own(folders, evaluate, noise, capsys, mon
     assert evaluate() == 1
     assert "a.wav: MemoryError: too long" in capsys.readouterr().err
     assert os.listdir(target) == ["b.wav"]
+
+
+def test_unforeseen_error_of_a_header_is_one_files_own(folders, evaluate, noise, capsys, monkeypatch):
+    source, target = folders
+    for name in ("a", "b"):
+        soundfile.write(source / f"{name}.wav", noise(1000), 16000)
+
+    def stumble(path, *arguments):
+        if path.name == "a.wav":
+            raise OverflowError("can't convert")
+        return audio_info(path, *arguments)
+
+    monkeypatch.setattr(denoising, "audio_info", stumble)
+    assert evaluate() == 1
+    assert re.search("FAILED .*a.wav: OverflowError: can't convert", capsys.readouterr().err)
+    assert [path.name for path in target.iterdir()] == ["b.wav"]
 
 
 def test_measuring_can_be_ended(folders, noise, monkeypatch):
