@@ -5,7 +5,10 @@ Every message names the file, what was found, what was expected and what to do.
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
+import re
 from types import ModuleType
 
 __all__ = [
@@ -21,7 +24,9 @@ __all__ = [
     "SettingsError",
     "WeightsFileError",
     "describe_error",
+    "in_words",
     "install_line",
+    "one_line",
     "require",
 ]
 
@@ -121,8 +126,47 @@ def require(package: str, purpose: str, error_class: type[MissingPackageError] =
         raise error_class(f"{purpose} needs the package {top}: {install_line(top)}", name=top) from error
 
 
+REMEDIES = {  # what the system says: what that means for a file, and what to do
+    errno.EACCES: "permission is denied. Check the permissions of it and of the folders above it.",
+    errno.EEXIST: "exists already. Choose another name, or remove it.",
+    errno.EFBIG: "is too large for the file system. Choose a folder on another one.",
+    errno.EIO: "the disk reports an error. Check it and its connection, and try again.",
+    errno.EISDIR: "is a folder. Expected a file.",
+    errno.ELOOP: "leads through a circle of links. Mend them.",
+    errno.EMFILE: "too many files are open. Take fewer --jobs, or raise the limit (`ulimit -n`).",
+    errno.ENAMETOOLONG: "its name is too long for the file system. Shorten it.",
+    errno.ENFILE: "too many files are open on this machine. Close other programs.",
+    errno.ENOENT: "does not exist. Check the path.",
+    errno.ENOMEM: "memory ran out. Take fewer --jobs.",
+    errno.ENOSPC: "no space is left on the disk. Free some, or choose another folder.",
+    errno.ENOTDIR: "a part of the path is no folder. Check the path.",
+    errno.ENOTEMPTY: "is a folder that is not empty. Choose another name, or empty it.",
+    errno.EPERM: "the system does not permit it. Check the owner, permissions and attributes of the file.",
+    errno.EROFS: "lies on a file system that cannot be written to. Choose another folder.",
+}
+if hasattr(errno, "EDQUOT"):  # not on Windows
+    REMEDIES[errno.EDQUOT] = "your quota of the disk is used up. Delete something, or choose another folder."
+    REMEDIES[errno.ESTALE] = "the network drive has lost it. Connect the drive again."
+
+
+def in_words(error: BaseException) -> str:
+    """The message of an error; of the system's errors with files: the file, what is wrong with it, and what to do."""
+    if not isinstance(error, OSError) or error.errno is None:
+        return str(error)
+    reason = REMEDIES.get(error.errno, f"{error.strerror} (error {error.errno} of the system).")
+    name = error.filename2 or error.filename
+    return f"{os.fsdecode(name)}: {reason}" if isinstance(name, (str, bytes, os.PathLike)) else reason.capitalize()
+
+
+def one_line(text: str) -> str:
+    """A text that holds names of files, with line breaks and other control characters in them written as escapes."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda match: repr(match[0])[1:-1], text)
+
+
 def describe_error(error: Exception) -> str:
-    """An unforeseen error in a line: its type, its message, and where it was raised."""
+    """An unforeseen error in a line: its type, its message, and where it was raised; the system's errors in words."""
+    if isinstance(error, OSError):
+        return in_words(error)
     import traceback  # slow to import, and seldom needed
     from pathlib import Path
 

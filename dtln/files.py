@@ -48,10 +48,16 @@ def complete_file(path: str | Path) -> Iterator[Path]:
         yield partial
         umask = os.umask(0)
         os.umask(umask)
-        partial.chmod(0o666 & ~umask)  # mkstemp makes files private
         with _changing_names:
+            partial.chmod(0o666 & ~umask)  # mkstemp makes files private
             os.replace(partial, path)
             _begun.discard(partial)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not partial.exists():
+            raise OSError(f"{path}: was deleted while it was written, or its folder was. Try again.") from error
+        if error.filename == str(partial):  # the name that the user knows
+            error.filename = str(path)
+        raise
     finally:
         _begun.discard(partial)
         partial.unlink(missing_ok=True)
@@ -67,9 +73,12 @@ def _new_partial(path: Path) -> tuple[Path, int | None]:
 
     while True:
         with _changing_names:
-            handle, name = tempfile.mkstemp(
-                prefix=f".{cut(path.stem, STEM_BYTES)}.partial.", suffix=cut(path.suffix, SUFFIX_BYTES), dir=path.parent
-            )
+            start, suffix = f".{cut(path.stem, STEM_BYTES)}.partial.", cut(path.suffix, SUFFIX_BYTES)
+            try:
+                handle, name = tempfile.mkstemp(suffix, start, path.parent)
+            except OSError as error:
+                error.filename = str(path.parent)
+                raise
             _begun.add(partial := Path(name))
         if fcntl is None:
             os.close(handle)

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dtln.commands.flags import add_exports_arguments, positive
+from dtln.commands.run import failed
 from dtln.errors import MissingPackageError, ModelError
 from dtln.formats import EXPORT_KINDS, available_kinds
 
@@ -97,8 +98,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "measure_execution_time.
             if not everything:
                 return 1
         except (ModelError, OSError) as error:
-            print(f"{name}: {error}", file=sys.stderr)
-            return 1
+            return failed(name, error)
     if args.json:
         from dtln.files import complete_file
 

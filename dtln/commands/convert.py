@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dtln.commands.run import failed
 from dtln.errors import WeightsFileError
 from dtln.formats import EXPORT_KINDS
 
@@ -98,5 +99,4 @@ def main(argv: Sequence[str] | None = None, prog: str = "convert_weights_and_sav
             print(f"wrote {args.mean}")
         return 0
     except (WeightsFileError, OSError) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 1
+        return failed(prog, error)

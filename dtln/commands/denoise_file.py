@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dtln.commands.flags import add_exports_arguments, add_level_argument
+from dtln.commands.run import failed
 from dtln.errors import AudioFileError, ModelError
 from dtln.facts import SAMPLE_RATE
 from dtln.formats import EXPORT_KINDS, fastest_kind
@@ -53,8 +53,7 @@ def main(
         backend = open_backend(kind, args.model_dir, args.threads)
         done = denoise_recording(args.input, args.output, backend, args.level)
     except (AudioFileError, ModelError, OSError) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 1
+        return failed(prog, error)
     if done.source_rate != SAMPLE_RATE:
         print(f"{args.input}: resampled from {done.source_rate} Hz to {SAMPLE_RATE} Hz")
     for words in done.findings:

@@ -26,13 +26,13 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dtln.choices import LEVELS
 from dtln.commands import score
 from dtln.commands.flags import add_published_name, positive, within
+from dtln.commands.run import failed
 from dtln.formats import DEFAULT_WEIGHTS, EXPORT_KINDS, MODEL_DIR
 from dtln.interrupts import last_words
 
@@ -168,6 +168,5 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_evaluation.py") -> 
                 scored = score_files(scorable, scoring, args.jobs)
                 score.write_reports(args, scored, vars(args))
     except score.USER_ERRORS as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 1
+        return failed(prog, error)
     return score.status(denoised, scored)

@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Sequence
 
 from dtln.commands.flags import add_exports_arguments, add_level_argument, positive
+from dtln.commands.run import failed
 from dtln.errors import AudioDeviceError, MissingPackageError, ModelError
 from dtln.formats import EXPORT_KINDS, default_kind
 
@@ -70,8 +71,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "real_time_dtln_audio.py
             finally:
                 print(live.report(), flush=True)
     except (AudioDeviceError, MissingPackageError, ModelError, OSError) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 1
+        return failed(prog, error)
     if live.error is not None:
         traceback.print_exception(live.error)
         print(f"{prog}: a block could not be denoised, see above", file=sys.stderr)

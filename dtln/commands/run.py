@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
-from dtln.errors import KNOWN_PACKAGES, MissingPackageError, install_line
+from dtln.errors import KNOWN_PACKAGES, MissingPackageError, in_words, install_line, one_line
 from dtln.interrupts import ending_at_signals, say_last_words
 
-__all__ = ["run"]
+__all__ = ["failed", "run"]
 
 
 def run(module: str, argv: Sequence[str] | None, prog: str, **options: Any) -> int:
@@ -43,6 +45,25 @@ def run(module: str, argv: Sequence[str] | None, prog: str, **options: Any) -> i
     except KeyboardInterrupt:
         say_last_words(prog)
         return 130
+    finally:
+        _give_up_full_stdout()
+
+
+def failed(prog: str, error: Exception) -> int:
+    """Prints an error that the user can mend as one line; returns the exit status."""
+    if isinstance(error, BrokenPipeError):
+        raise error  # nobody reads on; see `_run`
+    print(f"{prog}: {one_line(in_words(error))}", file=sys.stderr)
+    return 1
+
+
+def _give_up_full_stdout() -> None:
+    """Leaves nothing in the buffer of stdout that Python could not write at its end, which would say so at length."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):  # a stdout that is no file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(command: ModuleType, argv: Sequence[str] | None, prog: str, options: dict[str, Any]) -> int:
@@ -60,7 +81,10 @@ def _run(command: ModuleType, argv: Sequence[str] | None, prog: str, options: di
             raise
         message = f"needs the package {package}, which is not installed: {install_line(package, extra)}"
     except BrokenPipeError:  # the reader of our output, `head` perhaps, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EIO):
+            raise
+        message = f"the output could not be written: {in_words(error)}"
     print(f"{prog}: {message}", file=sys.stderr)
     return 1

@@ -23,7 +23,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dtln.errors import AudioFileError, MissingPackageError, ModelError, SettingsError, WeightsFileError
+from dtln.commands.run import failed
+from dtln.errors import AudioFileError, MissingPackageError, ModelError, SettingsError, WeightsFileError, one_line
 from dtln.interrupts import last_words
 
 if TYPE_CHECKING:
@@ -118,8 +119,7 @@ def run(args: argparse.Namespace, prog: str) -> int:
             scored = score_files(plan_scores(args.input, settings, args.noisy), settings, args.jobs)
             write_reports(args, scored, {name: value for name, value in vars(args).items() if name not in NOT_SCORING})
     except USER_ERRORS as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 1
+        return failed(prog, error)
     return status([], scored)
 
 
@@ -147,6 +147,6 @@ def status(denoised: Sequence[DenoisedFile], scored: Sequence[ScoredFile]) -> in
     """Prints the failures, last of all. The exit status: 1 where a file failed, or none could be scored."""
     failures = [failure for failure in [*(f.failure for f in denoised), *(f.failure for f in scored)] if failure]
     for failure in failures:
-        print(f"FAILED {failure}", file=sys.stderr)
+        print(f"FAILED {one_line(failure)}", file=sys.stderr)
     nothing_scored = bool(scored) and not any(file.scores for file in scored)
     return 1 if failures or nothing_scored else 0

@@ -25,6 +25,7 @@ from typing import Any
 
 from dtln.choices import ROOM_TARGETS
 from dtln.commands.flags import SPEAKER_PATTERN_HELP
+from dtln.commands.run import failed
 from dtln.errors import AudioFileError, SettingsError
 from dtln.interrupts import last_words
 from dtln.synthesis.run import synthesize
@@ -107,8 +108,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "synthesize_training_dat
         with last_words("what was written is complete, --resume goes on".format):
             made, unusable = synthesize(settings, args.output, args.jobs, args.resume)
     except (AudioFileError, SettingsError, OSError) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 1
+        return failed(prog, error)
     except WorkerKilled as error:
         print(f"{prog}: {error} What was written is complete; --resume goes on.", file=sys.stderr)
         return 1

@@ -28,6 +28,7 @@ from pathlib import Path
 
 from dtln.choices import resolve
 from dtln.commands import train_flags
+from dtln.commands.run import failed
 from dtln.commands.train_flags import ENGINES, check_run, files_of_run, state_of_run
 from dtln.errors import AudioFileError, SettingsError, WeightsFileError
 from dtln.interrupts import last_words
@@ -64,8 +65,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_training.py") -> in
         with last_words(lambda: _what_is_kept(args)) if first else nullcontext():
             resolve(ENGINES, args.engine)(args)
     except (AudioFileError, SettingsError, WeightsFileError, OSError) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 1
+        return failed(prog, error)
     return 0
 
 

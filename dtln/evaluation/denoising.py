@@ -12,7 +12,7 @@ from pathlib import Path
 from dtln.audio.folders import find_recordings
 from dtln.audio.headers import audio_info
 from dtln.audio.writing import format_for_name, writable_format
-from dtln.errors import AudioFileError, NotAudioError, describe_error
+from dtln.errors import AudioFileError, NotAudioError, describe_error, one_line
 from dtln.evaluation.engines import TENSORFLOW_ENGINES, load_engine
 from dtln.evaluation.recording import DenoisedFile, DenoisingSettings, Job, denoise_file
 from dtln.facts import SAMPLE_RATE
@@ -228,7 +228,7 @@ def print_files(title: str, lines: Sequence[str]) -> None:
     """Prints how many files the title says something about, and the first of them; nothing where there are none."""
     if lines:
         print(f"{count(len(lines), 'file')} {title}:")
-        print("\n".join(f"  {line}" for line in lines[:NAMES_SHOWN]))
+        print("\n".join(f"  {one_line(line)}" for line in lines[:NAMES_SHOWN]))
         if len(lines) > NAMES_SHOWN:
             print(f"  and {len(lines) - NAMES_SHOWN} more")
 
