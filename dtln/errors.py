@@ -155,7 +155,11 @@ def in_words(error: BaseException) -> str:
         return str(error)
     reason = REMEDIES.get(error.errno, f"{error.strerror} (error {error.errno} of the system).")
     name = error.filename2 or error.filename
-    return f"{os.fsdecode(name)}: {reason}" if isinstance(name, (str, bytes, os.PathLike)) else reason.capitalize()
+    return (
+        f"{os.fsdecode(name)}: {reason}"
+        if isinstance(name, (str, bytes, os.PathLike))
+        else reason[0].upper() + reason[1:]
+    )
 
 
 def one_line(text: str) -> str:

@@ -14,7 +14,7 @@ from dtln.audio.folders import AMBIGUOUS_EXTENSIONS
 from dtln.audio.info import TAGS, AudioInfo, DecodingError, Recording, SampleFormat
 from dtln.audio.media import MediaRecording, is_media
 from dtln.audio.sound_file import SoundFileRecording, UnreadableError, libsndfile_reason
-from dtln.errors import AudioFileError, NotAudioError
+from dtln.errors import AudioFileError, NotAudioError, in_words
 
 __all__ = ["TAGS", "AudioInfo", "SampleFormat", "audio_info", "libsndfile_reason", "opened_audio"]
 
@@ -108,14 +108,14 @@ def _opened(path: Path, salvage: bool) -> Recording:
 
 def _require_file(path: Path) -> None:
     """Raises AudioFileError where the path leads to no file that can be read."""
-    if path.is_symlink() and not path.exists():
-        raise AudioFileError(
-            f"{path}: is a link to {os.readlink(path)}, which does not exist. Mend or remove the link."
-        )
-    if not path.is_file():
-        found = "a folder" if path.is_dir() else "something that is no file" if path.exists() else "nothing"
-        raise AudioFileError(f"{path}: expected an audio file, found {found}. Check the path.")
     try:
+        if path.is_symlink() and not path.exists():
+            raise AudioFileError(
+                f"{path}: is a link to {os.readlink(path)}, which does not exist. Mend or remove the link."
+            )
+        if not path.is_file():
+            found = "a folder" if path.is_dir() else "something that is no file" if path.exists() else "nothing"
+            raise AudioFileError(f"{path}: expected an audio file, found {found}. Check the path.")
         if path.stat().st_size == 0:
             raise AudioFileError(
                 f"{path}: is a file of 0 bytes. Expected an audio file; copy it again from its source."
@@ -123,4 +123,4 @@ def _require_file(path: Path) -> None:
         with open(path, "rb"):
             pass
     except OSError as error:
-        raise AudioFileError(f"{path}: cannot be opened ({error.strerror}). Check its permissions.") from error
+        raise AudioFileError(in_words(error)) from error

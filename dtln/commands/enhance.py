@@ -130,13 +130,14 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_evaluation.py") -> 
     if args.score_only:
         return score.run(args, prog)
     from dtln.audio.signal_path import strength_for_limit
-    from dtln.evaluation.denoising import denoise_files, plan_denoising
+    from dtln.evaluation.denoising import account, denoise_files, plan_denoising
     from dtln.evaluation.recording import DenoisingSettings
     from dtln.evaluation.scores import ScoredFile, plan_scores, score_files
 
     may_exist = args.overwrite or args.skip_existing
     scored: list[ScoredFile] = []
     try:
+        score.require_report_folders(args)
         scoring = score.scoring_settings(args) if args.reference or args.dnsmos else None
         jobs = plan_denoising(
             args.input,
@@ -166,7 +167,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_evaluation.py") -> 
             scorable = [pair for pair in pairs if pair.signals["noisy"] not in useless]
             with last_words("all recordings were written, no scores were".format):
                 scored = score_files(scorable, scoring, args.jobs)
-                score.write_reports(args, scored, vars(args))
+        with last_words("all recordings were written, no report was".format):
+            score.write_reports(args, scored, vars(args), account(jobs, denoised))
     except score.USER_ERRORS as error:
         return failed(prog, error)
     return score.status(denoised, scored)

@@ -81,7 +81,9 @@ def add_flags(parser: argparse.ArgumentParser, recordings: tuple[str, str], jobs
         "--manifest", type=Path, metavar="FILE", help="take input SNRs from a CSV table: noisy/file/name, snr_db"
     )
     group.add_argument("--csv", type=Path, metavar="FILE", help="write the scores of each file here")
-    group.add_argument("--json", type=Path, metavar="FILE", help="write scores, means, intervals and settings here")
+    group.add_argument(
+        "--json", type=Path, metavar="FILE", help="write scores, means and settings here, and what became of each file"
+    )
 
 
 def parse_flags(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
@@ -93,7 +95,7 @@ def parse_flags(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> 
     del args.positional_input
     if args.jobs is not None and args.jobs < 1:
         parser.error(f"--jobs {args.jobs}: expected at least one process")
-    for option in ("csv", "json", "manifest"):
+    for option in ("csv", "manifest"):
         if getattr(args, option) and not (args.reference or args.dnsmos):
             parser.error(
                 f"--{option} is about scores: say against which recordings with --reference CLEAN, or say --dnsmos"
@@ -114,6 +116,7 @@ def run(args: argparse.Namespace, prog: str) -> int:
     from dtln.evaluation.scores import plan_scores, score_files
 
     try:
+        require_report_folders(args)
         settings = scoring_settings(args)
         with last_words("no scores were written".format):
             scored = score_files(plan_scores(args.input, settings, args.noisy), settings, args.jobs)
@@ -124,23 +127,32 @@ def run(args: argparse.Namespace, prog: str) -> int:
 
 
 def scoring_settings(args: argparse.Namespace) -> ScoringSettings:
-    """The settings that the flags stand for. Raises AudioFileError for a report in a folder that does not exist."""
+    """The settings that the flags stand for."""
     from dtln.evaluation.scores import ScoringSettings
 
-    for report in (args.csv, args.json):
-        if report and not report.absolute().parent.is_dir():
-            raise AudioFileError(f"{report}: its folder does not exist. Make it first.")
     return ScoringSettings(args.reference, args.dnsmos, args.align, args.manifest, not args.no_pesq, args.salvage)
 
 
-def write_reports(args: argparse.Namespace, scored: Sequence[ScoredFile], settings: Mapping[str, object]) -> None:
-    """Writes the files of --csv and --json."""
+def require_report_folders(args: argparse.Namespace) -> None:
+    """Raises AudioFileError for a report in a folder that does not exist, before work starts."""
+    for report in (args.csv, args.json):
+        if report and not report.absolute().parent.is_dir():
+            raise AudioFileError(f"{report}: its folder does not exist. Make it first.")
+
+
+def write_reports(
+    args: argparse.Namespace,
+    scored: Sequence[ScoredFile],
+    settings: Mapping[str, object],
+    denoised: Sequence[Mapping[str, object]] | None = None,
+) -> None:
+    """Writes the files of --csv and --json; denoised: as `write_json` takes it."""
     from dtln.evaluation.scores import write_csv, write_json
 
     if args.csv:
         write_csv(args.csv, scored)
     if args.json:
-        write_json(args.json, scored, settings)
+        write_json(args.json, scored, settings, denoised)
 
 
 def status(denoised: Sequence[DenoisedFile], scored: Sequence[ScoredFile]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -20,7 +21,7 @@ from dtln.files import sweep_partials
 from dtln.interrupts import last_words
 from dtln.pool import run_all
 
-__all__ = ["denoise_files", "plan_denoising"]
+__all__ = ["account", "denoise_files", "plan_denoising"]
 
 DEFAULTS = DenoisingSettings()
 NAMES_SHOWN = 10  # files listed under one heading of the summary; failures are listed all
@@ -61,7 +62,7 @@ def plan_denoising(
         jobs = [
             _plan_file(path, target / path.relative_to(folder), keep_rate, keep_channels, salvage) for path in sources
         ]
-    jobs += unlisted
+    jobs = _with_names_apart(jobs) + unlisted
     readable = [job for job in jobs if job.sample_format]
     taken: dict[Path, Job] = {}
     for job in readable:
@@ -121,6 +122,19 @@ def _plan_file(source: Path, target: Path, keep_rate: bool, keep_channels: bool,
     return replace(job, converted_from=info.sample_format)
 
 
+def _with_names_apart(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs; those that would become the same wav keep their extensions before it: call.m4a.wav, call.webm.wav."""
+    count_of = Counter(job.target for job in jobs if job.sample_format)
+
+    def apart(job: Job) -> Job:
+        renamed = job.sample_format and job.target.name != job.source.name
+        if not renamed or count_of[job.target] == 1:
+            return job
+        return replace(job, target=job.target.with_name(f"{job.source.name}.wav"))
+
+    return [apart(job) for job in jobs]
+
+
 def _require_apart(output: Path, folder: Path, name: str) -> None:
     """Raises AudioFileError if `output` is `folder`, lies inside it, or is a file."""
     real, inside = output.resolve(), folder.resolve()
@@ -156,7 +170,7 @@ def denoise_files(
     for folder in {job.target.parent for job in todo}:
         sweep_partials(folder)
     started = time.perf_counter()
-    with last_words(_account(todo)):
+    with last_words(_written_so_far(todo)):
         done = run_all(
             partial(denoise_file, settings),
             todo,
@@ -171,7 +185,34 @@ def denoise_files(
     return done
 
 
-def _account(jobs: Sequence[Job]) -> Callable[[], str]:
+def account(jobs: Sequence[Job], done: Sequence[DenoisedFile]) -> list[dict[str, object]]:
+    """What became of each job, for JSON: denoised, failed, skipped, or passed over because it holds no sound."""
+    found = {file.job.source: file for file in done}
+
+    def entry(job: Job) -> dict[str, object]:
+        file = found.get(job.source)
+        about: dict[str, object] = {"source": str(job.source), "target": str(job.target)}
+        if job.no_audio:
+            return about | {"status": "passed over", "reason": job.unreadable}
+        if file is None:
+            return about | {"status": "skipped", "reason": "the output exists"}
+        if file.failure:
+            return about | {"status": "failed", "reason": file.failure}
+        return about | {
+            "status": "denoised",
+            "seconds": file.seconds,
+            "sample_rate": job.sample_rate,
+            "channels": job.channels,
+            "format": str(job.sample_format),
+            "converted_from": str(job.converted_from) if job.converted_from else None,
+            "clipped": file.clipped,
+            "findings": [{"title": title, "words": words} for title, words in file.findings],
+        }
+
+    return [entry(job) for job in jobs]
+
+
+def _written_so_far(jobs: Sequence[Job]) -> Callable[[], str]:
     """What an interrupted run says: how many outputs it has written, as seen on the disk.
 
     It also deletes what processes left that were killed.

@@ -250,10 +250,16 @@ def write_csv(path: Path, files: Sequence[ScoredFile]) -> None:
     print(f"scores of {count(len(scored), 'file')} written to {path}")
 
 
-def write_json(path: Path, files: Sequence[ScoredFile], settings: Mapping[str, object]) -> None:
+def write_json(
+    path: Path,
+    files: Sequence[ScoredFile],
+    settings: Mapping[str, object],
+    denoised: Sequence[Mapping[str, object]] | None = None,
+) -> None:
     """Writes settings, versions, means with intervals, also by input SNR, and each file; null is what is not finite.
 
-    settings: of the command line, by the names of the flags.
+    settings: of the command line, by the names of the flags. denoised: what became of each recording that was to be
+    denoised, see `dtln.evaluation.denoising.account`.
     """
     import json
 
@@ -305,10 +311,11 @@ def write_json(path: Path, files: Sequence[ScoredFile], settings: Mapping[str, o
             }
             for index, file in enumerate(scored)
         ],
+        **({} if denoised is None else {"denoised": list(denoised)}),
         "left_out": [file.excluded for file in files if file.excluded],
         "failed": [file.failure for file in files if file.failure],
     }
     with complete_file(path) as part:
         text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         part.write_text(text, encoding="utf-8", errors=NAMES)
-    print(f"scores, means and settings written to {path}")
+    print(f"{'report' if denoised is not None else 'scores, means and settings'} written to {path}")

@@ -50,9 +50,10 @@ def test_refused_output_folders(tmp_path, identity_weights, noise, capsys, outpu
 def test_two_inputs_for_one_output(folders, evaluate, noise, capsys):
     source, target = folders
     soundfile.write(source / "a.wve", noise(800), 8000, format="WVE", subtype="ALAW")
-    soundfile.write(source / "a.wav", noise(800), 8000)
+    for name in ("a.wav", "a.wve.wav"):
+        soundfile.write(source / name, noise(800), 8000)
     assert evaluate() == 1
-    message = r"a.wav and .*a.wve: both would be written to .*out/a.wav, because WVE ALAW cannot be written"
+    message = r"a.wve and .*a.wve.wav: both would be written to .*out/a.wve.wav, because WVE ALAW cannot be written"
     assert re.search(message, capsys.readouterr().err)
     assert not target.exists()
     assert evaluate("--keep-rate") == 0
@@ -78,7 +79,6 @@ def test_wrong_weights(folders, evaluate, noise, tmp_path, capsys):
             ["--csv", "a.csv"],
             "--csv is about scores: say against which recordings with --reference CLEAN, or say --",
         ),
-        (["--json", "a.json"], "--json is about scores"),
         (["--manifest", "a.csv"], "--manifest is about scores"),
         (["--align", "--dnsmos"], "--align removes delays against clean recordings: say which with --reference"),
         (["--noisy", "a"], "--noisy goes with --score-only: what is denoised here is scored beside its input anyway"),

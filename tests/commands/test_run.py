@@ -185,3 +185,13 @@ def test_scripts_run_from_any_folder(tmp_path):
         cwd=tmp_path, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0 and "onnx-stream (onnxruntime): ms per block" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is full")
+@pytest.mark.parametrize("command", [["models", "--json"], ["doctor"], ["enhance", "--help"]])
+def test_output_that_cannot_be_written_is_one_line(command):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "dtln", *command], cwd=ROOT, stdout=full, stderr=-1, text=True)
+    said = f"dtln {command[0]}: the output could not be written: No space is left on the disk. Free some, or"
+    assert done.stderr == "" if "--help" in command else done.stderr.startswith(said) and done.stderr.count("\n") == 1
+    assert done.returncode == (0 if "--help" in command else 1)

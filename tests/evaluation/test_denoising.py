@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 from signal import SIGINT, SIGTERM
 
 import numpy as np
@@ -105,6 +107,42 @@ def test_format_that_cannot_be_written(folders, evaluate, noise, capsys):
     assert evaluate("--overwrite") == 0
     assert soundfile.info(target / "c.wav").subtype == "ALAW"
     assert re.search(r"c.wve: WVE ALAW cannot be written, .*c.wav is WAV ALAW", capsys.readouterr().out)
+
+
+def test_recordings_that_become_the_same_wav_keep_their_extensions(folders, evaluate, noise, capsys):
+    source, target = folders
+    soundfile.write(source / "a.wve", noise(8000), 8000, format="WVE", subtype="ALAW")
+    soundfile.write(source / "a.wav", noise(8000), 8000)
+    soundfile.write(source / "b.wve", noise(8000), 8000, format="WVE", subtype="ALAW")
+    assert evaluate() == 0
+    assert {path.name for path in target.iterdir()} == {"a.wav", "a.wve.wav", "b.wav"}
+    assert re.search(r"a.wve: WVE ALAW cannot be written, .*a.wve.wav is WAV ALAW", capsys.readouterr().out)
+
+
+def test_report_of_what_became_of_each_file(folders, evaluate, noise, tmp_path, capsys):
+    source, target = folders
+    soundfile.write(source / "a.wve", noise(8000) + 1.0, 8000, format="WVE", subtype="ALAW")
+    soundfile.write(source / "done.wav", noise(800), 16000)
+    (source / "bad.wav").write_bytes(b"bad")
+    (source / "matrix.mat").write_bytes(b"MATLAB 5.0 MAT-file" + bytes(200))
+    target.mkdir()
+    (target / "done.wav").write_bytes(b"older")
+    report = tmp_path / "report.json"
+    assert evaluate("--skip-existing", "--json", str(report)) == 1
+    assert f"report written to {report}" in capsys.readouterr().out
+    found = json.loads(report.read_text())
+    entries = {Path(entry["source"]).name: entry for entry in found["denoised"]}
+    status = {name: entry["status"] for name, entry in entries.items()}
+    assert status == {"a.wve": "denoised", "bad.wav": "failed", "done.wav": "skipped", "matrix.mat": "passed over"}
+    about = entries["a.wve"]
+    assert (about["seconds"], about["sample_rate"], about["format"]) == (1.0, 16000, "WAV ALAW")
+    assert about["target"] == str(target / "a.wav") and about["converted_from"] == "WVE ALAW"
+    assert "freed of a DC offset" in [finding["title"] for finding in about["findings"]]
+    assert "bad.wav" in entries["bad.wav"]["reason"] and found["settings"]["level"] == "auto"
+    assert found["count"] == {"scored": 0, "left_out": 0, "failed": 0}
+    assert evaluate("--overwrite", "--json", str(tmp_path / "no" / "report.json")) == 1
+    assert "report.json: its folder does not exist. Make it first" in capsys.readouterr().err
+    assert (target / "done.wav").read_bytes() == b"older"
 
 
 def test_clipped_samples_are_counted(folders, evaluate, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import soundfile
 from dtln import files
 from dtln.audio.headers import SampleFormat
 from dtln.audio.writing import write_audio
-from dtln.errors import AudioFileError
+from dtln.errors import AudioFileError, in_words
 from dtln.files import complete_file, sweep_partials
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,3 +132,16 @@ def current_umask() -> int:
     umask = os.umask(0)
     os.umask(umask)
     return umask
+
+
+def test_errors_name_the_file_and_not_its_partial(tmp_path):
+    (tmp_path / "folder.txt").mkdir()
+    with pytest.raises(IsADirectoryError) as raised, complete_file(tmp_path / "folder.txt") as partial:
+        partial.write_text("text")
+    assert in_words(raised.value) == f"{tmp_path / 'folder.txt'}: is a folder. Expected a file."
+    with pytest.raises(FileNotFoundError) as raised, complete_file(tmp_path / "nowhere" / "a.txt"):
+        pass
+    assert in_words(raised.value) == f"{tmp_path / 'nowhere'}: does not exist. Check the path."
+    (tmp_path / "out").mkdir()
+    with pytest.raises(OSError, match="out/a.txt: was deleted while it was"), complete_file(tmp_path / "out" / "a.txt"):
+        shutil.rmtree(tmp_path / "out")

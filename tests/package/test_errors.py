@@ -1,0 +1,35 @@
+"""dtln.errors: errors of the system in words, and names of files in one line."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from dtln.errors import REMEDIES, in_words, one_line
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "a.wav"), "a.wav: permission is denied. Check the perm"),
+        (FileNotFoundError(errno.ENOENT, "No such file", b"caf\xe9.wav"), "caf\udce9.wav: does not exist. Check"),
+        (OSError(errno.EXDEV, "Cross-device link", "a", None, "b"), "b: Cross-device link (error 18 of the system)."),
+        (OSError(errno.ENOSPC, "No space left on device"), "No space is left on the disk. Free some, or choose"),
+        (OSError(errno.EMFILE, "Too many open files", "a"), "a: too many files are open. Take fewer --jobs, or raise"),
+        (FileNotFoundError("a.h5: no such weights file"), "a.h5: no such weights file"),
+        (ValueError("a: is no number"), "a: is no number"),
+    ],
+)
+def test_errors_in_words(error, words):
+    assert in_words(error).startswith(words)
+
+
+@pytest.mark.parametrize("number", REMEDIES)
+def test_every_remedy_says_what_is_wrong_and_what_to_do(number):
+    words = in_words(OSError(number, "reason", "a.wav"))
+    assert words.startswith("a.wav: ") and words.count(". ") == 1 and words.endswith(".")
+
+
+def test_one_line():
+    assert one_line("a\nb\x1b[31m\u2028\x85c \u65e5 \udce9") == "a\\nb\\x1b[31m\\u2028\\x85c \u65e5 \udce9"
