@@ -313,6 +313,6 @@ def _counting_frames(header: bytes, frames: int) -> bytes:
     frame = _mpeg_frame(loud)
     assert frame
     counted = b"Info" + (1).to_bytes(4, "big") + (frames + 1).to_bytes(4, "big")
-    delay = (frame.samples - MPEG_DECODER_DELAY) << 12
+    delay = max(0, frame.samples - MPEG_DECODER_DELAY) << 12  # layer I has shorter frames
     content = loud + bytes(frame.side - 4) + counted + b"LAME3.100" + bytes(12) + delay.to_bytes(3, "big")
     return content + bytes(frame.size - len(content)) + loud + bytes(frame.size - 4)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -354,3 +355,15 @@ def found_by_libsndfile(path: Path) -> int:
         return len(soundfile.read(path, frames=40 * LENGTH)[0])
     except (soundfile.SoundFileError, ValueError):
         return 0
+
+
+def test_frames_of_layer_i_are_shorter_than_a_decoders_delay(tmp_path):
+    """What looks like them in a damaged file was an error of arithmetic."""
+    frame = bytes.fromhex("ffff9004") + bytes(12 * 288000 // 44100 * 4 - 4)  # 288 kbit/s, 44.1 kHz
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, np.zeros(4000), 16000, format="MP3", subtype="MPEG_LAYER_III")
+    path.write_bytes(frame * 2 + path.read_bytes())
+    with pytest.raises(AudioFileError):
+        audio_info(path)
+    with suppress(AudioFileError):
+        audio_info(path, salvage=True)
