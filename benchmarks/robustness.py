@@ -13,7 +13,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
+import re
 import resource
 import shutil
 import signal
@@ -288,7 +290,7 @@ def kills(args: argparse.Namespace, folder: Path) -> Iterator[Row]:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         row = Row(f"{number.name} at random moments", bounds=f"{SECONDS_TO_STOP:g} s to stop")
         slowest = 0.0
-        while row.inputs < len(range(int(number), int(number) + args.kills, 3)):
+        while row.inputs < math.ceil(args.kills / 3):
             outputs = folder / f"{number.name}{row.inputs}"
             moment = rng.uniform(0, whole.seconds)
             stopped = run(["-i", inputs, "-o", outputs], 60 + args.long_seconds, (number, moment))
@@ -308,6 +310,10 @@ def kills(args: argparse.Namespace, folder: Path) -> Iterator[Row]:
                 leftovers(row, outputs)
                 if stopped.seconds_to_stop > SECONDS_TO_STOP:
                     row.faults.append(f"{when}: ended after {stopped.seconds_to_stop:.1f} s")
+                written = sum(output_of(source, inputs, outputs) is not None for source in sources)
+                said = re.search(r"(\d+) of \d+ files written", stopped.err)
+                if written != (int(said[1]) if said else 0):
+                    row.faults.append(f"{when}: {written} files are there, but: {stopped.err[-200:]}")
                 begun = outputs.exists()  # before, Python itself may be interrupted
                 if stopped.status is None or (begun and "Traceback" in stopped.err):
                     row.faults.append(f"{when}: status {stopped.status}, {stopped.err[-300:]}")
@@ -493,7 +499,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     sizes.add_argument("--files", type=int, default=5000, help="damaged ones (default: %(default)s)")
     sizes.add_argument("--batch", type=int, default=50, help="of them in one run (default: %(default)s)")
     sizes.add_argument("--seconds", type=float, default=0.3, help="of sound in each (default: %(default)s)")
-    sizes.add_argument("--kills", type=int, default=50, help="default: %(default)s")
+    sizes.add_argument("--kills", type=int, default=50, help="a third by each signal (default: %(default)s)")
     sizes.add_argument("--long-seconds", type=float, default=900.0, help="of the long file (default: %(default)s)")
     sizes.add_argument("--gib", type=float, default=4.2, help="of the large wav (default: %(default)s)")
     sizes.add_argument("--tiny-files", type=int, default=100000, help="default: %(default)s")
