@@ -240,7 +240,11 @@ def test_script_trains_several_networks(folders: list[str], tmp_path: Path, caps
     assert np.abs(after - before).max() > 5e-3
     assert not dtln.read_config(run / "a.h5").norm_stft and dtln.read_config(run / "b_last.h5").norm_stft
     further = ["--network", "c", f"weights={run / 'a_last.h5'}", "rate=1e-9"]
-    assert train.main([*folders, *SHORT.split(), *further, "--minutes", "0.01", "--no-graph"]) == 0
+    command = [*folders, *SHORT.split(), *further, "--minutes", "0.01", "--no-graph"]
+    assert train.main(command) == 1
+    assert "holds training.csv of an earlier run" in capsys.readouterr().err
+    assert train.main([*command, "--overwrite"]) == 0
+    assert {path.name for path in run.iterdir()} == names | {"c.h5", "c_last.h5"}
     assert "c starts from" in capsys.readouterr().out
     with open(run / "training.csv") as stream:
         assert float(list(csv.DictReader(stream))[-1]["val_loss"]) == pytest.approx(
