@@ -311,7 +311,8 @@ def kills(args: argparse.Namespace, folder: Path) -> Iterator[Row]:
                 if stopped.seconds_to_stop > SECONDS_TO_STOP:
                     row.faults.append(f"{when}: ended after {stopped.seconds_to_stop:.1f} s")
                 written = sum(output_of(source, inputs, outputs) is not None for source in sources)
-                said = re.search(r"(\d+) of \d+ files written", stopped.err)
+                # the second is the summary: the signal came when all was done, as Python ended
+                said = re.search(r"(\d+)(?: of \d+ files written| files denoised)", stopped.err + stopped.out)
                 if written != (int(said[1]) if said else 0):
                     row.faults.append(f"{when}: {written} files are there, but: {stopped.err[-200:]}")
                 begun = outputs.exists()  # before, Python itself may be interrupted
