@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from dtln.facts import SAMPLE_RATE
+from dtln.live.counters import FLAGS
 from dtln.streaming.backends import Backend, States
 from dtln.streaming.engine import StreamingDenoiser
 from dtln.streaming.times import BlockTimes, describe_times
 
 __all__ = ["FLAGS", "LiveDenoiser", "PassThrough"]
-
-FLAGS = ("input_overflow", "input_underflow", "output_overflow", "output_underflow")  # of sounddevice.CallbackFlags
 
 
 class PassThrough:

@@ -78,6 +78,18 @@ class BlockTimes:
         position = math.log(max(milliseconds, self.SHORTEST) / self.SHORTEST) / self.WIDTH
         self._counts[min(int(position), self.BINS - 1)] += 1
 
+    def copy(self) -> BlockTimes:
+        """The times so far, which do not change any more."""
+        return self.since(BlockTimes())
+
+    def since(self, earlier: BlockTimes) -> BlockTimes:
+        """The times of the blocks that came after an earlier copy. The maximum is that of all blocks."""
+        times = BlockTimes()
+        times.blocks, times._sum = self.blocks - earlier.blocks, self._sum - earlier._sum
+        times._maximum = self._maximum
+        times._counts = [now - before for now, before in zip(self._counts, earlier._counts, strict=True)]
+        return times
+
     def summary(self, block_shift: int) -> TimeSummary:
         """The same as `time_summary`, percentiles within 1 %."""
         if not self.blocks:

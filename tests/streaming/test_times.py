@@ -21,6 +21,18 @@ def test_block_times_agree_with_the_exact_summary():
     assert times.summary(128).max == 1e9 and times.summary(128).blocks == 20002
 
 
+def test_times_of_a_while_are_the_difference_of_two_copies():
+    times = BlockTimes()
+    for value in [5.0] * 100:
+        times.add(value)
+    earlier = times.copy()
+    for value in [1.0] * 50:
+        times.add(value)
+    later = times.since(earlier).summary(128)
+    assert (later.blocks, later.mean) == (50, pytest.approx(1.0)) and later.p99 == pytest.approx(1.0, rel=0.01)
+    assert earlier.summary(128).p50 == pytest.approx(5.0, rel=0.01)
+
+
 def test_time_summary():
     summary = time_summary([1.0] * 98 + [2.0, 9.0], 128)
     assert summary.blocks == 100 and summary.max == 9.0 and summary.p50 == 1.0
