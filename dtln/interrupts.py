@@ -12,11 +12,12 @@ from typing import Any, NoReturn
 
 from dtln.files import abandon_files
 
-__all__ = ["Interrupted", "end_now", "ending_at_signals", "last_words", "say_last_words"]
+__all__ = ["Interrupted", "end_now", "ending_at_signals", "held_interrupts", "last_words", "say_last_words"]
 
 GRACE_SECONDS = 0.6  # for the main thread, which may be inside a library that knows of no interrupts
 
 _last_words: list[Callable[[], str]] = []
+_held: list[list[int]] = []  # for each block that holds interrupts: those that are due at its end
 _ending = threading.Lock()
 
 
@@ -44,6 +45,22 @@ def last_words(words: Callable[[], str]) -> Iterator[None]:
 
 
 @contextmanager
+def held_interrupts() -> Iterator[None]:
+    """Work that Interrupted must not tear: it is raised at the end of the block, or the program ends within a second.
+
+    Blocks do not stand within one another.
+    """
+    due: list[int] = []
+    _held.append(due)
+    try:
+        yield
+    finally:
+        _held.pop()
+    if due:
+        raise Interrupted(due[0])
+
+
+@contextmanager
 def ending_at_signals(prog: str) -> Iterator[None]:
     """Ctrl+C and SIGTERM raise Interrupted in the block and end the program after it, with `end_now`.
 
@@ -61,7 +78,9 @@ def ending_at_signals(prog: str) -> Iterator[None]:
     def interrupt(number: int, frame: Any) -> None:
         if not noted:
             noted.append(number)
-            raise Interrupted(number)
+            if not _held:
+                raise Interrupted(number)
+            _held[-1].append(number)
 
     ended = threading.Event()
     reader, writer = os.pipe()  # a signal is written to it at once, even where the main thread is inside a library

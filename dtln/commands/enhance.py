@@ -25,13 +25,12 @@ too. Delays, clipping and levels that spoil a score are reported.
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from dtln.choices import LEVELS
 from dtln.commands import score
-from dtln.commands.flags import add_published_name, positive, within
+from dtln.commands.flags import add_published_name, add_strength_arguments, positive
 from dtln.commands.run import failed
 from dtln.formats import DEFAULT_WEIGHTS, EXPORT_KINDS, MODEL_DIR
 from dtln.interrupts import last_words
@@ -84,15 +83,7 @@ def parse(argv: Sequence[str] | None, prog: str = "run_evaluation.py") -> argpar
         help="auto: the network hears recordings that are too quiet or too loud for its weights at a level that they "
         "know, they are written at their own, and a DC offset is removed (default); raw: it hears them as they are",
     )
-    mix = parser.add_mutually_exclusive_group()
-    mix.add_argument(
-        "--strength", type=within(0, 1), default=1.0, metavar="S",
-        help="write S of the denoised signal and 1 - S of the recording, from 0 (the recording) to 1 (default)",
-    )  # fmt: skip
-    mix.add_argument(
-        "--attenuation-limit", type=within(0, math.inf), metavar="DB",
-        help="turn the noise down by at most so many dB: --strength 1 - 10^(-DB/20)",
-    )  # fmt: skip
+    add_strength_arguments(parser)
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--overwrite", action="store_true", help="replace outputs that exist")
     existing.add_argument("--skip-existing", action="store_true", help="leave outputs that exist as they are")

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dtln.choices import LEVELS
-from dtln.formats import MODEL_DIR
+from dtln.formats import EXPORT_KINDS, MODEL_DIR
 
 __all__ = [
     "SPEAKER_PATTERN_HELP",
     "add_exports_arguments",
+    "add_kind_argument",
     "add_level_argument",
     "add_published_name",
+    "add_strength_arguments",
     "positive",
     "within",
 ]
@@ -37,6 +39,14 @@ def add_exports_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_kind_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds --backend, of one kind of export; None is the default one."""
+    parser.add_argument(
+        "--backend", choices=tuple(EXPORT_KINDS), metavar="KIND",
+        help=f"kind of model: {', '.join(EXPORT_KINDS)} (default: the first of these that is there and can run)",
+    )  # fmt: skip
+
+
 def add_level_argument(parser: argparse.ArgumentParser) -> None:
     """Adds --level, of a stream."""
     parser.add_argument(
@@ -49,6 +59,19 @@ def add_level_argument(parser: argparse.ArgumentParser) -> None:
 def add_published_name(parser: argparse.ArgumentParser, option: str, *, dest: str) -> None:
     """Adds the name under which the published script takes a path; --help does not show it."""
     parser.add_argument(option, dest=dest, type=Path, help=argparse.SUPPRESS)
+
+
+def add_strength_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds --strength and --attenuation-limit, of which one may be given."""
+    mix = parser.add_mutually_exclusive_group()
+    mix.add_argument(
+        "--strength", type=within(0, 1), default=1.0, metavar="S",
+        help="give S of the denoised signal and 1 - S of the input, from 0 (the input) to 1 (default)",
+    )  # fmt: skip
+    mix.add_argument(
+        "--attenuation-limit", type=within(0, math.inf), metavar="DB",
+        help="turn the noise down by at most so many dB: --strength 1 - 10^(-DB/20)",
+    )  # fmt: skip
 
 
 def within(lowest: float, highest: float) -> Callable[[str], float]:

@@ -16,10 +16,10 @@ import sys
 import traceback
 from collections.abc import Sequence
 
-from dtln.commands.flags import add_exports_arguments, add_level_argument, positive
+from dtln.commands.flags import add_exports_arguments, add_kind_argument, add_level_argument, positive
 from dtln.commands.run import failed
 from dtln.errors import AudioDeviceError, MissingPackageError, ModelError
-from dtln.formats import EXPORT_KINDS, default_kind
+from dtln.formats import default_kind
 
 ENDS_ITSELF = True  # with a report
 
@@ -35,10 +35,7 @@ def parse(argv: Sequence[str] | None, prog: str = "real_time_dtln_audio.py") -> 
     )  # fmt: skip
     add_exports_arguments(parser)
     add_level_argument(parser)
-    parser.add_argument(
-        "--backend", choices=tuple(EXPORT_KINDS), metavar="KIND",
-        help=f"kind of model: {', '.join(EXPORT_KINDS)} (default: the first of these that is there and can run)",
-    )  # fmt: skip
+    add_kind_argument(parser)
     parser.add_argument(
         "--duration", type=positive(float), metavar="SECONDS", help="end after this time (default: at Ctrl+C)"
     )

@@ -195,3 +195,8 @@ def test_output_that_cannot_be_written_is_one_line(command):
     said = f"dtln {command[0]}: the output could not be written: No space is left on the disk. Free some, or"
     assert done.stderr == "" if "--help" in command else done.stderr.startswith(said) and done.stderr.count("\n") == 1
     assert done.returncode == (0 if "--help" in command else 1)
+
+
+def test_closed_output_is_no_error():
+    done = subprocess.run(["bash", "-c", f"{sys.executable} -m dtln models >&-"], cwd=ROOT, stderr=-1, text=True)
+    assert done.returncode == 0 and done.stderr == ""

@@ -65,6 +65,23 @@ COMMANDS = {  # name: (main of a command, what it says)
         "    except KeyboardInterrupt: raise SystemError('error return without exception set')\n",
         "prog: stopped",
     ),
+    "held": (
+        "def main(argv, prog):\n"
+        "    from dtln.interrupts import held_interrupts\n"
+        "    (FOLDER / 'ready').touch()\n"
+        "    with last_words((words := []).pop), held_interrupts():\n"
+        "        time.sleep(0.4)\n"
+        "        words.append('whole')\n",
+        "prog: stopped: whole",
+    ),
+    "held too long": (
+        "def main(argv, prog):\n"
+        "    from dtln.interrupts import held_interrupts\n"
+        "    (FOLDER / 'ready').touch()\n"
+        "    with held_interrupts():\n"
+        "        time.sleep(60)\n",
+        "prog: stopped",
+    ),
 }
 
 
