@@ -83,11 +83,14 @@ class BlockTimes:
         return self.since(BlockTimes())
 
     def since(self, earlier: BlockTimes) -> BlockTimes:
-        """The times of the blocks that came after an earlier copy. The maximum is that of all blocks."""
+        """The times of the blocks that came after an earlier copy; the maximum is within 1 %."""
         times = BlockTimes()
         times.blocks, times._sum = self.blocks - earlier.blocks, self._sum - earlier._sum
-        times._maximum = self._maximum
         times._counts = [now - before for now, before in zip(self._counts, earlier._counts, strict=True)]
+        times._maximum = self._maximum
+        if self._maximum == earlier._maximum:
+            longest = max((index for index, count in enumerate(times._counts) if count), default=-1)
+            times._maximum = min(self.SHORTEST * math.exp((longest + 0.5) * self.WIDTH), self._maximum)
         return times
 
     def summary(self, block_shift: int) -> TimeSummary:

@@ -30,7 +30,10 @@ def test_times_of_a_while_are_the_difference_of_two_copies():
         times.add(value)
     later = times.since(earlier).summary(128)
     assert (later.blocks, later.mean) == (50, pytest.approx(1.0)) and later.p99 == pytest.approx(1.0, rel=0.01)
-    assert earlier.summary(128).p50 == pytest.approx(5.0, rel=0.01)
+    assert later.max == pytest.approx(1.0, rel=0.01)
+    assert earlier.summary(128).p50 == pytest.approx(5.0, rel=0.01) and earlier.summary(128).max == 5.0
+    times.add(7.0)
+    assert times.since(earlier).summary(128).max == 7.0
 
 
 def test_time_summary():

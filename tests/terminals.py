@@ -1,0 +1,104 @@
+"""A terminal for tests: a program at work in a pseudo-terminal of its own, and what it would show."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import struct
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Terminal:
+    """Runs Python code as the foreground process of a pseudo-terminal; `output` is all that it has written."""
+
+    def __init__(self, code: str, columns: int = 80, **environment: str) -> None:
+        import pty
+
+        arguments: Sequence[str] = (sys.executable, "-c", code)
+        wanted = (
+            os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "TERM": "xterm", "LC_ALL": "C.UTF-8"} | environment
+        )
+        self.pid, self.handle = pty.fork()
+        if self.pid == 0:
+            os.execve(sys.executable, arguments, wanted)
+        self.output, self.status = "", None
+        self.resize(columns)
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self.status is None:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        os.close(self.handle)
+
+    def resize(self, columns: int) -> None:
+        """Gives the terminal so many columns and 24 rows."""
+        import fcntl
+        import termios
+
+        fcntl.ioctl(self.handle, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+
+    def type(self, keys: str) -> None:
+        """Presses keys."""
+        os.write(self.handle, keys.encode())
+
+    def attributes(self) -> list:
+        """The terminal's attributes, of termios."""
+        import termios
+
+        return termios.tcgetattr(self.handle)
+
+    def wait_for(self, condition: str | Callable[[], object], seconds: float = 20) -> None:
+        """Reads on until a text was written, or a condition holds."""
+        text, deadline = condition, time.monotonic() + seconds
+        done = (lambda: text in self.output) if isinstance(text, str) else text
+        while not done():
+            assert time.monotonic() < deadline, f"waited in vain for {text!r}: {self.output!r}"
+            self._read()
+
+    def end(self, seconds: float = 20) -> int:
+        """Waits until the program has ended; returns its status, negative for a signal."""
+        self.wait_for(self._has_ended, seconds)
+        while self._read():
+            pass
+        assert self.status is not None
+        return self.status
+
+    def _has_ended(self) -> bool:
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        if pid:
+            self.status = os.waitstatus_to_exitcode(status)
+        return pid != 0
+
+    def _read(self) -> bool:
+        if not select.select([self.handle], [], [], 0.02)[0]:
+            return False
+        try:
+            more = os.read(self.handle, 1 << 16)
+        except OSError:  # the program has closed its end
+            return False
+        self.output += more.decode("utf-8", "replace")
+        return bool(more)
+
+    def screen(self) -> list[str]:
+        """The lines that stand on the terminal after `output`, if none was wide enough to wrap."""
+        lines, column = [""], 0
+        for character in self.output:
+            if character == "\r":
+                column = 0
+            elif character == "\b":
+                column -= 1
+            elif character == "\n":
+                lines.append("")
+            else:
+                lines[-1] = lines[-1][:column].ljust(column) + character + lines[-1][column + 1 :]
+                column += 1
+        return [line.rstrip() for line in lines]
