@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from dtln.facts import SAMPLE_RATE
 from dtln.live.callback import FLAGS, PassThrough
 
 
@@ -16,15 +15,32 @@ class FakeSoundDevice:
     """sounddevice with invented devices; its stream feeds 20 times 128 samples from a thread, as PortAudio does."""
 
     class PortAudioError(Exception):
-        pass
+        """With the text and, where one matters, the number of PortAudio's error."""
+
+        def __str__(self) -> str:
+            return f"{self.args[0]} [PaErrorCode {self.args[1]}]" if len(self.args) > 1 else self.args[0]
 
     def __init__(self, names: Sequence[str] = ("USB", "USB", "USB headset"), hosts: Sequence[int] = (0, 1, 0)) -> None:
         self.default, self.refused, self.unopenable, self.feeding = 0, False, False, True
         self.active = True
+        self.takes = lambda index, kind, rate, channels: True
+        self.busy: set[int] = set()
+        self.tried: list[tuple[int, str, int, int]] = []  # index, kind, rate, channels of each check
         self.status = SimpleNamespace(**dict.fromkeys(FLAGS, False))
         self.outputs: list[np.ndarray] = []
         self.devices = [
-            {"name": name, "index": index, "hostapi": host, "max_input_channels": 1, "max_output_channels": 2}
+            {
+                "name": name,
+                "index": index,
+                "hostapi": host,
+                "max_input_channels": 1,
+                "max_output_channels": 2,
+                "default_samplerate": 44100.0,
+                "default_low_input_latency": 0.01,
+                "default_high_input_latency": 0.1,
+                "default_low_output_latency": 0.02,
+                "default_high_output_latency": 0.2,
+            }  # fmt: skip
             for index, (name, host) in enumerate(zip(names, hosts, strict=True))
         ]
 
@@ -32,17 +48,25 @@ class FakeSoundDevice:
         return ({"name": "MME"}, {"name": "WASAPI"})
 
     def query_devices(self, device=None, kind=None):
-        if kind is not None and self.default is None:
+        if kind is not None and (self.default is None or not self.devices):
             raise self.PortAudioError("Error querying device -1")
-        return self.devices if device is None and kind is None else self.devices[device or self.default]
+        if device is None and kind is None:
+            return self.devices
+        return self.devices[self.default if device is None else device]
 
     def check_output_settings(self, **settings):
-        assert settings["samplerate"] == SAMPLE_RATE and settings["channels"] == 1
+        self._check("output", **settings)
 
     def check_input_settings(self, **settings):
-        self.check_output_settings(**settings)
-        if self.refused:
-            raise self.PortAudioError("Invalid sample rate [PaErrorCode -9997]")
+        self._check("input", **settings)
+
+    def _check(self, kind, device, channels, dtype, samplerate):
+        assert dtype == "float32"
+        self.tried.append((device, kind, samplerate, channels))
+        if device in self.busy:
+            raise self.PortAudioError("Device unavailable", -9985)
+        if (self.refused and kind == "input") or not self.takes(device, kind, samplerate, channels):
+            raise self.PortAudioError("Invalid sample rate", -9997)
 
     def Stream(self, **settings):  # noqa: N802
         if self.unopenable:

@@ -1,16 +1,30 @@
-"""dtln.live.devices: choosing devices, and devices that refuse or fall silent."""
+"""dtln.live.devices: choosing devices and their settings, and devices that refuse, hang or fall silent."""
 
 from __future__ import annotations
 
+import argparse
+import re
+import signal
+import subprocess
 import sys
+import threading
 
 import pytest
 from fake_devices import FakeSoundDevice
+from live_audio import audio_server
 
 from dtln.commands.live import main
 from dtln.errors import AudioDeviceError
-from dtln.live import session
-from dtln.live.devices import choose_device
+from dtln.live import devices, session
+from dtln.live.devices import (
+    Device,
+    choose_device,
+    find_device,
+    import_sounddevice,
+    latency_of,
+    list_devices,
+    parse_latency,
+)
 
 
 def test_choosing_a_device():
@@ -28,6 +42,181 @@ def test_choosing_a_device():
         choose_device(fake, None, "output")
     with pytest.raises(AudioDeviceError, match="there is no input device"):
         choose_device(FakeSoundDevice((), ()), None, "input")
+
+
+def test_usb_card_of_the_readme():
+    """A card that plays in stereo at 48 kHz and hears mono at 44.1 and 48 kHz, beside one without a microphone."""
+    fake = FakeSoundDevice(("HDMI: 0 (hw:0,3)", "USB Audio: - (hw:1,0)"), (0, 0))
+    fake.devices[0]["max_input_channels"] = 0
+    accepted = {("output", 48000, 2), ("input", 44100, 1), ("input", 48000, 1)}
+    fake.takes = lambda index, kind, rate, channels: index == 1 and (kind, rate, channels) in accepted
+    microphone, loudspeaker = (find_device(fake, "USB", kind) for kind in ("input", "output"))
+    assert microphone == Device(1, "USB Audio: - (hw:1,0)", "MME", "input", 44100, 1, 0.01, 0.1)
+    assert (loudspeaker.rate, loudspeaker.channels, loudspeaker.latency_low) == (48000, 2, 0.02)
+    assert str(microphone) == "1 USB Audio: - (hw:1,0), MME"
+    assert find_device(fake, "USB", "input", rate=48000).rate == 48000
+    fake.devices[1]["name"] = "USB Audio: - (hw:2,0)"  # unplugged, and in again
+    assert find_device(fake, microphone.lasting_name, "input").index == 1
+    with pytest.raises(
+        AudioDeviceError,
+        match=r"^output device 0 \(HDMI: 0 \(hw:0,3\), MME\) takes none of 16000, 44100, 48000, .* Hz with 1 or 2 "
+        r"channels: Invalid sample rate \[PaErrorCode -9997\]\. Choose a device that resamples.*--list-devices",
+    ):
+        find_device(fake, "HDMI", "output")
+    with pytest.raises(AudioDeviceError, match=r"takes none of 16000 Hz with 1 channel: .*Leave out --rate, or choose"):
+        find_device(fake, "USB", "input", rate=16000)
+
+
+def test_order_of_settings():
+    fake = FakeSoundDevice(("array",), (0,))
+    fake.devices[0]["max_input_channels"] = 6
+    fake.takes = lambda *_: False
+    with pytest.raises(AudioDeviceError):
+        find_device(fake, None, "input")
+    tried = [settings[2:] for settings in fake.tried]
+    assert tried[:7] == [(16000, 1), (16000, 2), (16000, 6), (44100, 1), (44100, 2), (44100, 6), (48000, 1)]
+    assert len(tried) == len(set(tried)) == 3 * 11
+    fake.takes = lambda *_: True
+    for channel, opened in ((None, 1), (1, 1), (2, 2), (3, 3), (6, 6), ("mix", 2)):
+        assert find_device(fake, None, "input", channel=channel).channels == opened
+    fake.takes = lambda index, kind, rate, channels: channels == 6
+    assert find_device(fake, None, "input", channel=3).channels == 6
+    with pytest.raises(AudioDeviceError, match="input device 0 .array, MME. has 6 channels, not 7"):
+        find_device(fake, None, "input", channel=7)
+
+
+def test_several_devices_that_match():
+    fake = FakeSoundDevice(
+        ("USB mic", "USB mic", "USB cam", "Monitor of USB", "alsa (hw:2,0)", "alsa (hw:2,1)"), [0] * 6
+    )
+    with pytest.raises(
+        AudioDeviceError, match="3 input devices match 'usb': 0 .USB mic, MME.; 1 .*; 2 .USB cam, MME. *"
+    ):
+        find_device(fake, "usb", "input")
+    assert find_device(fake, "monitor of", "input").index == 3
+    assert find_device(fake, "alsa", "input").index == 4  # one card
+    fake.takes = lambda index, kind, rate, channels: index in (2, 5)
+    assert find_device(fake, "usb", "input").index == 2  # the only one that works
+    assert find_device(fake, "alsa", "input").index == 5
+    fake.takes = lambda *_: False
+    with pytest.raises(
+        AudioDeviceError, match=r"(?s)device 0 .*takes none.*device 1 .*takes none.*device 2 .*takes none"
+    ):
+        find_device(fake, "usb", "input")
+    through_both = FakeSoundDevice(("USB mic", "USB mic (2nd)"), (0, 1))
+    assert find_device(through_both, "usb", "input").index == 0
+    through_both.default = 1  # the system prefers the other host API
+    assert find_device(through_both, "usb", "input").index == 1
+
+
+def test_busy_device_is_named_and_not_tried_on():
+    fake = FakeSoundDevice()
+    fake.busy = {0}
+    with pytest.raises(AudioDeviceError, match=r"device 0 \(USB, MME\) is busy: Device unavailable .*-9985.*'pulse'"):
+        find_device(fake, "0", "input")
+    assert len(fake.tried) == 1
+
+
+def test_list_of_devices():
+    fake = FakeSoundDevice(("USB: - (hw:1,0)", "held", "odd", "dead"), (0, 1, 0, 0))
+    fake.busy = {1}
+    rates = {0: (44100, 48000), 2: (32000,), 3: ()}
+    fake.takes = lambda index, kind, rate, channels: rate in rates[index] and (kind == "input" or channels == 2)
+    fake.devices[2]["max_output_channels"] = 0
+    rows = [" ".join(row.split()) for row in list_devices(fake).splitlines()]
+    assert rows == [
+        "index kind name, host API channels rate takes (kHz) dtln live",
+        "* 0 input USB: - (hw:1,0), MME 1 44100 44.1 48 works",
+        "* 0 output USB: - (hw:1,0), MME 2 44100 44.1 48 works",
+        "1 input held, WASAPI 1 44100 busy, another program holds it",
+        "1 output held, WASAPI 2 44100 busy, another program holds it",
+        "2 input odd, MME 1 44100 32 works",
+        "3 input dead, MME 1 44100 no: Invalid sample rate [PaErrorCode -9997]",
+        "3 output dead, MME 2 44100 no: Invalid sample rate [PaErrorCode -9997]",
+        "* the default. A card that another program holds for itself may be missing.",
+    ]
+    fake.default = None
+    assert "*" not in list_devices(fake).rsplit("\n", 1)[0]
+    assert "no sound devices were found" in list_devices(FakeSoundDevice((), ()))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere a device that hangs is waited for")
+def test_device_that_hangs(monkeypatch):
+    fake, ended = FakeSoundDevice(), threading.Event()
+    fake.takes = lambda index, kind, rate, channels: index != 1 or ended.wait(60)
+    monkeypatch.setattr(devices, "CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(devices, "ANSWER_SECONDS", 0.05)
+    try:
+        rows = list_devices(fake).splitlines()
+        assert [row.split()[-1] for row in rows[1:-1]] == ["works", "works", "answer", "answer", "works", "works"]
+        with pytest.raises(AudioDeviceError, match="the sound system has not answered"):
+            find_device(fake, "1", "input")
+        monkeypatch.setattr(devices, "LISTING_SECONDS", 0.04)
+        assert "not tried, the others took too long" in list_devices(fake)
+    finally:
+        ended.set()
+
+
+SERVER_THAT_FAILS = """
+import os, signal, sys, time
+from dtln.live import devices
+
+def fail(number):
+    os.kill(int(sys.argv[1]), number)
+    time.sleep(0.2)
+
+devices.ANSWER_SECONDS = 1
+if sys.argv[2] == "stopped at the start":
+    fail(signal.SIGSTOP)
+begun = time.monotonic()
+try:
+    sounddevice = devices.import_sounddevice()
+    fail(signal.SIGSTOP if sys.argv[2] == "stopped" else signal.SIGKILL)
+    begun = time.monotonic()
+    print(devices.list_devices(sounddevice))
+    devices.find_device(sounddevice, "pulse", "input")
+finally:
+    print(f"{time.monotonic() - begun:.1f} s")
+"""
+
+
+@pytest.mark.parametrize(
+    ("failure", "listed", "message"),
+    [
+        ("stopped at the start", "", "the sound system has not answered for 1 s. Restart the sound server"),
+        ("stopped", "does not answer", "the sound system has not answered for 1 s. Restart the sound server"),
+        ("killed", "Connection refused)", r"pulse, ALSA\) cannot be opened: .*Connection refused\). Check that it is"),
+    ],
+)
+def test_sound_server_that_fails(tmp_path, failure, listed, message):
+    with audio_server(tmp_path) as server:
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", SERVER_THAT_FAILS, str(server.process.pid), failure],
+                env=server.environment, capture_output=True, text=True, timeout=60,
+            )  # fmt: skip
+        finally:
+            server.process.send_signal(signal.SIGCONT)  # else it does not end
+    assert re.search(rf"AudioDeviceError: .*{message}", done.stderr), done.stderr
+    assert "ALSA lib" not in done.stderr and "Expression" not in done.stderr
+    assert listed in done.stdout
+    assert float(done.stdout.split()[-2]) < 10
+
+
+def test_latency():
+    device = Device(0, "", "", "input", 48000, 1, 0.01, 3.0)
+    assert [latency_of(device, parse_latency(text)) for text in ("0.1", "2", "low", "high")] == [0.1, 2, 0.01, 2]
+    for text in ("0", "-1", "2.1", "9999", "nan", "inf", "fast", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"above 0 and up to 2, low or high, found '{text}'"):
+            parse_latency(text)
+
+
+def test_portaudio_that_does_not_start(monkeypatch, tmp_path):
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    (tmp_path / "sounddevice.py").write_text("class PortAudioError(Exception): pass\nraise PortAudioError('no memory')")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(AudioDeviceError, match="PortAudio does not start: no memory"):
+        import_sounddevice()
 
 
 def test_microphone_that_refuses_16_khz(fake, capsys):
