@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["installed_versions", "processor_name", "usable_cores"]
+__all__ = ["installed_versions", "memory_use", "processor_name", "usable_cores"]
 
 
 def processor_name() -> str:
@@ -27,6 +28,24 @@ def processor_name() -> str:
 def usable_cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_use() -> tuple[int | None, int | None]:
+    """Bytes of memory that this process holds, now and at most so far; None for what the system does not tell."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:  # no Linux
+        return None, _peak_memory()
+    sizes = {line.partition(":")[0]: line.split()[1] for line in lines if line.startswith(("VmRSS:", "VmHWM:"))}  # KiB
+    return int(sizes["VmRSS"]) * 1024, int(sizes["VmHWM"]) * 1024
+
+
+def _peak_memory() -> int | None:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def installed_versions(packages: Iterable[str]) -> dict[str, str]:

@@ -92,6 +92,16 @@ class Recorder:
         """The files so far, in the order in which they were begun."""
         return [path for track in self._tracks.values() for path in track.paths]
 
+    def describe(self) -> str:
+        """What was recorded, in lines for people."""
+        return "\n".join(
+            [
+                f"recorded: {', '.join(map(str, self.paths))}",
+                f"samples missing there, because the disk was slow: {_both(self.dropped)}; "
+                f"clipped: {_both(self.clipped)}",
+            ]
+        )
+
     def pop_event(self) -> str | None:
         """What a person must know about the recording and was not told yet."""
         return self._events.popleft() if self._events else None
@@ -130,6 +140,10 @@ class Recorder:
             left = [str(path) for path in (*self.paths, *map(unfinished, self.paths)) if path.exists()]
             rest = f" What was recorded: {', '.join(left)}" if left else ""
             self._events.append(f"the recording has ended: {in_words(error)}{rest}")
+
+
+def _both(numbers: dict[str, int]) -> str:
+    return ", ".join(f"{number} of the {kind}" for kind, number in numbers.items())
 
 
 def unfinished(path: Path) -> Path:
