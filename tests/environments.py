@@ -1,4 +1,4 @@
-"""Environments with few packages, virtual ones or of npm, for tests of what runs without the rest.
+"""Environments with few packages for tests of what runs without the rest: virtual ones, of npm, or under an emulator.
 
 Each is made once in a test run, by the first worker that comes to it. A thread makes them ahead, while other tests
 run: pip waits a lot.
@@ -12,20 +12,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
-# what pip and npm print where they reach no index; any other failure of theirs is a failure of the test
+# what pip, npm and apt print where they reach no index; any other failure of theirs is a failure of the test
 NETWORK_FAILURES = ("NewConnectionError", "ConnectionError", "NameResolutionError", "Max retries", "ConnectTimeout",
                     "name resolution", "Network is unreachable", "ReadTimeoutError", "ProxyError",
-                    "ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT")  # fmt: skip
+                    "ENOTFOUND", "EAI_AGAIN", "ECONNREFUSED", "ETIMEDOUT",
+                    "Temporary failure resolving", "Could not resolve", "Could not connect")  # fmt: skip
 
 ROOT = Path(__file__).resolve().parents[1]
 OLDEST_ONNXRUNTIME = {  # of each Python; 1.6.0 is the first that knows opset 13
     "3.8": "1.6.0", "3.9": "1.7.0", "3.10": "1.12.0", "3.11": "1.15.0", "3.12": "1.17.0", "3.13": "1.20.0",
 }  # fmt: skip
+LIVE = ("numpy", "sounddevice", "soxr", "ai-edge-litert")  # what the live path needs
 PACKAGES = {  # of each environment, in the order in which they are made
     "torch": (
         *("keras", "torch", "triton", "h5py", "soundfile", "wavinfo", "numpy"),
@@ -37,6 +40,8 @@ PACKAGES = {  # of each environment, in the order in which they are made
     "openvino": ("openvino", "numpy"),
     "node": ("onnxruntime-web", "@litertjs/core"),  # by npm
     "tract": ("tract", "numpy"),
+    "aarch64_3.11": (*LIVE, "onnxruntime"),
+    "aarch64_3.13": (*LIVE, "onnxruntime"),
     "onnxruntime_oldest": (
         "numpy<2",
         *(f"onnxruntime=={oldest}; python_version=='{python}'" for python, oldest in OLDEST_ONNXRUNTIME.items()),
@@ -45,6 +50,31 @@ PACKAGES = {  # of each environment, in the order in which they are made
 VERSIONS = {  # of Python, for packages that have no wheels for later ones
     "tflite_runtime": ("3.11", "3.10"),
     "onnxruntime_oldest": tuple(OLDEST_ONNXRUNTIME),
+}
+
+
+@dataclass(frozen=True)
+class Computer:
+    """An aarch64 computer for the emulator.
+
+    release: of Debian, whose packages it has. python: the version in that release. cpu: the processor, as qemu names
+    it. part, features: the same in `/proc/cpuinfo`. XNNPACK crashes where it finds none that it knows, and chooses its
+    kernels by them.
+    """
+
+    release: str
+    python: str
+    cpu: str
+    part: str
+    features: str
+
+
+COMPUTERS = {
+    "aarch64_3.11": Computer("bookworm", "3.11", "cortex-a72", "0xd08", "fp asimd evtstrm crc32 cpuid"),  # Pi 4
+    "aarch64_3.13": Computer(  # Pi 5
+        *("trixie", "3.13", "cortex-a76", "0xd0b"),
+        "fp asimd evtstrm aes pmull sha1 sha2 crc32 atomics fphp asimdhp cpuid asimdrdm lrcpc dcpop asimddp",
+    ),
 }
 
 
@@ -94,6 +124,8 @@ class Environments:
     def _install(self, name: str) -> Path:
         if name == "node":
             return install_with_npm(self.folder / name, packages_of(name))
+        if name in COMPUTERS:
+            return make_emulated(self.folder / name, packages_of(name), COMPUTERS[name])
         python = python_with(VERSIONS[name]) if name in VERSIONS else sys.executable
         if python is None:
             pytest.skip(f"{name} has no wheel for this Python, and none of {', '.join(VERSIONS[name])} was found")
@@ -132,6 +164,69 @@ def install_with_npm(folder: Path, packages: Sequence[str]) -> Path:
             pytest.skip(f"{program} is not installed")
     _run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", *packages], cwd=folder)
     return folder
+
+
+def make_emulated(folder: Path, packages: Sequence[str], computer: Computer) -> Path:
+    """Makes an aarch64 Python with the packages at `folder`; returns a script that runs it under qemu, like a python.
+
+    Python and PortAudio are Debian's, unpacked beside the system and not installed; the packages are wheels for
+    aarch64. The emulator takes a path of the system from `folder`/root where it is there. Skips and raises as
+    `make_environment`; skips as well without qemu or apt.
+    """
+    emulator = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
+    if not emulator:
+        pytest.skip("qemu-user-static is not installed")
+    root, site, python = folder / "root", folder / "site", folder / "python"
+    for package in download_arm64(folder / "apt", computer.release, [f"python{computer.python}", "libportaudio2"]):
+        _run(["dpkg-deb", "-x", str(package), str(root)])
+    for name in ("bin", "lib", "sbin"):  # links that the newer release makes when it is installed
+        if not (root / name).exists():
+            (root / name).symlink_to(f"usr/{name}")
+    cores = [
+        f"processor : {core}\nBogoMIPS : 108.00\nFeatures : {computer.features}\nCPU implementer : 0x41\n"
+        f"CPU architecture: 8\nCPU variant : 0x0\nCPU part : {computer.part}\nCPU revision : 3\n"
+        for core in range(4)
+    ]
+    (root / "proc").mkdir()
+    (root / "proc" / "cpuinfo").write_text("\n".join(cores))
+    platforms = [f"--platform=manylinux_2_{version}_aarch64" for version in range(17, 29)]
+    _run(
+        [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--retries", "2", "--only-binary=:all:"]
+        + [f"--target={site}", f"--python-version={computer.python}", *platforms, *packages]
+    )
+    python.write_text(
+        f'#!/bin/sh\nPYTHONPATH="{site}:$PYTHONPATH" PYTHONDONTWRITEBYTECODE=1 '
+        f'exec {emulator} -cpu {computer.cpu} -L "{root}" "{root}/usr/bin/python{computer.python}" "$@"\n'
+    )
+    python.chmod(0o755)
+    return python
+
+
+def download_arm64(folder: Path, release: str, names: Sequence[str]) -> list[Path]:
+    """Debian's packages for arm64 and all that they depend on, downloaded by an apt whose files are all at `folder`.
+
+    Needs no root rights, and the system's own apt does not see it. Skips where that knows no Debian archive.
+    """
+    targets = ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", "Label: Debian"]
+    found = subprocess.run(targets, capture_output=True, text=True).stdout.split() if shutil.which("apt-get") else []
+    if not found:
+        pytest.skip("apt names no archive of Debian; `apt-get update` may be missing")
+    (folder / "lists" / "partial").mkdir(parents=True)
+    (folder / "cache" / "archives" / "partial").mkdir(parents=True)
+    (folder / "status").touch()  # nothing is installed, so that every dependency is downloaded
+    keyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    (folder / "sources.list").write_text(f"deb [signed-by={keyring}] {found[0]} {release} main\n")
+    options = {
+        "APT::Architecture": "arm64", "APT::Architectures": "arm64", "APT::Sandbox::User": "root",
+        "APT::Update::Error-Mode": "any", "Acquire::Languages": "none", "Acquire::Retries": "2",
+        "Dir::State": folder, "Dir::State::Lists": folder / "lists", "Dir::State::status": folder / "status",
+        "Dir::Cache": folder / "cache", "Dir::Etc::sourcelist": folder / "sources.list",
+        "Dir::Etc::sourceparts": "/dev/null",
+    }  # fmt: skip
+    apt = ["apt-get", "-q", "-y", *(f"-o{name}={value}" for name, value in options.items())]
+    _run([*apt, "update"])
+    _run([*apt, "install", "--download-only", "--no-install-recommends", *names])
+    return sorted((folder / "cache" / "archives").glob("*.deb"))
 
 
 def _run(command: list[str], cwd: Path | None = None) -> None:
