@@ -8,7 +8,7 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,16 +17,15 @@ ROOT = Path(__file__).resolve().parents[1]
 class Terminal:
     """Runs Python code as the foreground process of a pseudo-terminal; `output` is all that it has written."""
 
-    def __init__(self, code: str, columns: int = 80, **environment: str) -> None:
+    def __init__(self, code: str, *arguments: str, columns: int = 80) -> None:
         import pty
 
-        arguments: Sequence[str] = (sys.executable, "-c", code)
-        wanted = (
-            os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}", "TERM": "xterm", "LC_ALL": "C.UTF-8"} | environment
-        )
+        command = [sys.executable, "-c", code, *arguments]
+        paths = f"{ROOT}:{ROOT / 'tests'}"
+        environment = os.environ | {"PYTHONPATH": paths, "TERM": "xterm", "LC_ALL": "C.UTF-8"}
         self.pid, self.handle = pty.fork()
         if self.pid == 0:
-            os.execve(sys.executable, arguments, wanted)
+            os.execve(sys.executable, command, environment)
         self.output, self.status = "", None
         self.resize(columns)
 

@@ -71,36 +71,77 @@ def test_terminal_is_as_before_after_a_signal(number):
         assert terminal.attributes()[3] & MODES == MODES
 
 
+SHELL = """
+import os, signal, sys, termios, time
+from pathlib import Path
+def foreground(group):
+    os.tcsetpgrp(0, group)
+def state():  # R or S: it goes on; T: it is stopped
+    return Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0]
+signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+child = os.fork()
+if not child:
+    os.setpgid(0, 0)
+    foreground(os.getpgrp())
+    signal.signal(signal.SIGTTOU, signal.SIG_DFL)
+    exec(sys.argv[-1])
+    sys.exit(3)
+"""
+
+
+def shell(*lines: str) -> Terminal:
+    """A terminal with a shell that runs the reading program as its job, and then these lines."""
+    return Terminal(SHELL + "\n".join(lines), READING)
+
+
 def test_ctrl_z_gives_the_terminal_back_and_fg_takes_it_again():
-    stopping = (
-        "import os, signal, sys\n"
-        "signal.signal(signal.SIGTTOU, signal.SIG_IGN)\n"
-        "if child := os.fork():\n"
-        "    def foreground(group): os.tcsetpgrp(0, group)\n"
-        "    os.setpgid(child, child); foreground(child)\n"
-        "    for step in ('stopped', 'in the background'):\n"
-        "        os.waitpid(child, os.WUNTRACED); foreground(os.getpgrp()); print(step, flush=True)\n"
-        "        if step == 'stopped':\n"  # the shell's bg: it must go on, without touching the terminal
-        "            sys.stdin.readline(); os.kill(child, signal.SIGCONT)\n"
-        "            sys.stdin.readline(); foreground(child); os.kill(child, signal.SIGCONT)\n"
-        "else:\n"
-        "    signal.signal(signal.SIGTTOU, signal.SIG_DFL)\n"
-        + "".join(f"    {line}\n" for line in READING.strip().splitlines())
-        + "    print('left', flush=True)\n"
+    lines = (
+        "_, status = os.waitpid(child, os.WUNTRACED); assert os.WSTOPSIG(status) == signal.SIGTSTP, status",
+        "foreground(os.getpgrp()); print('stopped', flush=True); sys.stdin.readline()",
+        "os.kill(child, signal.SIGCONT); time.sleep(0.3); print('state', state(), flush=True); sys.stdin.readline()",
+        "foreground(child); os.kill(child, signal.SIGCONT); os.waitpid(child, 0); foreground(os.getpgrp())",
     )
-    with Terminal(stopping) as terminal:
+    with shell(*lines) as terminal:
         reading(terminal)
         terminal.type("\x1a")  # Ctrl+Z
         terminal.wait_for("stopped")
         assert terminal.attributes()[3] & MODES == MODES
         terminal.type("bg\n")
-        terminal.wait_for("bg")
-        terminal.type("mmm\n")  # the shell's; were it read, it would show as <m>
+        terminal.wait_for("state")
+        terminal.type("mmm\n")  # for the shell
         reading(terminal)
-        assert "<" not in terminal.output
+        assert "state S" in terminal.output and "<" not in terminal.output
         terminal.type("b")
         terminal.wait_for("<b>")
         terminal.type("q")
         assert terminal.end() == 0
-        assert terminal.output.split()[-1] == "background" and "left" in terminal.output
+        assert terminal.attributes()[3] & MODES == MODES
+
+
+def test_end_in_the_background_leaves_the_terminal_to_the_shell():
+    lines = (
+        "while termios.tcgetattr(0)[3] & termios.ECHO: time.sleep(0.01)",
+        "os.kill(child, signal.SIGSTOP)",
+        "os.waitpid(child, os.WUNTRACED); foreground(os.getpgrp()); own = termios.tcgetattr(0)",
+        "own[3] |= termios.ECHO; termios.tcsetattr(0, termios.TCSANOW, own)",  # echo without lines, as no other has
+        "os.kill(child, signal.SIGCONT); os.kill(child, signal.SIGTERM); _, status = os.waitpid(child, os.WUNTRACED)",
+        "assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGTERM, status",
+    )
+    with shell(*lines) as terminal:
+        reading(terminal)
+        assert terminal.end() == 0, terminal.output
+        assert terminal.attributes()[3] & MODES == termios.ECHO
+
+
+def test_program_that_was_stopped_hard_takes_the_terminal_again():
+    with Terminal(READING) as terminal:
+        usual = terminal.attributes()
+        reading(terminal)
+        os.kill(terminal.pid, signal.SIGSTOP)
+        os.waitpid(terminal.pid, os.WUNTRACED)
+        termios.tcsetattr(terminal.handle, termios.TCSANOW, usual)  # as a shell does
+        os.kill(terminal.pid, signal.SIGCONT)
+        reading(terminal)
+        terminal.type("q")
+        assert terminal.end() == 0
         assert terminal.attributes()[3] & MODES == MODES
