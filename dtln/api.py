@@ -10,16 +10,15 @@ import numpy as np
 
 from dtln.audio.levels import Correction, corrections
 from dtln.audio.measuring import measure
-from dtln.audio.signal_path import SignalPath, strength_for_limit
+from dtln.audio.signal_path import SignalPath, chosen_strength
 from dtln.choices import LEVELS
 from dtln.facts import SAMPLE_RATE
 from dtln.formats import MODEL_DIR
 from dtln.streaming.backends import Backend, open_backend
-from dtln.streaming.engine import ChannelDenoiser
+from dtln.streaming.engine import MOST_CHANNELS, ChannelDenoiser
 
 __all__ = ["denoise", "load"]
 
-MOST_CHANNELS = 64  # more are taken for samples: the axes are the wrong way round
 PIECE = 1 << 18  # samples denoised at once
 LOUDEST_PEAK = 100.0  # 40 dB above full scale; integers taken as floats are far beyond it
 
@@ -29,8 +28,8 @@ def load(kind: str | None = None, model_dir: str | Path | None = None, threads: 
 
     kind: a kind of export that `dtln models` lists, such as "tflite-stream" or "onnx-stream"; None takes the first one
     that is there and whose runtime is installed. model_dir: the folder of the exports, or one of them,
-    such as the folder of a SavedModel; None takes the included ones. threads: of the runtime. A back end belongs to one
-    thread at a time.
+    such as the folder of a SavedModel; None takes the included ones. threads: of the runtime. Streams may
+    share a back end, in several threads as well.
     Raises ValueError for an unknown kind, FileNotFoundError, dtln.errors.ModelError for files that hold no such model,
     dtln.errors.MissingRuntimeError with the pip command for the runtime.
     """
@@ -63,7 +62,7 @@ def denoise(
     """
     samples = np.asarray(samples)
     _check(samples, sample_rate)
-    strength = _strength(strength, attenuation_limit_db)
+    strength = chosen_strength(strength, attenuation_limit_db)
     if level not in LEVELS:
         raise ValueError(f"the level {level!r} was given. Expected one of {', '.join(map(repr, LEVELS))}.")
     scale = 1.0 if samples.dtype.kind == "f" else float(np.iinfo(samples.dtype).max) + 1.0
@@ -109,16 +108,3 @@ def _check(samples: np.ndarray, sample_rate: int) -> None:
         )
     if not isinstance(sample_rate, Real) or not (1 <= sample_rate < math.inf and sample_rate == int(sample_rate)):
         raise ValueError(f"a sample rate of {sample_rate!r} was given. Expected a whole number of Hz above 0.")
-
-
-def _strength(strength: float, attenuation_limit_db: float | None) -> float:
-    """The one of two settings that was given, as a strength. Raises ValueError for values that there are not."""
-    if attenuation_limit_db is None:
-        if not 0 <= strength <= 1:
-            raise ValueError(f"a strength of {strength} was given. Expected 0 to 1.")
-        return strength
-    if strength != 1:
-        raise ValueError("a strength and an attenuation limit were given. Expected one of them.")
-    if not attenuation_limit_db >= 0:
-        raise ValueError(f"an attenuation limit of {attenuation_limit_db} dB was given. Expected at least 0.")
-    return strength_for_limit(attenuation_limit_db)

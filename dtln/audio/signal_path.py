@@ -13,7 +13,7 @@ from dtln.audio.queue import Queue
 from dtln.audio.resampling import Resampler
 from dtln.facts import SAMPLE_RATE
 
-__all__ = ["SignalPath", "Stream", "strength_for_limit"]
+__all__ = ["SignalPath", "Stream", "chosen_strength", "strength_for_limit"]
 
 
 class Stream(Protocol):
@@ -27,6 +27,19 @@ class Stream(Protocol):
 def strength_for_limit(attenuation_limit_db: float) -> float:
     """The strength at which noise that the network removes altogether goes down by so many dB."""
     return 1 - 10 ** (-attenuation_limit_db / 20)
+
+
+def chosen_strength(strength: float, attenuation_limit_db: float | None) -> float:
+    """The one of two settings that was given, as a strength. Raises ValueError for values that there are not."""
+    if attenuation_limit_db is None:
+        if not 0 <= strength <= 1:
+            raise ValueError(f"a strength of {strength} was given. Expected 0 to 1.")
+        return strength
+    if strength != 1:
+        raise ValueError("a strength and an attenuation limit were given. Expected one of them.")
+    if not attenuation_limit_db >= 0:
+        raise ValueError(f"an attenuation limit of {attenuation_limit_db} dB was given. Expected at least 0.")
+    return strength_for_limit(attenuation_limit_db)
 
 
 class SignalPath:

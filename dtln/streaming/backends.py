@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib
 import operator
 import re
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,7 +50,7 @@ Model = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]  # (si
 
 
 class Backend(Protocol):
-    """Runs the network on one block.
+    """Runs the network on one block. Several threads may call it: each stream has its own states.
 
     block_length, block_shift: in samples. runtime: its name, for people.
     """
@@ -135,12 +136,14 @@ class TFLiteBackend(SplitBackend):
         signal_in, states_in = (detail["index"] for detail in inputs)
         outputs = _signal_and_states(interpreter.get_output_details(), path)
         signal_out, states_out = (detail["index"] for detail in outputs)
+        lock = threading.Lock()  # an interpreter has one set of tensors
 
         def run(signal: np.ndarray, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            interpreter.set_tensor(signal_in, signal)
-            interpreter.set_tensor(states_in, states)
-            interpreter.invoke()
-            return interpreter.get_tensor(signal_out), interpreter.get_tensor(states_out)
+            with lock:
+                interpreter.set_tensor(signal_in, signal)
+                interpreter.set_tensor(states_in, states)
+                interpreter.invoke()
+                return interpreter.get_tensor(signal_out), interpreter.get_tensor(states_out)
 
         return run
 
@@ -165,6 +168,7 @@ class TFLiteStreamBackend:
         self.block_length, self._states_shape = shapes[0][-1], shapes[1]
         note = re.search(rf"{SHIFT_KEY}_(\d+)", inputs[1]["name"])
         self.block_shift = _block_shift(int(note[1]) if note else None, self.block_length, path)
+        self._lock = threading.Lock()  # an interpreter has one set of tensors
         self.run(np.zeros(self.block_length, np.float32), self.initial_states())
 
     def initial_states(self) -> States:
@@ -174,10 +178,11 @@ class TFLiteStreamBackend:
     def run(self, block: np.ndarray, states: States) -> tuple[np.ndarray, States]:
         """(block float32 (N,), states) -> (denoised block float32 (N,), new states)."""
         interpreter = self._interpreter
-        interpreter.set_tensor(self._in[0], block[None, None])
-        interpreter.set_tensor(self._in[1], states[0])
-        interpreter.invoke()
-        return interpreter.get_tensor(self._out[0])[0, 0], (interpreter.get_tensor(self._out[1]),)
+        with self._lock:
+            interpreter.set_tensor(self._in[0], block[None, None])
+            interpreter.set_tensor(self._in[1], states[0])
+            interpreter.invoke()
+            return interpreter.get_tensor(self._out[0])[0, 0], (interpreter.get_tensor(self._out[1]),)
 
 
 class ONNXBackend(SplitBackend):
@@ -261,7 +266,8 @@ def _onnx_session(path: Path, threads: int) -> Any:
 class SavedModelBackend:
     """A SavedModel on TensorFlow: ours by its signature that takes and gives states, others by `serving_default`.
 
-    The published SavedModel keeps its states in variables: all get their first values again for each new signal.
+    The published SavedModel keeps its states in variables. They are exchanged when the block of another signal comes,
+    so that signals may take turns. The states of such a signal change in place: each can go on, but not go back.
     Raises MissingRuntimeError, FileNotFoundError or ModelError.
     """
 
@@ -285,6 +291,8 @@ class SavedModelBackend:
         if self._serving is None:
             raise ModelError(f"{self._folder}: has no signature serving_default. Expected a DTLN SavedModel.")
         self._first_values = [] if self._stream else [variable.numpy() for variable in self._serving.variables]
+        self._inside: list[Any] = []  # the signal whose states are in the variables
+        self._lock = threading.Lock()  # for them
         signature = self._stream or self._serving
         specs = signature.structured_input_signature[1]
         shapes = {name: tuple(spec.shape) for name, spec in specs.items()}
@@ -298,10 +306,9 @@ class SavedModelBackend:
         self.run(np.zeros(self.block_length, np.float32), self.initial_states())
 
     def initial_states(self) -> States:
-        """Zeros for our models. For a published one nothing: the states are inside, and are set here."""
+        """Zeros for our models. For a published one a list, which holds the variables while others use them."""
         if not self._stream:
-            for variable, value in zip(self._serving.variables, self._first_values, strict=True):
-                variable.assign(value)
+            return ([*self._first_values],)
         return tuple(self._tensorflow.zeros(shape) for shape in self._states_shapes)
 
     def run(self, block: np.ndarray, states: States) -> tuple[np.ndarray, States]:
@@ -310,8 +317,14 @@ class SavedModelBackend:
         if self._stream:
             result = self._stream(block=tensor, states_1=states[0], states_2=states[1])
             return result["denoised"].numpy().reshape(-1), (result["states_1"], result["states_2"])
-        (denoised,) = self._serving(tensor).values()
-        return denoised.numpy().reshape(-1), ()
+        with self._lock:
+            if self._inside is not states[0]:
+                self._inside[:] = [variable.numpy() for variable in self._serving.variables]
+                for variable, value in zip(self._serving.variables, states[0], strict=True):
+                    variable.assign(value)
+                self._inside = states[0]
+            (denoised,) = self._serving(tensor).values()
+            return denoised.numpy().reshape(-1), states
 
 
 def find_tflite_runtime(wanted: str | None = None) -> tuple[str, Any]:

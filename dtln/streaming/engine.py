@@ -1,112 +1,342 @@
-"""The engine: cuts a stream of samples into blocks, and owns the buffers and the LSTM states."""
+"""Streams as programs have them: any rate, chunks of any size, several channels, float32 or int16.
+
+samples -> 16 kHz -> shifts -> network -> overlap-add -> output rate -> mix with the aligned dry signal -> samples
+"""
 
 from __future__ import annotations
 
+import math
+import operator
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from dtln.choices import LEVELS
+from dtln.audio.resampling import resampled_length
+from dtln.audio.signal_path import chosen_strength
+from dtln.audio.stream_resampling import StreamResampler
+from dtln.facts import SAMPLE_RATE
 from dtln.streaming.backends import Backend, open_backend
-from dtln.streaming.level import LevelTracker
+from dtln.streaming.block import LOUDEST_SAMPLE, BlockDenoiser, all_usable
 
-__all__ = ["LOUDEST_SAMPLE", "ChannelDenoiser", "StreamingDenoiser", "TimedDenoiser"]
+__all__ = ["MOST_CHANNELS", "ChannelDenoiser", "Latency", "StreamingDenoiser", "TimedDenoiser"]
 
-LOUDEST_SAMPLE = 1e6  # 120 dB above full scale: beyond it float32 arithmetic inside the network may overflow
+MOST_CHANNELS = 64  # more are taken for samples: the axes are the wrong way round
+RATES = (1000, 768000)  # Hz, lowest and highest
+RAMP_SECONDS = 0.01  # in which a new strength is reached
+INT16_SCALE = np.float32(32768)
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How much later than it was given a sample comes out at most: samples at the output's rate, and seconds."""
+
+    samples: int
+    seconds: float
 
 
 class StreamingDenoiser:
-    """Denoises one stream of samples at 16 kHz.
+    """Denoises one stream of samples, as it comes.
 
-    There are two ways to feed it. Do not mix them within one signal:
+        denoiser = StreamingDenoiser(sample_rate=48000, channels=2)
+        clean = denoiser.process(samples)      # any number of samples in; those out that are complete by now
+        rest = denoiser.flush()                # in the end as many samples as went in, aligned with them
 
-    * `process_block`, for sound cards: exactly one shift in, one shift out, delayed by `delay` samples (block length
-      minus shift);
-    * `process` and `flush`: any number of samples in, aligned samples out, in the end as many as went in.
+    The samples do not depend on how the stream is cut, bit for bit. `process_block` is the other way to feed it, for
+    sound cards at 16 kHz: one shift in, one shift out, delayed by `delay` samples. Do not mix the two in one signal.
 
-    A shift that holds NaN, Inf or samples beyond LOUDEST_SAMPLE becomes silence, and `silenced_blocks` counts it: it
-    never reaches the states.
+    backend: from `dtln.load`; `open_backend()` where none is given. Streams may share one, in several threads as well.
+    level: "raw", or "auto", which follows the level of the stream: the network hears a stream that is too quiet or too
+    loud for it at a level that it knows, without its offset, and what comes out has its own level again.
+    sample_rate, output_rate: of what goes in and comes out, Hz; without an output rate both are the same. Between other
+    rates than 16000 nothing above 8 kHz comes out of the network. channels: each is denoised by itself.
+    strength: from 0 to 1, the share of the denoised signal in what comes out; the rest is the aligned input, resampled
+    only where the two rates differ. 0 is the input to the bit. attenuation_limit_db: by how much noise goes down at
+    most, instead of a strength.
 
-    backend: `open_backend()` where none is given. level: "raw", or "auto", which follows the level of the stream: the
-    network hears a stream that is too quiet or too loud for it at a level that it knows, without its offset, and what
-    comes out has its own level again. This adds no delay. Raises ValueError for another level, else as `open_backend`.
+    `strength`, `attenuation_limit_db` and `bypass` may be set at any time and from any thread. What comes out next goes
+    over to the new mix within 10 ms, and the network goes on meanwhile. All else belongs to one thread at a time.
+
+    NaN, Inf and samples beyond 1e6 become zeros before anything remembers them, and the network hears silence in place
+    of the whole shift that holds them; `silenced_blocks` counts these shifts, of all channels, since the denoiser was
+    made. note_time: called with the ms that each shift took in the network, of all channels together; None.
+
+    Raises ValueError for settings that there are not, else as `open_backend`.
     """
 
-    def __init__(self, backend: Backend | None = None, level: str = "raw") -> None:
-        if level not in LEVELS:
-            raise ValueError(f"the level {level!r} was given. Expected one of {', '.join(map(repr, LEVELS))}.")
-        backend = open_backend() if backend is None else backend
+    def __init__(
+        self,
+        backend: Backend | None = None,
+        level: str = "raw",
+        *,
+        sample_rate: int = SAMPLE_RATE,
+        output_rate: int | None = None,
+        channels: int = 1,
+        strength: float = 1.0,
+        attenuation_limit_db: float | None = None,
+    ) -> None:
+        self.sample_rate = _whole(sample_rate, "sample rate", "Hz", RATES)
+        self.output_rate = _whole(sample_rate if output_rate is None else output_rate, "output rate", "Hz", RATES)
+        self.channels = _whole(channels, "number of channels", "channels", (1, MOST_CHANNELS))
+        self._strength = chosen_strength(strength, attenuation_limit_db), attenuation_limit_db
+        self.bypass = False
+        self.note_time: Callable[[float], None] | None = None
         self.level = level
-        self.backend = backend
+        self.backend = backend = open_backend() if backend is None else backend
+        self._blocks = [BlockDenoiser(backend, level) for _ in range(self.channels)]
         self.block_length, self.block_shift = backend.block_length, backend.block_shift
         self.delay = self.block_length - self.block_shift
+        self._down = self._resampler(self.sample_rate, SAMPLE_RATE, math.gcd(self.block_shift, 16))
+        self._up = self._resampler(SAMPLE_RATE, self.output_rate)
+        self._dry_path = None if self._dry_is_heard() else self._resampler(self.sample_rate, self.output_rate)
+        self._ramp_length = round(RAMP_SECONDS * self.output_rate)
+        self.latency = self._latency()
+        self._closed = False
+        for resampler in self._resamplers():  # first calls are slow
+            resampler.process(np.zeros((self.channels, resampler.needed(1)), np.float32))
         self.reset()
 
+    def __enter__(self) -> StreamingDenoiser:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    @property
+    def strength(self) -> float:
+        """The share of the denoised signal in what comes out, from 0 to 1. Setting it takes the place of a limit."""
+        return self._strength[0]
+
+    @strength.setter
+    def strength(self, strength: float) -> None:
+        self._strength = chosen_strength(strength, None), None
+
+    @property
+    def attenuation_limit_db(self) -> float | None:
+        """By how many dB noise goes down at most; None where a strength was set. Setting it sets the strength."""
+        return self._strength[1]
+
+    @attenuation_limit_db.setter
+    def attenuation_limit_db(self, limit_db: float | None) -> None:
+        self._strength = chosen_strength(1.0, limit_db), limit_db
+
+    @property
+    def silenced_blocks(self) -> int:
+        """How many shifts held samples that cannot be used, of all channels, since the denoiser was made."""
+        return sum(block.silenced_blocks for block in self._blocks)
+
     def reset(self) -> None:
-        """Forgets the signal so far, so that a new one can begin."""
-        self.silenced_blocks = 0
-        self._tracker = LevelTracker(self.block_shift) if self.level == "auto" else None
-        self._states = self.backend.initial_states()
-        self._input = np.zeros(self.block_length, np.float32)
-        self._overlap = np.zeros(self.delay, np.float32)  # what blocks so far add to the coming ones
-        self._pending = np.zeros(0, np.float32)  # less than a shift, waiting for more
-        self._taken = 0  # samples given to `process`
-        self._given = -self.delay  # aligned samples returned; negative while the delay passes
-
-    def process_block(self, samples: np.ndarray) -> np.ndarray:
-        """One shift (S,) in, one shift (S,) out, delayed by `delay` samples. The result is the caller's to keep.
-
-        Raises ValueError for another shape.
-        """
-        shift = self.block_shift
-        if samples.shape != (shift,):
-            raise ValueError(f"a block of shape {samples.shape} was given: expected one shift, ({shift},)")
-        usable = np.abs(samples).max() <= LOUDEST_SAMPLE  # False for NaN
-        self.silenced_blocks += not usable
-        self._input = np.concatenate((self._input[shift:], samples if usable else np.zeros(shift)), dtype=np.float32)
-        offset, gain = self._tracker.follow(self._input[-shift:]) if self._tracker else (0.0, 1.0)
-        heard = self._input if (offset, gain) == (0.0, 1.0) else (self._input - np.float32(offset)) * np.float32(gain)
-        denoised, self._states = self.backend.run(heard, self._states)
-        if gain != 1:  # blocks that overlap may have different ones
-            denoised /= np.float32(gain)
-        denoised[: self.delay] += self._overlap
-        self._overlap = denoised[shift:]
-        return denoised[:shift]
+        """Forgets the signal so far, so that a new one can begin. Settings and counts stay."""
+        self._check_open()
+        for block in self._blocks:
+            block.reset()
+        for resampler in self._resamplers():
+            resampler.reset()
+        self._pending = np.zeros((self.channels, 0), np.float32)  # at 16 kHz: less than a shift, waiting for more
+        self._dry = np.zeros((self.channels, 0), np.float32)  # at the output's rate: what waits for the network
+        self._unusable: list[set[int]] = [set() for _ in range(self.channels)]  # shifts to come that are silenced
+        self._taken = self._given = self._shifts = 0  # samples given to `process`; aligned ones returned; shifts done
+        self._gain: float | None = None  # the share of the denoised signal in the last sample that came out
+        self._ramp = (0.0, 0.0, self._ramp_length)  # from a share to a share; samples of the ramp that are over
+        self._like = np.zeros((0, self.channels) if self.channels > 1 else 0, np.float32)  # form of what comes out
 
     def process(self, samples: np.ndarray) -> np.ndarray:
-        """Takes any number of samples (L,); returns the aligned samples (M,) that are complete by now, perhaps none.
+        """Takes samples and returns those that are complete by now, perhaps none, in the same form.
 
-        Raises ValueError for more than one channel.
+        samples: (L,) of one channel, else (L, channels); any L. float32 with full scale 1, or int16; what comes out has
+        the type of what went in, int16 rounded and clipped. Raises ValueError for others.
         """
-        samples = np.asarray(samples, np.float32)
-        if samples.ndim != 1:
-            raise ValueError(f"samples of shape {samples.shape} were given: expected one channel, (L,)")
-        self._taken += len(samples)
-        return self._push(samples)
+        return self._form(self._push(self._columns(samples)))
 
     def flush(self) -> np.ndarray:
-        """Returns the rest of the signal, so that as many samples have come out as went in, and resets."""
-        missing = self._taken - max(self._given, 0)
-        end = -(-(self._taken + self.delay) // self.block_shift) * self.block_shift
-        rest = self._push(np.zeros(end - self._taken, np.float32))[:missing] if missing else np.zeros(0, np.float32)
+        """Returns the rest, in the form of what was given last, and resets.
+
+        In the end `resampled_length(L, sample_rate, output_rate)` samples have come out for L that went in.
+        """
+        self._check_open()
+        length = resampled_length(self._taken, self.sample_rate, self.output_rate)
+        missing = length - self._given
+        silence = np.zeros((self.channels, max(0, self._needed(length) - self._taken)), np.float32)
+        rest = self._form(self._push(silence)[:, :missing])
         self.reset()
         return rest
 
     def denoise(self, signal: np.ndarray) -> np.ndarray:
-        """Denoises a whole signal, (L,) -> (L,), aligned; forgets what came before it, and it."""
+        """Denoises a whole signal, aligned, in the form of `process`; forgets what came before it, and it."""
         self.reset()
         return np.concatenate([self.process(signal), self.flush()])
 
-    def _push(self, samples: np.ndarray) -> np.ndarray:
+    def process_block(self, samples: np.ndarray) -> np.ndarray:
+        """One shift (S,) in, one shift (S,) out, delayed by `delay` samples. The result is the caller's to keep.
+
+        Raises ValueError for other shapes and types, rates other than 16 kHz, and several channels.
+        """
+        if (self.sample_rate, self.output_rate, self.channels) != (SAMPLE_RATE, SAMPLE_RATE, 1):
+            raise ValueError(
+                f"a block was given to a stream of {self.channels} channels from {self.sample_rate} to "
+                f"{self.output_rate} Hz. Expected one channel at {SAMPLE_RATE} Hz; use process."
+            )
+        if np.shape(samples) != (self.block_shift,):
+            raise ValueError(
+                f"a block of shape {np.shape(samples)} was given: expected one shift, ({self.block_shift},)"
+            )
+        if not self._taken:
+            self._dry = np.zeros((1, self.delay), np.float32)
+        columns = self._columns(samples)
+        self._taken += self.block_shift
+        self._dry = np.concatenate((self._dry, columns), axis=1)
+        return self._form(self._mix(self._denoise(columns)))
+
+    def close(self) -> None:
+        """Ends the stream: it takes no more samples. The back end stays open for other streams."""
+        self._closed = True
+
+    # --- the samples and their form -----------------------------------------------------------------------------------
+
+    def _columns(self, samples: np.ndarray) -> np.ndarray:
+        """What was given as float32 (C, L), without what cannot be used; notes which shifts that was in."""
+        self._check_open()
+        samples = np.asarray(samples)
+        if samples.dtype not in (np.float32, np.int16):
+            raise ValueError(
+                f"samples of type {samples.dtype} were given. Expected float32 with full scale 1, or int16; give "
+                "samples.astype(np.float32)."
+            )
+        if not (samples.ndim == 2 and samples.shape[1] == self.channels or samples.ndim == self.channels == 1):
+            expected = "one channel, (L,)" if self.channels == 1 else f"(L, {self.channels})"
+            raise ValueError(f"samples of shape {samples.shape} were given: expected {expected}")
+        self._like = samples[:0]
+        columns = samples.reshape(-1, self.channels).T  # (C, L)
+        if samples.dtype == np.int16:
+            return columns / INT16_SCALE
+        if all_usable(columns):
+            return columns
+        bad = ~(np.abs(columns) <= LOUDEST_SAMPLE)
+        for channel, index in np.argwhere(bad).tolist():
+            position = (self._taken + index) * SAMPLE_RATE // self.sample_rate
+            self._unusable[channel].add(position // self.block_shift)
+        return np.where(bad, np.float32(0), columns)
+
+    def _form(self, columns: np.ndarray) -> np.ndarray:
+        """Samples (C, M) in the form of what was given last."""
+        if self._like.dtype == np.int16:
+            columns = np.clip(np.rint(columns * INT16_SCALE), -32768, 32767).astype(np.int16)
+        return columns[0] if self._like.ndim == 1 else np.ascontiguousarray(columns.T)
+
+    # --- the signal path ----------------------------------------------------------------------------------------------
+
+    def _push(self, columns: np.ndarray) -> np.ndarray:
+        """Takes samples (C, L); returns those (C, M) that are complete."""
+        self._taken += columns.shape[1]
+        heard = columns if self._down is None else self._down.process(columns)  # (C, M) at 16 kHz
+        denoised = self._denoise_shifts(heard)
+        if self._up is not None:
+            denoised = self._up.process(denoised)
+        dry = heard if self._dry_is_heard() else columns
+        if self._dry_path is not None:
+            dry = self._dry_path.process(dry)
+        self._dry = np.concatenate((self._dry, dry), axis=1)  # never shorter than `denoised`: it was not in the network
+        return self._mix(denoised)
+
+    def _denoise_shifts(self, heard: np.ndarray) -> np.ndarray:
+        """Takes samples (C, M) at 16 kHz; returns the aligned ones (C, M') that are complete."""
         shift = self.block_shift
-        samples = np.concatenate([self._pending, samples])
-        count = len(samples) // shift
-        self._pending = samples[count * shift :]
-        blocks = [self.process_block(samples[i * shift : (i + 1) * shift]) for i in range(count)]
-        drop = min(max(0, -self._given), count * shift)  # what precedes the signal
-        self._given += count * shift
-        return np.concatenate(blocks)[drop:] if blocks else np.zeros(0, np.float32)
+        pending = np.concatenate((self._pending, heard), axis=1)
+        count = pending.shape[1] // shift
+        self._pending = pending[:, count * shift :].copy()  # not a view, which would keep all of it
+        drop = max(0, self.delay - self._shifts * shift)  # of what comes now, that precedes the signal
+        denoised = np.empty((self.channels, count * shift), np.float32)
+        for start in range(0, count * shift, shift):
+            denoised[:, start : start + shift] = self._denoise(pending[:, start : start + shift])
+        return denoised[:, drop:]
+
+    def _denoise(self, samples: np.ndarray) -> np.ndarray:
+        """One shift (C, S) in, one shift (C, S) out, delayed."""
+        start = time.perf_counter()
+        result = np.empty_like(samples)
+        for channel, (block, unusable) in enumerate(zip(self._blocks, self._unusable, strict=True)):
+            usable = self._shifts not in unusable
+            unusable.discard(self._shifts)
+            result[channel] = block.process_block(samples[channel], usable)
+        self._shifts += 1
+        if self.note_time is not None:
+            self.note_time((time.perf_counter() - start) * 1e3)
+        return result
+
+    def _mix(self, denoised: np.ndarray) -> np.ndarray:
+        """The next samples (C, M): denoised ones and dry ones, in the shares that are wanted by now."""
+        count = denoised.shape[1]
+        dry, self._dry = self._dry[:, :count], self._dry[:, count:]
+        self._given += count
+        if not count:
+            return denoised
+        wanted = 0.0 if self.bypass else self._strength[0]
+        if self._gain is None:
+            self._gain, self._ramp = wanted, (wanted, wanted, self._ramp_length)
+        begin, end, over = self._ramp
+        if wanted != end:
+            begin, end, over = self._gain, wanted, 0
+        if over >= self._ramp_length:
+            if end == 1:
+                return denoised
+            if end == 0:
+                return dry.copy()
+            gain: Any = np.float32(end)
+        else:
+            steps = np.minimum(np.arange(over + 1, over + count + 1), self._ramp_length) / self._ramp_length
+            gain = (begin + (end - begin) * steps).astype(np.float32)  # (M,)
+            over += count
+            self._gain, self._ramp = float(gain[-1]), (begin, end, over)
+        return denoised * gain + dry * (1 - gain)
+
+    # --- rates and delays ---------------------------------------------------------------------------------------------
+
+    def _resampler(self, rate: int, new_rate: int, frame: int | None = None) -> StreamResampler | None:
+        return None if rate == new_rate else StreamResampler(rate, new_rate, self.channels, frame)
+
+    def _resamplers(self) -> list[StreamResampler]:
+        return [resampler for resampler in (self._down, self._up, self._dry_path) if resampler is not None]
+
+    def _dry_is_heard(self) -> bool:
+        """Whether the dry signal is what the network hears."""
+        return self.output_rate == SAMPLE_RATE
+
+    def _needed(self, count: int) -> int:
+        """How many samples it takes to complete `count` output samples."""
+        if not count:
+            return 0
+        aligned = count if self._up is None else self._up.needed(count)
+        heard = -(-(aligned + self.delay) // self.block_shift) * self.block_shift
+        return heard if self._down is None else self._down.needed(heard)
+
+    def _latency(self) -> Latency:
+        """The largest of `_needed(n + 1)` / sample rate - n / output rate."""
+        up = 1 if self._up is None else self._up.reach
+        heard = up - 1 + self.delay + self.block_shift - 1  # index of the last sample at 16 kHz, from that of n on
+        down = 1.0  # samples, from the one that lies where that one lies
+        if self._down is not None:  # a shift ends with a frame
+            down = self._down.reach - (self._down.frame - 1) * self.sample_rate / SAMPLE_RATE
+        seconds = heard / SAMPLE_RATE + down / self.sample_rate
+        return Latency(math.ceil(seconds * self.output_rate - 1e-6), seconds)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ValueError("the stream is closed. Make a new StreamingDenoiser.")
+
+
+def _whole(value: float, name: str, unit: str, bounds: tuple[int, int]) -> int:
+    """A number that was given, if it is whole and within bounds. Raises ValueError."""
+    lowest, highest = bounds
+    whole: int | None
+    try:
+        whole = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        whole = int(value) if isinstance(value, float) and value.is_integer() else None
+    if whole is None or isinstance(value, bool) or not lowest <= whole <= highest:
+        raise ValueError(f"a {name} of {value!r} was given. Expected a whole number of {unit}, {lowest} to {highest}.")
+    return whole
 
 
 class TimedDenoiser(StreamingDenoiser):
@@ -115,13 +345,7 @@ class TimedDenoiser(StreamingDenoiser):
     def __init__(self, backend: Backend | None = None, level: str = "raw") -> None:
         super().__init__(backend, level)
         self.milliseconds: list[float] = []
-
-    def process_block(self, samples: np.ndarray) -> np.ndarray:
-        """As in StreamingDenoiser."""
-        start = time.perf_counter()
-        result = super().process_block(samples)
-        self.milliseconds.append((time.perf_counter() - start) * 1e3)
-        return result
+        self.note_time = self.milliseconds.append
 
 
 class ChannelDenoiser:

@@ -126,7 +126,7 @@ def test_python_of_the_readme_runs():
     (block,) = blocks(ROOT / "README.md", "python")
     names = {"samples": np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32), "sample_rate": 16000}
     exec(block, names)
-    assert len(names["clean"]) + len(names["rest"]) == 16000 and len(names["block"]) == 128
+    assert len(names["clean"]) + len(names["rest"]) == 16000 and names["denoiser"].strength == 0.8
 
 
 def test_numbers_of_porting_are_those_of_its_python(capsys):
