@@ -23,6 +23,7 @@ class FakeSoundDevice:
     def __init__(self, names: Sequence[str] = ("USB", "USB", "USB headset"), hosts: Sequence[int] = (0, 1, 0)) -> None:
         self.default, self.refused, self.unopenable, self.feeding = 0, False, False, True
         self.active = True
+        self._initialized = 1  # as sounddevice counts the starts of PortAudio
         self.takes = lambda index, kind, rate, channels: True
         self.busy: set[int] = set()
         self.tried: list[tuple[int, str, int, int]] = []  # index, kind, rate, channels of each check
@@ -67,6 +68,14 @@ class FakeSoundDevice:
             raise self.PortAudioError("Device unavailable", -9985)
         if (self.refused and kind == "input") or not self.takes(device, kind, samplerate, channels):
             raise self.PortAudioError("Invalid sample rate", -9997)
+
+    def _terminate(self):
+        self._initialized -= 1
+
+    def _initialize(self):
+        if self.unopenable:
+            raise self.PortAudioError("Error initializing PortAudio: no memory", -9992)
+        self._initialized += 1
 
     def Stream(self, **settings):  # noqa: N802
         if self.unopenable:

@@ -19,6 +19,7 @@ from dtln.live.native import NativeLines, quiet_native_lines
 __all__ = [
     "LONGEST_LATENCY",
     "Device",
+    "answered",
     "choose_device",
     "find_device",
     "import_sounddevice",
@@ -26,6 +27,7 @@ __all__ = [
     "list_devices",
     "open_devices",
     "parse_latency",
+    "rescan",
 ]
 
 LONGEST_LATENCY = 2.0  # s, of a device's buffer: more is no conversation
@@ -72,7 +74,7 @@ def import_sounddevice() -> Any:
     """
     try:
         with quiet_native_lines():
-            return _answered(lambda: require("sounddevice", "live denoising"), ANSWER_SECONDS)
+            return answered(lambda: require("sounddevice", "live denoising"), ANSWER_SECONDS)
     except OSError as error:
         raise AudioDeviceError(
             f"the PortAudio library is missing ({error}). Install it, on Debian: apt install libportaudio2"
@@ -81,6 +83,56 @@ def import_sounddevice() -> Any:
         if type(error).__name__ != "PortAudioError":  # of the module whose import failed
             raise
         raise AudioDeviceError(f"PortAudio does not start: {error}. Check the sound server and the drivers.") from error
+
+
+def rescan(sounddevice: Any) -> None:
+    """Makes PortAudio look for devices anew; their indices change. All streams must be closed before.
+
+    A server that was killed and is back needs none: its devices keep their indices. Each time costs some 12 KB of
+    memory that ALSA does not give back, so wait longer from time to time. Raises AudioDeviceError.
+    """
+
+    def start_again() -> None:
+        if sounddevice._initialized:  # not so after a start that failed
+            sounddevice._terminate()
+        sounddevice._initialize()
+
+    try:
+        with quiet_native_lines():
+            answered(start_again, ANSWER_SECONDS)
+    except sounddevice.PortAudioError as error:
+        raise AudioDeviceError(f"PortAudio does not start: {error}. Check the sound server and the drivers.") from error
+
+
+def answered(call: Callable[[], T], seconds: float) -> T:
+    """What a call into PortAudio returns or raises. Raises AudioDeviceError if there is no answer in time.
+
+    A sound server that is stopped keeps PortAudio waiting, and Ctrl+C with it: 30 s for each request, or without end.
+    Therefore another thread calls, and is left behind. Not so on Windows and macOS, whose sound systems want to be
+    called by the thread that began.
+    """
+    if not sys.platform.startswith("linux"):
+        return call()
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="PortAudio", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if errors:
+        raise errors[0]
+    if not results:
+        raise AudioDeviceError(
+            f"the sound system has not answered for {seconds:.0f} s. Restart the sound server (PipeWire, PulseAudio or "
+            "JACK), or unplug a device that hangs."
+        )
+    return results[0]
 
 
 def open_devices(sounddevice: Any, wanted_input: str | None, wanted_output: str | None) -> tuple[int, int]:
@@ -335,7 +387,7 @@ def _refusal(sounddevice: Any, index: int, kind: Kind, rate: int, channels: int,
     """
     check = sounddevice.check_input_settings if kind == "input" else sounddevice.check_output_settings
     try:
-        _answered(lambda: check(device=index, channels=channels, dtype="float32", samplerate=rate), seconds)
+        answered(lambda: check(device=index, channels=channels, dtype="float32", samplerate=rate), seconds)
     except sounddevice.PortAudioError as error:
         return error
     return None
@@ -378,33 +430,3 @@ def _tried(sounddevice: Any, device: dict[str, Any], kind: Kind, deadline: float
             elif _code(error) == DEVICE_UNAVAILABLE:
                 return [], "busy, another program holds it"
         return taken, "works" if taken or error is None else f"no: {_reason(error, native)}"
-
-
-def _answered(call: Callable[[], T], seconds: float) -> T:
-    """What a call into PortAudio returns or raises. Raises AudioDeviceError if that takes too long.
-
-    A sound server that is stopped keeps ALSA waiting without end, and Ctrl+C with it. Therefore another thread calls,
-    and is left behind. Not so on Windows and macOS, whose sound systems want to be called by the thread that began.
-    """
-    if not sys.platform.startswith("linux"):
-        return call()
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(call())
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run, name="PortAudio", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if errors:
-        raise errors[0]
-    if not results:
-        raise AudioDeviceError(
-            f"the sound system has not answered for {seconds:.0f} s. Restart the sound server (PipeWire, PulseAudio or "
-            "JACK), or unplug a device that hangs."
-        )
-    return results[0]

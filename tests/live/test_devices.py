@@ -24,6 +24,7 @@ from dtln.live.devices import (
     latency_of,
     list_devices,
     parse_latency,
+    rescan,
 )
 
 
@@ -174,7 +175,11 @@ try:
     fail(signal.SIGSTOP if sys.argv[2] == "stopped" else signal.SIGKILL)
     begun = time.monotonic()
     print(devices.list_devices(sounddevice))
-    devices.find_device(sounddevice, "pulse", "input")
+    try:
+        devices.find_device(sounddevice, "pulse", "input")
+    finally:
+        devices.rescan(sounddevice)
+        print("after a rescan:", *(device["name"] for device in sounddevice.query_devices()))
 finally:
     print(f"{time.monotonic() - begun:.1f} s")
 """
@@ -200,7 +205,22 @@ def test_sound_server_that_fails(tmp_path, failure, listed, message):
     assert re.search(rf"AudioDeviceError: .*{message}", done.stderr), done.stderr
     assert "ALSA lib" not in done.stderr and "Expression" not in done.stderr
     assert listed in done.stdout
+    if failure == "killed":
+        assert "pulse" not in re.search("after a rescan:(.*)", done.stdout)[1]
     assert float(done.stdout.split()[-2]) < 10
+
+
+def test_rescan():
+    fake = FakeSoundDevice()
+    rescan(fake)
+    assert fake._initialized == 1
+    fake.unopenable = True
+    for _ in range(2):
+        with pytest.raises(AudioDeviceError, match="PortAudio does not start: Error initializing PortAudio: no memory"):
+            rescan(fake)
+    fake.unopenable = False
+    rescan(fake)
+    assert fake._initialized == 1
 
 
 def test_latency():
