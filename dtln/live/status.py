@@ -93,7 +93,8 @@ class StatusDisplay:
 
     On a terminal one line is rewritten in place at each tick, in the foreground only. Elsewhere there is a line each
     LINE_SECONDS, and one at once when xruns, late blocks or other troubles came, but no more often than that again.
-    quiet: only events. service: the lines go to a journal, which has times of its own and must not fill up.
+    quiet: only events, and when devices run again. service: the lines go to a journal, which has times of its own and
+    must not fill up.
     A stream that cannot be written to any more is left alone.
     """
 
@@ -102,22 +103,20 @@ class StatusDisplay:
         self.terminal = stream.isatty()
         self._bars = bars_for(stream)
         self._shown, self._columns = "", 0  # the line that stands on the terminal, and the terminal's width then
+        self._started = False
         self._before: Snapshot | None = None
         self._line_at = self._trouble_at = -1e9  # s, of the snapshots' clock
 
     def started(self, text: str) -> None:
-        """The devices run: says so."""
-        if not self.quiet:
-            self._print(f"{text}\n")
+        """The devices run, perhaps again: says so."""
+        if not self.quiet or self._started:
+            self._say(text)
+        self._started = True
 
     def event(self, text: str) -> None:
         """Something that a person wants to know at once."""
-        line = self._shown
-        self._clear()
         stamp = "" if self.terminal or self.service else f"{time.strftime('%H:%M:%S')} "
-        self._print(f"{stamp}{text}\n")
-        if line:
-            self._show(line)
+        self._say(f"{stamp}{text}")
 
     def tick(self, snapshot: Snapshot) -> None:
         """The counters, about once a second."""
@@ -134,6 +133,14 @@ class StatusDisplay:
     def ended(self, snapshot: Snapshot) -> None:
         """Removes the line; what follows is the report's."""
         self._clear()
+
+    def _say(self, text: str) -> None:
+        """Puts a text above the line that stands on the terminal."""
+        line = self._shown
+        self._clear()
+        self._print(f"{text}\n")
+        if line:
+            self._show(line)
 
     def _say_now_and_then(self, before: Snapshot, now: Snapshot) -> None:
         pause = SERVICE_LINE_SECONDS if self.service else LINE_SECONDS

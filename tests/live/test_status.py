@@ -105,6 +105,8 @@ def test_a_journal_does_not_fill_up():
 def test_quiet_says_only_what_matters():
     display = StatusDisplay(io.StringIO(), Controls(), quiet=True)
     assert [line[9:] for line in plain_lines(display, 30, range(30))] == ["the devices are gone"]
+    display.started("running again")
+    assert display.stream.getvalue().endswith("the devices are gone\nrunning again\n")
 
 
 def test_stream_that_is_closed_is_left_alone():
@@ -129,13 +131,19 @@ display.tick(start)
 def test_terminal_has_one_line_in_place():
     code = SESSION + (
         "counters.delay = 1.0\nfor second in range(1, 4): display.tick(later(counters, second))\n"
-        "display.event('bypass on')\ncounters.delay = 0.08\ndisplay.tick(later(counters, 4))\n"
+        "display.event('bypass on'); display.started('running again')\n"
+        "counters.delay = 0.08\ndisplay.tick(later(counters, 4))\n"
         "sys.stdout.write('|')\nsys.stdout.flush(); input()\ndisplay.ended(start)\nprint('report')\n"
     )
     with Terminal(code, columns=80) as terminal:
         terminal.wait_for("|")
         line = "in ████·· -20 dB  out ██▊··· -32 dB  cut 12 dB  load 25%  delay 80 ms  xruns 0"
-        assert terminal.screen() == ["running", "bypass on", f"{line}|"]  # the cursor stands behind the line
+        assert terminal.screen() == [
+            "running",
+            "bypass on",
+            "running again",
+            f"{line}|",
+        ]  # the cursor stands behind the line
         terminal.type("\n")
         assert terminal.end() == 0
         assert "\x1b" not in terminal.output
