@@ -7,6 +7,7 @@ __all__ = ["COMMANDS"]
 COMMANDS = {  # name: (module, what it does)
     "enhance": ("dtln.commands.enhance", "denoise recordings or folders of them, and score the result"),
     "live": ("dtln.commands.live", "denoise the microphone in real time"),
+    "stream": ("dtln.commands.stream", "denoise raw samples from stdin to stdout, between two programs"),
     "score": ("dtln.commands.score", "score recordings that were denoised already"),
     "train": ("dtln.commands.train", "train the network"),
     "synthesize": ("dtln.commands.synthesize", "make noisy and clean wavs to train on"),

@@ -57,10 +57,15 @@ def failed(prog: str, error: Exception) -> int:
     return 1
 
 
+def _flush_stdout() -> None:
+    if sys.stdout is not None:  # it is where stdout is closed
+        sys.stdout.flush()
+
+
 def _give_up_full_stdout() -> None:
     """Leaves nothing in the buffer of stdout that Python could not write at its end, which would say so at length."""
     try:
-        print(end="", flush=True)  # nothing where stdout is closed and thereby None
+        _flush_stdout()
     except (OSError, ValueError):
         with suppress(OSError, ValueError):  # a stdout that is no file
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -70,7 +75,7 @@ def _run(command: ModuleType, argv: Sequence[str] | None, prog: str, options: di
     extra = getattr(command, "EXTRA", None)
     try:
         status = command.main(argv, prog=prog, **options)
-        print(end="", flush=True)  # here, where it can be told that this fails; nothing where stdout is closed
+        _flush_stdout()  # here, where it can be told that this fails
         return status
     except MissingPackageError as error:
         package = error.name or ""

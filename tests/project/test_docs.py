@@ -26,8 +26,8 @@ FOLDERS_WITH_README = ("pretrained_model", "benchmarks", "audio_samples", "resea
 TEXTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]) + [
     ROOT / folder / "README.md" for folder in FOLDERS_WITH_README
 ]  # without HISTORY.md: its commands ran on version 0.1.0
-OF_OTHERS = {"apt-get", "cd", "cpufreq-set", "dpkg", "for", "git", "mkdocs", "mypy", "pip", "pre-commit", "ruff", "run",
-             "vcgencmd"}  # fmt: skip
+OF_OTHERS = {"aplay", "apt-get", "arecord", "cd", "cpufreq-set", "dpkg", "ffmpeg", "for", "git", "mkdocs", "mypy",
+             "pip", "pre-commit", "ruff", "run", "vcgencmd"}  # fmt: skip
 STAND_INS = {  # for names that must exist
     "DIR": ROOT / "pretrained_model",
     "noisy.wav": ROOT / "audio_samples" / "noisy" / "numbers_bus_10dB.wav",
@@ -46,7 +46,7 @@ def commands(text: Path) -> Iterator[list[str]]:
         for line in block.replace("\\\n", " ").splitlines():
             words: list[str] = []
             for word in [*shlex.split(line, comments=True), "&&"]:
-                if word.rstrip(";") in ("&&", "do", "done", ""):
+                if word.rstrip(";") in ("&&", "|", "do", "done", ""):
                     if words:
                         yield words
                     words = []
