@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import itertools
 import re
 import sys
@@ -37,6 +39,7 @@ LISTING_SECONDS = 3.0  # after which a list leaves the other devices untried
 CHECK_SECONDS = 1.0  # after which it leaves one device
 ANSWER_SECONDS = 15.0  # after which PortAudio hangs; the start alone takes seconds where there are many cards
 
+BUSY_TRIES = 100  # PortAudio's own
 DEVICE_UNAVAILABLE = -9985  # PortAudio's code where ALSA has EBUSY
 SETTINGS_REFUSED = (-9998, -9997, -9994)  # channels, rate, sample format; other codes: the device does not open at all
 SHARED = "on Linux 'pulse' or 'default', on Windows one of MME or DirectSound"
@@ -212,6 +215,7 @@ def list_devices(sounddevice: Any) -> str:
         for device, kind in itertools.product(sounddevice.query_devices(), kinds)
         if device[f"max_{kind}_channels"] > 0
     ]
+    _set_busy_tries(sounddevice, 5)
     for other, index, kind, device in sorted(ways, key=lambda way: way[:3]):  # the default ones first
         rates, verdict = _tried(sounddevice, device, kind, deadline)
         rows[index, kind] = (
@@ -224,6 +228,7 @@ def list_devices(sounddevice: Any) -> str:
             " ".join(f"{rate / 1000:g}" for rate in rates),
             verdict,
         )
+    _set_busy_tries(sounddevice, BUSY_TRIES)
     if not rows:
         return "no sound devices were found. Connect one, or start the sound server."
     table = [("", "index", "kind", "name, host API", "channels", "rate", "takes (kHz)", "dtln live")]
@@ -396,6 +401,12 @@ def _refusal(sounddevice: Any, index: int, kind: Kind, rate: int, channels: int,
 def _code(error: Exception) -> int | None:
     """PortAudio's number of an error."""
     return error.args[1] if len(error.args) > 1 else None
+
+
+def _set_busy_tries(sounddevice: Any, tries: int) -> None:
+    """How often PortAudio tries to open an ALSA device that is busy, 10 ms apart. Elsewhere nothing is changed."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(sounddevice._libname).PaAlsa_SetRetriesBusy(tries)
 
 
 def _reason(error: Exception, native: NativeLines) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import signal
 import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
+from cards import NO_SERVER, sound_card
 from fake_devices import FakeSoundDevice
-from live_audio import audio_server
+from live_audio import ROOT, audio_server
 
 from dtln.commands.live import main
 from dtln.errors import AudioDeviceError
@@ -66,6 +69,92 @@ def test_usb_card_of_the_readme():
         find_device(fake, "HDMI", "output")
     with pytest.raises(AudioDeviceError, match=r"takes none of 16000 Hz with 1 channel: .*Leave out --rate, or choose"):
         find_device(fake, "USB", "input", rate=16000)
+
+
+BARE_CARD = """
+import time
+from pathlib import Path
+import numpy as np
+from dtln.live import devices
+
+microphone, loudspeaker = Path("microphone"), Path("loudspeaker")
+sounddevice = devices.import_sounddevice()
+print(devices.list_devices(sounddevice))
+found = [devices.find_device(sounddevice, "usb", kind) for kind in ("input", "output")]
+print(*((device.name, device.rate, device.channels) for device in found))
+frames = [0, 0]
+
+def hear(samples, count, time, status):
+    frames[0] += count
+
+def play(samples, count, time, status):
+    frames[1] += count
+    samples[:] = 0.25
+
+streams = [
+    stream(
+        device=device.index, samplerate=device.rate, channels=device.channels, dtype="float32", latency=0.05,
+        callback=callback,
+    )
+    for stream, device, callback in zip(
+        (sounddevice.InputStream, sounddevice.OutputStream), found, (hear, play), strict=True
+    )
+]
+for stream in streams:
+    stream.start()
+while min(frames) < 4800:
+    time.sleep(0.01)
+
+def refusal():
+    try:
+        devices.find_device(sounddevice, "usb", "input")
+    except devices.AudioDeviceError as error:
+        print(error)
+
+refusal()
+print(devices.list_devices(sounddevice))
+for folder in (microphone, loudspeaker):
+    (folder / "unplugged").touch()
+while any(stream.active for stream in streams):
+    time.sleep(0.01)
+for stream in streams:
+    stream.abort()
+    stream.close()
+refusal()
+devices.rescan(sounddevice)
+print(len(sounddevice.query_devices()))
+for folder in (microphone, loudspeaker):
+    (folder / "unplugged").unlink()
+devices.rescan(sounddevice)
+print(devices.find_device(sounddevice, "usb", "input"))
+"""
+
+
+def test_bare_card(tmp_path):
+    """A card without a server: other rates, one program at a time, and gone when it is pulled out."""
+    cards = [
+        sound_card(tmp_path / "microphone", "microphone", (44100, 48000), 1),
+        sound_card(tmp_path / "loudspeaker", "loudspeaker", (48000,), 2),
+    ]
+    usb = 'pcm.USB { type asym capture.pcm "microphone" playback.pcm "loudspeaker" }\n'
+    (tmp_path / "asound.conf").write_text("".join([NO_SERVER, usb, *(card.configuration for card in cards)]))
+    done = subprocess.run(
+        [sys.executable, "-c", BARE_CARD], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        env=os.environ | {"ALSA_CONFIG_PATH": str(tmp_path / "asound.conf"), "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    number = lines[-1].split()[0]
+    assert lines[-1] == f"{number} USB, ALSA"
+    assert f"{number} input USB, ALSA 1 48000 44.1 48 works" in lines
+    assert f"{number} output USB, ALSA 2 48000 48 works" in lines
+    assert "('USB', 48000, 1) ('USB', 48000, 1)" in lines
+    assert f"{number} input USB, ALSA 1 48000 busy, another program holds it" in lines
+    assert re.search(r"input device \d+ \(USB, ALSA\) is busy: Device unavailable .*End the program", done.stdout)
+    assert re.search(r"input device \d+ \(USB, ALSA\) cannot be opened: .* Check that it is connected", done.stdout)
+    assert lines[-2] == "1"  # the default one alone is left
+    played = np.fromfile(cards[1].played, np.int16).reshape(-1, 2)  # (L, 2)
+    assert len(played) >= 4800 and np.abs(played[-4800:] - 0.25 * 2**15).max() < 4  # mono, on both; dithered
 
 
 def test_order_of_settings():
@@ -166,7 +255,7 @@ def fail(number):
     os.kill(int(sys.argv[1]), number)
     time.sleep(0.2)
 
-devices.ANSWER_SECONDS = 1
+devices.ANSWER_SECONDS = devices.LISTING_SECONDS = 1
 if sys.argv[2] == "stopped at the start":
     fail(signal.SIGSTOP)
 begun = time.monotonic()
