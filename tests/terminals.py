@@ -8,7 +8,7 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,12 +17,14 @@ ROOT = Path(__file__).resolve().parents[1]
 class Terminal:
     """Runs Python code as the foreground process of a pseudo-terminal; `output` is all that it has written."""
 
-    def __init__(self, code: str, *arguments: str, columns: int = 80) -> None:
+    def __init__(
+        self, code: str, *arguments: str, columns: int = 80, environment: Mapping[str, str] = os.environ
+    ) -> None:
         import pty
 
         command = [sys.executable, "-c", code, *arguments]
         paths = f"{ROOT}:{ROOT / 'tests'}"
-        environment = os.environ | {"PYTHONPATH": paths, "TERM": "xterm", "LC_ALL": "C.UTF-8"}
+        environment = {**environment, "PYTHONPATH": paths, "TERM": "xterm", "LC_ALL": "C.UTF-8"}
         self.pid, self.handle = pty.fork()
         if self.pid == 0:
             os.execve(sys.executable, command, environment)
@@ -61,11 +63,13 @@ class Terminal:
         done = (lambda: text in self.output) if isinstance(text, str) else text
         while not done():
             assert time.monotonic() < deadline, f"waited in vain for {text!r}: {self.output!r}"
-            self._read()
+            if not self._read() and self.status is None and self._has_ended():
+                self._read()
+                assert done(), f"ended with {self.status}, without {text!r}: {self.output!r}"
 
     def end(self, seconds: float = 20) -> int:
         """Waits until the program has ended; returns its status, negative for a signal."""
-        self.wait_for(self._has_ended, seconds)
+        self.wait_for(lambda: self.status is not None or self._has_ended(), seconds)
         while self._read():
             pass
         assert self.status is not None
@@ -88,16 +92,21 @@ class Terminal:
         return bool(more)
 
     def screen(self) -> list[str]:
-        """The lines that stand on the terminal after `output`, if none was wide enough to wrap."""
-        lines, column = [""], 0
-        for character in self.output:
-            if character == "\r":
-                column = 0
-            elif character == "\b":
-                column -= 1
-            elif character == "\n":
-                lines.append("")
-            else:
-                lines[-1] = lines[-1][:column].ljust(column) + character + lines[-1][column + 1 :]
-                column += 1
-        return [line.rstrip() for line in lines]
+        """The lines that stand on the terminal."""
+        return screen(self.output)
+
+
+def screen(output: str) -> list[str]:
+    """The lines that stand on a terminal after some output without escape sequences, if none was so wide as to wrap."""
+    lines, column = [""], 0
+    for character in output:
+        if character == "\r":
+            column = 0
+        elif character == "\b":
+            column -= 1
+        elif character == "\n":
+            lines.append("")
+        else:
+            lines[-1] = lines[-1][:column].ljust(column) + character + lines[-1][column + 1 :]
+            column += 1
+    return [line.rstrip() for line in lines]

@@ -66,7 +66,7 @@ def _level(level: float | None) -> str:
 
 
 def _number(value: float | None, layout: str) -> str:
-    return "-" if value is None else format(value, layout)
+    return "-" if value is None else format(round(value) + 0.0, layout)  # never -0
 
 
 def _meter(level: float | None, bars: str) -> str:

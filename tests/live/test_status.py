@@ -42,6 +42,13 @@ def test_silence_and_what_is_not_known():
     assert line.startswith("in ······ silent  out ······ silent  cut - dB")
 
 
+def test_nothing_cut_is_no_negative_zero():
+    counters, start = beginning()
+    counters.drift_ppm = -0.3
+    line = status_line(start, later(counters, 1, input_db=-20.2, output_db=-20.0), Controls())
+    assert "cut 0 dB" in line and "drift +0 ppm" in line
+
+
 def test_controls_and_rare_troubles_are_shown():
     counters, start = beginning()
     now = later(counters, 1)
