@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import contextlib
 import ctypes
 import itertools
@@ -111,8 +112,9 @@ def answered(call: Callable[[], T], seconds: float) -> T:
     """What a call into PortAudio returns or raises. Raises AudioDeviceError if there is no answer in time.
 
     A sound server that is stopped keeps PortAudio waiting, and Ctrl+C with it: 30 s for each request, or without end.
-    Therefore another thread calls, and is left behind. Not so on Windows and macOS, whose sound systems want to be
-    called by the thread that began.
+    Therefore another thread calls, and is left behind: neither close its stream nor rescan, which wait as well or abort
+    the program, as PortAudio's end at exit would, which is left out then. Not so on Windows and macOS, whose sound
+    systems want to be called by the thread that began.
     """
     if not sys.platform.startswith("linux"):
         return call()
@@ -131,8 +133,10 @@ def answered(call: Callable[[], T], seconds: float) -> T:
     if errors:
         raise errors[0]
     if not results:
+        with contextlib.suppress(KeyError, AttributeError):  # its import hangs
+            atexit.unregister(sys.modules["sounddevice"]._exit_handler)
         raise AudioDeviceError(
-            f"the sound system has not answered for {seconds:.0f} s. Restart the sound server (PipeWire, PulseAudio or "
+            f"the sound system has not answered for {seconds:g} s. Restart the sound server (PipeWire, PulseAudio or "
             "JACK), or unplug a device that hangs."
         )
     return results[0]
