@@ -10,9 +10,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Protocol, TextIO, TypeVar
+
+from dtln.terminal import Line
 
 __all__ = ["Progress", "WorkerKilled", "advance", "as_finished", "open_pool", "run_all"]
 
@@ -290,18 +292,17 @@ class Progress:
     ) -> None:
         self.title, self.total, self.unit, self.done = title, total, unit, done
         self.stream = sys.stderr if stream is None else stream
-        self.terminal = self.stream.isatty()
+        self.terminal, self._line = self.stream.isatty(), Line(self.stream)
         self.size = max(float(total) if size is None else size, 1e-9)
         self._first = self._size_done = float(done)
         self._seconds, self._tenths = 0.0, int(10 * self._first / self.size)
-        self._started, self._shown, self._line_is_open = time.monotonic(), -1.0, False
+        self._started, self._shown = time.monotonic(), -1.0
 
     def __enter__(self) -> Progress:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if self._line_is_open:
-            self._print("\n")
+        self._line.end()
 
     def step(self, seconds: float, size: float = 1.0) -> None:
         """One job more is done, of so many seconds of audio and of this size."""
@@ -318,10 +319,10 @@ class Progress:
         if share == 0:  # nothing to tell yet
             return
         if self.terminal and (elapsed - self._shown > TICK_SECONDS or self.done == self.total):
-            self._shown, self._line_is_open = elapsed, True
-            self._print(f"\r{self._text(elapsed, share, seconds):<78}")
+            self._shown = elapsed
+            self._line.show(self._text(elapsed, share, seconds))
         elif not self.terminal and tenths > self._tenths:
-            self._print(f"{self._text(elapsed, share, seconds)}\n")
+            self._line.say(self._text(elapsed, share, seconds))
         self._tenths = max(tenths, self._tenths)
 
     def _text(self, elapsed: float, share: float, seconds: float) -> str:
@@ -331,7 +332,3 @@ class Progress:
             f"{self.title}: {int(100 * share + 1e-9)}%, {self.done}/{self.total} {self.unit}s, "
             f"{(self._seconds + seconds) / elapsed:.1f} x real time, {minutes}:{left:02d} left"
         )
-
-    def _print(self, text: str) -> None:
-        with suppress(OSError, ValueError):
-            print(text, end="", file=self.stream, flush=True)

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, TextIO
 
 from dtln.live.controls import Controls
+from dtln.terminal import in_foreground
 
 try:
     import select
@@ -18,7 +19,7 @@ try:
 except ImportError:  # Windows
     termios = None  # type: ignore[assignment]
 
-__all__ = ["HELP", "Keys", "apply_key", "in_foreground"]
+__all__ = ["HELP", "Keys", "apply_key"]
 
 HELP = "keys: b bypass, + and - strength, m mute, q quit, h this line"
 STRENGTH_STEP = 0.1
@@ -43,16 +44,6 @@ def apply_key(key: str, controls: Controls) -> str | None:
         controls.quit = True
         return "quit"
     return HELP if key in ("h", "?") else None
-
-
-def in_foreground(stream: TextIO) -> bool:
-    """Whether this process may use the terminal of a stream: it is not a job in a shell's background."""
-    if termios is None:
-        return True
-    try:
-        return os.tcgetpgrp(stream.fileno()) == os.getpgrp()
-    except (OSError, ValueError, AttributeError):  # no terminal, not ours, or closed
-        return False
 
 
 class Keys:

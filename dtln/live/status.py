@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
 from typing import TextIO
 
 from dtln.live.controls import Controls
 from dtln.live.counters import Snapshot
-from dtln.live.keys import in_foreground
 from dtln.live.measures import SILENCE_DB, TROUBLES, Measures
+from dtln.terminal import Line, in_foreground
 
 __all__ = ["ASCII_BARS", "BARS", "StatusDisplay", "bars_for", "status_line"]
 
@@ -102,7 +101,7 @@ class StatusDisplay:
         self.stream, self.controls, self.quiet, self.service = stream, controls, quiet, service
         self.terminal = stream.isatty()
         self._bars = bars_for(stream)
-        self._shown, self._columns = "", 0  # the line that stands on the terminal, and the terminal's width then
+        self._line = Line(stream)
         self._started = False
         self._before: Snapshot | None = None
         self._line_at = self._trouble_at = -1e9  # s, of the snapshots' clock
@@ -110,13 +109,13 @@ class StatusDisplay:
     def started(self, text: str) -> None:
         """The devices run, perhaps again: says so."""
         if not self.quiet or self._started:
-            self._say(text)
+            self._line.say(text)
         self._started = True
 
     def event(self, text: str) -> None:
         """Something that a person wants to know at once."""
         stamp = "" if self.terminal or self.service else f"{time.strftime('%H:%M:%S')} "
-        self._say(f"{stamp}{text}")
+        self._line.say(f"{stamp}{text}")
 
     def tick(self, snapshot: Snapshot) -> None:
         """The counters, about once a second."""
@@ -127,20 +126,11 @@ class StatusDisplay:
             self._say_now_and_then(before, snapshot)
         elif in_foreground(self.stream):
             self._before = snapshot
-            self._forget_what_a_resize_has_wrapped()
-            self._show(status_line(before, snapshot, self.controls, self._width() - 1, self._bars))
+            self._line.show(status_line(before, snapshot, self.controls, self._line.width, self._bars))
 
     def ended(self, snapshot: Snapshot) -> None:
         """Removes the line; what follows is the report's."""
-        self._clear()
-
-    def _say(self, text: str) -> None:
-        """Puts a text above the line that stands on the terminal."""
-        line = self._shown
-        self._clear()
-        self._print(f"{text}\n")
-        if line:
-            self._show(line)
+        self._line.clear()
 
     def _say_now_and_then(self, before: Snapshot, now: Snapshot) -> None:
         pause = SERVICE_LINE_SECONDS if self.service else LINE_SECONDS
@@ -151,32 +141,4 @@ class StatusDisplay:
         if troubled:
             self._trouble_at = now.clock
         stamp = "" if self.service else f"{time.strftime('%H:%M:%S')} "
-        self._print(f"{stamp}{status_line(before, now, self.controls, bars='')}\n")
-
-    def _width(self) -> int:
-        with suppress(OSError, ValueError, AttributeError):
-            return os.get_terminal_size(self.stream.fileno()).columns or 80
-        return 80
-
-    def _show(self, line: str) -> None:
-        """Puts a line in the place of that before it; one column stays free, or the terminal would wrap."""
-        rest = max(0, len(self._shown) - len(line))
-        self._shown, self._columns = line, self._width()
-        self._print(f"\r{line}{' ' * rest}{chr(8) * rest}")
-
-    def _clear(self) -> None:
-        if self._shown:
-            self._forget_what_a_resize_has_wrapped()
-            self._print(f"\r{' ' * len(self._shown)}\r")
-            self._shown = ""
-
-    def _forget_what_a_resize_has_wrapped(self) -> None:
-        """Terminals lay lines out anew when they become narrower: ours then covers several rows."""
-        columns = self._width()
-        if self._shown and columns < self._columns and len(self._shown) > columns:
-            self._print(f"\x1b[{(len(self._shown) - 1) // columns}A\r\x1b[J")
-            self._shown = ""
-
-    def _print(self, text: str) -> None:
-        with suppress(OSError, ValueError):
-            print(text, end="", file=self.stream, flush=True)
+        self._line.say(f"{stamp}{status_line(before, now, self.controls, bars='')}")
