@@ -66,7 +66,10 @@ class Filter:
         deadline = time.monotonic() + seconds
         while len(self.output) < least and time.monotonic() < deadline:
             select.select([self.process.stdout], [], [], 0.1)
-            self.output += self.process.stdout.read() or b""
+            read = self.process.stdout.read()  # None: nothing is there
+            if read == b"":
+                break
+            self.output += read or b""
         return len(self.output)
 
     def end(self) -> str:
@@ -143,11 +146,24 @@ def test_signal_ends_the_stream_as_its_end_does(speech, number):
     assert run.output == expected.tobytes()
 
 
+def test_signal_tears_no_samples(speech):
+    samples = speech[:30000, 0]
+    with Filter("--rate", "48000") as run:
+        run.feed(samples[:4800].tobytes())
+        run.collect(1000)
+        run.feed(samples[4800:].tobytes())
+        time.sleep(0.01)
+        run.process.send_signal(signal.SIGINT)  # while it denoises
+        run.end()
+    whole = len(run.output) // 2  # what it had read
+    assert whole >= 4800 and run.output == StreamingDenoiser(sample_rate=48000).denoise(samples[:whole]).tobytes()
+
+
 def test_signal_ends_a_stream_that_nobody_reads(speech):
     with Filter("--rate", "48000") as run:
         run.feed(speech.tobytes()[: 1 << 16])
         run.feed(speech.tobytes()[1 << 16 : (1 << 16) * 2 - 4096])  # more than the pipe behind it holds
-        while select.select([], [run.process.stdin], [], 1.0)[1]:
+        while select.select([], [run.process.stdin], [], 0.5)[1]:
             run.feed(speech.tobytes()[:4096])
         started = time.monotonic()
         run.process.send_signal(signal.SIGTERM)
