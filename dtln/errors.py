@@ -84,7 +84,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {  # package as it is imported: the extras 
     "scipy": ("score", "dnsmos"),
     "sounddevice": ("live", "tflite"),
     "soundfile": ("eval", "score", "dnsmos", "tflite", "onnx", "train", "synthesis", "collect"),
-    "soxr": ("eval", "score", "dnsmos", "tflite", "onnx", "train", "synthesis", "collect"),
+    "soxr": ("eval", "score", "dnsmos", "live", "tflite", "onnx", "train", "synthesis", "collect"),
     "speechmos": ("dnsmos",),
     "tensorboard": ("tensorboard",),
     "tensorboardX": ("tensorboard",),

@@ -65,7 +65,7 @@ def test_denoising_needs_neither_tensorflow_nor_a_compiler():
     for name in ("eval", "live", "tflite", "onnx"):
         assert not packages(extra(name)) & {"tensorflow", "keras", "pesq", "librosa", "torch"}
     assert packages(set(PROJECT["dependencies"])) == {"numpy"}
-    assert packages(extra("live")) == {"sounddevice", "ai-edge-litert"}
+    assert packages(extra("live")) == {"sounddevice", "soxr", "ai-edge-litert"}
 
 
 def test_extra_for_tests_brings_every_other_one():
