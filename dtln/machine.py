@@ -6,7 +6,6 @@ import os
 import platform
 import sys
 from collections.abc import Iterable
-from importlib import metadata
 from pathlib import Path
 
 __all__ = ["installed_versions", "memory_use", "processor_name", "usable_cores"]
@@ -53,6 +52,8 @@ def installed_versions(packages: Iterable[str]) -> dict[str, str]:
 
     packages: names of distributions, or names by which they are imported.
     """
+    from importlib import metadata  # slow to import
+
     distributions = metadata.packages_distributions()
     names = {name: None for package in packages for name in distributions.get(package, [package])}
     found = {}
