@@ -25,7 +25,6 @@ from dtln.errors import AudioDeviceError
 __all__ = ["VirtualMicrophone", "virtual_microphone"]
 
 RATE = 48_000  # Hz, what call programs and most sound cards work at, so that nobody resamples twice
-OUTPUT_DEVICE = "pulse"  # of PortAudio: the ALSA plugin that plays into the sink that PULSE_SINK names
 OWNER = "dtln.owner"  # the property of our modules that says which program loaded them
 ANSWER_SECONDS = 5.0  # in which a sound server that works has answered
 ELSEWHERE = {
@@ -56,12 +55,13 @@ class VirtualMicrophone:
     """A virtual microphone. A program has one at a time.
 
     name: of the program that fills it, as people read it. description: of the microphone, as call programs show it.
-    source: its name, for programs that ask for one. sink: the name of the sink that is to be played into. environment:
-    the variables, set already, that make the device `pulse` of PortAudio play into it, and record from the microphone
-    that was the default without it.
+    source: its name, for programs that ask for one. device: the output device of PortAudio that plays into it, through
+    the sink `sink`. environment: the variables, set already, that make it do so, and that make the same device as an
+    input record from the microphone that was the default without ours.
     """
 
     name: str
+    device: str = "pulse"  # ALSA's plugin, which heeds PULSE_SINK
     description: str = ""
     source: str = ""
     sink: str = ""
@@ -130,15 +130,15 @@ class VirtualMicrophone:
             os.environ.pop(variable, None)
         os.environ |= self._given
 
-    def output_device(self, sounddevice: Any) -> int:
-        """The index of PortAudio's device that plays into it. Raises AudioDeviceError where there is none."""
-        for index, device in enumerate(sounddevice.query_devices()):
-            if device["name"] == OUTPUT_DEVICE and device["max_output_channels"]:
-                return index
-        raise AudioDeviceError(
-            f"a virtual microphone is filled through the output device {OUTPUT_DEVICE!r}, which is not there. It is "
-            "ALSA's plugin for PulseAudio and PipeWire; on Debian: apt install libasound2-plugins"
-        )
+    def check_device(self, sounddevice: Any) -> None:
+        """Raises AudioDeviceError where PortAudio does not know the device that plays into it."""
+        if not any(
+            device["name"] == self.device and device["max_output_channels"] for device in sounddevice.query_devices()
+        ):
+            raise AudioDeviceError(
+                f"a virtual microphone is filled through the output device {self.device!r}, which is not there. It is "
+                "ALSA's plugin for PulseAudio and PipeWire; on Debian: apt install libasound2-plugins"
+            )
 
     def describe(self) -> str:
         """What to do with it, in a line."""
