@@ -1,4 +1,4 @@
-"""A PulseAudio with two virtual devices, the live script at work on them, and its recordings."""
+"""A sound server with two virtual devices, the live script at work on them, and its recordings."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -25,7 +26,22 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "real_time_dtln_audio.py"
 RAW = ("--raw", "--format=float32le", f"--rate={SAMPLE_RATE}", "--channels=1")
 SILENCE_SECONDS = 2.0  # that the script hears before the speech
-NULL_SINK = f"module-null-sink rate={SAMPLE_RATE} channels=1 format=float32le sink_name="
+PULSEAUDIO = (
+    "pulseaudio", "-n", "--daemonize=no", "--use-pid-file=no", "--disable-shm=yes", "--exit-idle-time=-1",
+)  # fmt: skip
+# The session manager ends where it finds no D-Bus, and each of these where its server is not there yet.
+PIPEWIRE = """
+pipewire & until [ -S "$XDG_RUNTIME_DIR/pipewire-0" ]; do sleep 0.05; done
+wireplumber & pipewire-pulse & wait
+"""
+PROGRAMS = {
+    "pulseaudio": ("pulseaudio", "parec", "pacat", "pactl"),
+    "pipewire": ("pipewire", "wireplumber", "pipewire-pulse", "dbus-run-session", "parec", "pacat", "pactl"),
+}
+PACKAGES = {
+    "pulseaudio": "pulseaudio pulseaudio-utils",
+    "pipewire": "pipewire pipewire-pulse wireplumber dbus pulseaudio-utils",
+}
 ALSA_CONFIG = """
 pcm.!default { type pulse }
 ctl.!default { type pulse }
@@ -36,19 +52,152 @@ pcm.only_48k { type a52 slavepcm "null" rate 48000 channels 2 format S16_LE }
 """
 
 
-@dataclass
 class Server:
-    """A running PulseAudio with the null sinks `mic` and `speaker`."""
+    """A PulseAudio, or a PipeWire that stands in for one, with the null sinks `mic` and `speaker`.
 
-    process: subprocess.Popen
-    folder: Path
-    environment: dict[str, str]
+    rate, channels: of the sinks. process: the server, or the parent of its parts; all are in one process group.
+    """
+
+    def __init__(self, folder: Path, kind: str = "pulseaudio", rate: int = SAMPLE_RATE, channels: int = 1) -> None:
+        folder.chmod(0o700)
+        (folder / "asound.conf").write_text(ALSA_CONFIG)
+        self.folder, self.kind, self.rate, self.channels = folder, kind, rate, channels
+        self.socket = folder / ("socket" if kind == "pulseaudio" else "pulse/native")
+        foreign = ("PULSE_", "PIPEWIRE_", "ALSA_", "XDG_", "DBUS_", "DISPLAY", "WAYLAND_")  # of the user's own session
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | {
+            "HOME": str(folder),
+            "XDG_RUNTIME_DIR": str(folder),
+            "ALSA_CONFIG_PATH": str(folder / "asound.conf"),
+            "PULSE_SERVER": f"unix:{self.socket}",
+            "PULSE_SOURCE": "mic.monitor",
+            "PULSE_SINK": "speaker",
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        self._clients: list[subprocess.Popen] = []
+
+    def start(self) -> None:
+        """Starts it; for the second time, too, after `kill`. Skips where it does not start."""
+        with contextlib.suppress(FileNotFoundError):
+            self.socket.unlink()
+        if self.kind == "pulseaudio":
+            command = [*PULSEAUDIO, "-L", f"module-native-protocol-unix socket={self.socket} auth-anonymous=1"]
+        else:
+            command = ["dbus-run-session", "--", "sh", "-c", PIPEWIRE]
+        with open(self.folder / "log", "a") as log:
+            self.process = subprocess.Popen(
+                command, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True,
+            )  # fmt: skip
+        favour(self.process)
+        wait_for(lambda: self.process.poll() is not None or "Server Name" in self.pactl("info"))
+        if self.process.poll() is not None:
+            pytest.skip(f"{self.kind} does not start: {(self.folder / 'log').read_text()[-300:]}")
+        self.start_sinks()
+
+    def start_sinks(self) -> None:
+        """Makes the sinks."""
+        sound = f"rate={self.rate} channels={self.channels} format=float32le"
+        for sink in ("mic", "speaker"):
+            self.pactl("load-module", "module-null-sink", f"sink_name={sink}", *sound.split())
+        wait_for(lambda: "speaker.monitor" in self.pactl("list", "short", "sources"))
+        if self.kind == "pulseaudio":  # without a listener that asks for less, a null sink works in portions of 2 s
+            for sink in ("mic", "speaker"):
+                self._clients.append(self.recorder(f"{sink}.monitor", Path(os.devnull)))
+
+    def send(self, number: int) -> None:
+        """Sends a signal to all parts of the server: SIGKILL ends it at once, SIGSTOP stalls it until SIGCONT."""
+        os.killpg(self.process.pid, number)
+
+    def kill(self) -> None:
+        """Ends it without giving it time, and all that played or recorded here."""
+        self.send(signal.SIGKILL)
+        self.process.wait(10)
+        self.end_clients()
+
+    def stop(self) -> None:
+        """Ends it."""
+        self.end_clients()
+        with contextlib.suppress(ProcessLookupError):
+            self.send(signal.SIGCONT)
+            self.send(signal.SIGTERM)
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def end_clients(self) -> None:
+        """Ends what plays and records here."""
+        for client in self._clients:
+            client.kill()
+            client.wait(10)
+        self._clients = []
+
+    def pactl(self, *arguments: str) -> str:
+        """What pactl says."""
+        done = subprocess.run(["pactl", *arguments], env=self.environment, capture_output=True, text=True, timeout=30)
+        return done.stdout
+
+    def play_noise(self) -> None:
+        """Plays noise into the microphone until the server ends."""
+        command = ["pacat", "-d", "mic", "--raw", "--format=s16le", "--rate=16000", "--channels=1", "--volume=13000"]
+        self._clients.append(
+            subprocess.Popen(
+                [*command, "/dev/urandom"],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+        )
 
     def recorder(self, source: str, target: Path) -> subprocess.Popen:
         """Records mono float32 samples until it is terminated."""
         command = ["parec", "-d", source, *RAW, "--latency-msec=50"]
         with open(target, "wb") as file:
-            return subprocess.Popen(command, env=self.environment, stdin=subprocess.DEVNULL, stdout=file)
+            return subprocess.Popen(
+                command, env=self.environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.DEVNULL
+            )
+
+    def record(self, seconds: float, *sources: str) -> tuple[list[np.ndarray], list[float]]:
+        """What sources give from now on, (L,) each, and when their first samples came (s, of time.monotonic)."""
+        count = round(seconds * SAMPLE_RATE)
+        sounds, arrivals = [np.zeros(0, np.float32) for _ in sources], [0.0 for _ in sources]
+
+        def listen(index: int) -> None:
+            command = ["parec", "-d", sources[index], *RAW, "--latency-msec=20"]
+            with subprocess.Popen(
+                command, env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+            ) as recorder:
+                assert recorder.stdout is not None
+                begun = recorder.stdout.read1(1 << 16)
+                arrivals[index] = time.monotonic() - len(begun) / 4 / SAMPLE_RATE
+                sounds[index] = np.frombuffer(begun + recorder.stdout.read(4 * count - len(begun)), np.float32)
+                recorder.kill()
+
+        listeners = [threading.Thread(target=listen, args=(index,)) for index in range(len(sources))]
+        for listener in listeners:
+            listener.start()
+        for listener in listeners:
+            listener.join()
+        return sounds, arrivals
+
+    def level_db(self, seconds: float = 0.3) -> float:
+        """The level of what the loudspeaker plays now, in dB of full scale."""
+        (sound,), _ = self.record(seconds, "speaker.monitor")
+        return 10 * math.log10(np.mean(sound**2.0) + 1e-12)
+
+    def delay(self, seconds: float = 3.0, source: str = "mic.monitor") -> float:
+        """How much later than at the microphone a sound comes out of the loudspeaker, in s, to about 0.03 s.
+
+        Both are recorded; the delay is where they are most alike. Infinite if they are nowhere alike.
+        """
+        (heard, played), (heard_at, played_at) = self.record(seconds, source, "speaker.monitor")
+        size = 1 << (len(heard) + len(played)).bit_length()
+        alike = np.fft.irfft(np.fft.rfft(played, size) * np.conj(np.fft.rfft(heard, size)))
+        lag = int(np.argmax(np.abs(alike[: size // 2])))
+        if np.abs(alike[lag]) < 10 * np.sqrt(np.mean(alike**2)):
+            return math.inf
+        return lag / SAMPLE_RATE + played_at - heard_at
 
     def run(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess:
         """Runs the script to its end."""
@@ -59,63 +208,30 @@ class Server:
 
 
 @contextlib.contextmanager
-def audio_server(folder: Path) -> Iterator[Server]:
-    """A PulseAudio whose socket, home and configuration lie in `folder`; skips where something for it is missing."""
-    missing = [program for program in ("pulseaudio", "parec", "paplay", "pactl") if shutil.which(program) is None]
+def audio_server(
+    folder: Path, kind: str = "pulseaudio", rate: int = SAMPLE_RATE, channels: int = 1
+) -> Iterator[Server]:
+    """A server whose socket, home and configuration lie in `folder`; skips where something for it is missing.
+
+    kind: "pulseaudio" or "pipewire". rate, channels: of its sinks.
+    """
+    missing = [program for program in PROGRAMS[kind] if shutil.which(program) is None]
     if missing:
-        pytest.skip(f"{', '.join(missing)} missing; on Debian: apt install pulseaudio pulseaudio-utils")
+        pytest.skip(f"{', '.join(missing)} missing; on Debian: apt install {PACKAGES[kind]}")
     try:
         import sounddevice  # noqa: F401
     except (ImportError, OSError) as error:
         pytest.skip(f"sounddevice or PortAudio is missing: {error}")
-    folder.chmod(0o700)
-    (folder / "asound.conf").write_text(ALSA_CONFIG)
-    socket = folder / "socket"
-    foreign = ("PULSE_", "ALSA_", "XDG_", "DBUS_", "DISPLAY", "WAYLAND_")  # of the user's own session
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)} | {
-        "HOME": str(folder),
-        "XDG_RUNTIME_DIR": str(folder),
-        "ALSA_CONFIG_PATH": str(folder / "asound.conf"),
-        "PULSE_SERVER": f"unix:{socket}",
-        "PULSE_SOURCE": "mic.monitor",
-        "PULSE_SINK": "speaker",
-        "PYTHONPATH": str(ROOT),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
-    modules = (
-        f"{NULL_SINK}mic",
-        f"{NULL_SINK}speaker",
-        f"module-native-protocol-unix socket={socket} auth-anonymous=1",
-    )
-    command = ["pulseaudio", "-n", "--daemonize=no", "--use-pid-file=no", "--disable-shm=yes", "--exit-idle-time=-1"]
-    with open(folder / "log", "w") as log:
-        process = subprocess.Popen(
-            command + [part for module in modules for part in ("-L", module)],
-            env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-        )  # fmt: skip
-    # Without a listener that asks for less, a null sink works in portions of two seconds.
-    listeners: list[subprocess.Popen] = []
+    server = Server(folder, kind, rate, channels)
     try:
-        favour(process)
-        wait_for(
-            lambda: (
-                process.poll() is not None
-                or subprocess.run(["pactl", "info"], env=environment, capture_output=True).returncode == 0
-            )
-        )
-        if process.poll() is not None:
-            pytest.skip(f"pulseaudio does not start: {(folder / 'log').read_text()[-300:]}")
-        server = Server(process, folder, environment)
-        listeners += [server.recorder(f"{sink}.monitor", Path(os.devnull)) for sink in ("mic", "speaker")]
+        server.start()
         probe = "import sounddevice; sounddevice.check_input_settings('default', 1); print('yes')"
-        probed = subprocess.run([sys.executable, "-c", probe], env=environment, capture_output=True, text=True)
+        probed = subprocess.run([sys.executable, "-c", probe], env=server.environment, capture_output=True, text=True)
         if "yes" not in probed.stdout:
             pytest.skip(f"ALSA has no PulseAudio plugin; on Debian: apt install libasound2-plugins ({probed.stderr})")
         yield server
     finally:
-        for started in (*listeners, process):
-            started.terminate()
-            started.wait(10)
+        server.stop()
 
 
 def wait_for(condition, seconds: float = 30) -> None:
@@ -133,20 +249,24 @@ def favour(process: subprocess.Popen) -> None:
 
 
 class Live:
-    """The script at work: `stdout` and `stderr` so far."""
+    """The script at work: `stdout` and `stderr` so far.
 
-    def __init__(self, server: Server, *arguments: str) -> None:
+    started: whether to wait until it runs. terminal: a file descriptor that its standard output goes to instead.
+    """
+
+    def __init__(self, server: Server, *arguments: str, started: bool = True, terminal: int | None = None) -> None:
         self._paths = [server.folder / "stdout", server.folder / "stderr"]
+        self._started = started
         with open(self._paths[0], "w") as out, open(self._paths[1], "w") as err:
             self.process = subprocess.Popen(
                 [sys.executable, str(SCRIPT), *arguments],
-                env=server.environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                env=server.environment, stdin=subprocess.DEVNULL, stdout=terminal or out, stderr=err,
             )  # fmt: skip
         favour(self.process)
 
     def __enter__(self) -> Live:
-        wait_for(lambda: "running:" in self.stdout or self.process.poll() is not None, 120)
-        assert self.process.poll() is None, self.stderr
+        if self._started:
+            self.wait_for("running:", 120)
         self.started = time.monotonic()
         return self
 
@@ -162,6 +282,63 @@ class Live:
     @property
     def stderr(self) -> str:
         return self._paths[1].read_text()
+
+    def wait_for(self, text: str, seconds: float = 20, times: int = 1) -> None:
+        """Returns when it has said a text so many times; fails if it ends before, or takes longer."""
+        wait_for(lambda: self._said(text) >= times or self.process.poll() is not None, seconds)
+        assert self._said(text) >= times, f"{self.stdout}\n{self.stderr}"
+
+    def _said(self, text: str) -> int:
+        return (self.stdout + self.stderr).count(text)
+
+    def end(self, number: int | None = signal.SIGTERM, seconds: float = 10) -> int:
+        """Sends a signal, if any, and gives the exit status; fails if it takes longer."""
+        if number is not None:
+            self.process.send_signal(number)
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it has not ended for {seconds} s:\n{self.stdout}\n{self.stderr}") from None
+
+
+@contextlib.contextmanager
+def drifting_microphone(server: Server, ppm: float, name: str = "drifting") -> Iterator[list[float]]:
+    """A source of a PulseAudio with a clock of its own, faster than the system's by so many parts per million.
+
+    It gives the times (s, of time.monotonic) at which it has sent clicks: single samples at -6 dB of full scale, one a
+    second. A thread writes the samples into a pipe when their times come, so the source has no other clock than that.
+    """
+    import fcntl  # not on Windows
+
+    fifo = server.folder / name
+    sound = f"format=float32le rate={server.rate} channels=1"
+    server.pactl("load-module", "module-pipe-source", f"source_name={name}", f"file={fifo}", *sound.split())
+    assert name in server.pactl("list", "short", "sources")
+    clicks: list[float] = []
+    ended = threading.Event()
+    portion = server.rate // 200  # samples
+
+    def write() -> None:
+        with open(fifo, "wb", buffering=0) as pipe:
+            fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
+            start, written = time.monotonic(), 0
+            while not ended.is_set():
+                samples = np.zeros(portion, np.float32)
+                if written % server.rate < portion:
+                    samples[0] = 0.5
+                    clicks.append(time.monotonic())
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.write(samples.tobytes())
+                written += portion
+                ended.wait(max(start + written / (server.rate * (1 + ppm * 1e-6)) - time.monotonic(), 0))
+
+    writer = threading.Thread(target=write, daemon=True)
+    writer.start()
+    try:
+        yield clicks
+    finally:
+        ended.set()
+        writer.join(10)
 
 
 @dataclass

@@ -8,13 +8,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from live_audio import ALSA_CONFIG, ROOT, audio_server, wait_for
-from pipewire_audio import pipewire_server
+from live_audio import audio_server, wait_for
 
 from dtln.errors import AudioDeviceError
 from dtln.live.virtual_microphone import virtual_microphone
@@ -34,35 +32,20 @@ import numpy, sounddevice
 from dtln.live.virtual_microphone import virtual_microphone
 with virtual_microphone() as microphone:
     print(microphone.source, flush=True)
-    microphone.check_device(sounddevice)
-    settings = dict(samplerate=48000, channels=1, dtype="float32", device=microphone.device, latency=0.2)
-    with sounddevice.OutputStream(**settings) as stream:
+    device = microphone.output_device(sounddevice)
+    with sounddevice.OutputStream(samplerate=48000, channels=1, dtype="float32", device=device, latency=0.2) as stream:
         seconds = numpy.arange(2 * 48000, dtype="float32") / 48000
         stream.write(0.5 * numpy.sin(2 * numpy.pi * 1000 * seconds)[:, None])
         input()
 """
 
 
-@contextlib.contextmanager
-def server_of(kind: str, folder: Path) -> Iterator[dict[str, str]]:
-    if kind == "pipewire":
-        with pipewire_server(folder) as environment:
-            yield environment
-    else:
-        with audio_server(folder) as server:
-            yield {
-                name: value for name, value in server.environment.items() if name not in ("PULSE_SINK", "PULSE_SOURCE")
-            }
-
-
 @pytest.fixture(scope="module", params=["pulseaudio", "pipewire"])
 def environment(request, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Of a server with the sink `speaker` and the microphone `desk`."""
-    folder = tmp_path_factory.mktemp("sound")
-    with server_of(request.param, folder) as environment:
-        configuration = folder / "asound.conf"
-        configuration.write_text(ALSA_CONFIG)
-        environment |= {"ALSA_CONFIG_PATH": str(configuration), "PYTHONPATH": str(ROOT)}
+    with audio_server(tmp_path_factory.mktemp("sound"), request.param) as server:
+        chosen = ("PULSE_SINK", "PULSE_SOURCE")
+        environment = {name: value for name, value in server.environment.items() if name not in chosen}
         run(environment, "load-module", "module-remap-source", "source_name=desk", "master=speaker.monitor")
         run(environment, "set-default-sink", "speaker")
         run(environment, "set-default-source", "desk")
@@ -289,6 +272,6 @@ def test_device_that_plays_into_it_is_missing():
     devices = [{"name": "pulse", "max_output_channels": 0}, {"name": "pulses", "max_output_channels": 2}]
     sounddevice = SimpleNamespace(query_devices=lambda: devices)
     with pytest.raises(AudioDeviceError, match="output device 'pulse'.*apt install libasound2-plugins"):
-        VirtualMicrophone("DTLN").check_device(sounddevice)
+        VirtualMicrophone("DTLN").output_device(sounddevice)
     devices.append({"name": "pulse", "max_output_channels": 2})
-    VirtualMicrophone("DTLN").check_device(sounddevice)
+    assert VirtualMicrophone("DTLN").output_device(sounddevice) == 2
