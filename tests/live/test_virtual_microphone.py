@@ -32,8 +32,9 @@ import numpy, sounddevice
 from dtln.live.virtual_microphone import virtual_microphone
 with virtual_microphone() as microphone:
     print(microphone.source, flush=True)
-    device = microphone.output_device(sounddevice)
-    with sounddevice.OutputStream(samplerate=48000, channels=1, dtype="float32", device=device, latency=0.2) as stream:
+    microphone.check_device(sounddevice)
+    settings = dict(samplerate=48000, channels=1, dtype="float32", device=microphone.device, latency=0.2)
+    with sounddevice.OutputStream(**settings) as stream:
         seconds = numpy.arange(2 * 48000, dtype="float32") / 48000
         stream.write(0.5 * numpy.sin(2 * numpy.pi * 1000 * seconds)[:, None])
         input()
@@ -272,6 +273,6 @@ def test_device_that_plays_into_it_is_missing():
     devices = [{"name": "pulse", "max_output_channels": 0}, {"name": "pulses", "max_output_channels": 2}]
     sounddevice = SimpleNamespace(query_devices=lambda: devices)
     with pytest.raises(AudioDeviceError, match="output device 'pulse'.*apt install libasound2-plugins"):
-        VirtualMicrophone("DTLN").output_device(sounddevice)
+        VirtualMicrophone("DTLN").check_device(sounddevice)
     devices.append({"name": "pulse", "max_output_channels": 2})
-    assert VirtualMicrophone("DTLN").output_device(sounddevice) == 2
+    VirtualMicrophone("DTLN").check_device(sounddevice)
