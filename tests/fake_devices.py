@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from types import SimpleNamespace
 
 import numpy as np
 
-from dtln.live.callback import FLAGS, PassThrough
+from dtln.live.counters import FLAGS
 
 
 class FakeSoundDevice:
-    """sounddevice with invented devices; its stream feeds 20 times 128 samples from a thread, as PortAudio does."""
+    """sounddevice with invented devices; its streams feed and drain from threads, as PortAudio does."""
 
     class PortAudioError(Exception):
         """With the text and, where one matters, the number of PortAudio's error."""
@@ -29,6 +30,8 @@ class FakeSoundDevice:
         self.tried: list[tuple[int, str, int, int]] = []  # index, kind, rate, channels of each check
         self.status = SimpleNamespace(**dict.fromkeys(FLAGS, False))
         self.outputs: list[np.ndarray] = []
+        self.opened: list[tuple[str, int, int, int]] = []  # kind, index, rate, channels
+        self.restarts = 0
         self.devices = [
             {
                 "name": name,
@@ -70,6 +73,7 @@ class FakeSoundDevice:
             raise self.PortAudioError("Invalid sample rate", -9997)
 
     def _terminate(self):
+        self.restarts += 1
         self._initialized -= 1
 
     def _initialize(self):
@@ -77,36 +81,51 @@ class FakeSoundDevice:
             raise self.PortAudioError("Error initializing PortAudio: no memory", -9992)
         self._initialized += 1
 
-    def Stream(self, **settings):  # noqa: N802
-        if self.unopenable:
-            raise self.PortAudioError("Illegal combination of I/O devices [PaErrorCode -9993]")
-        assert settings["blocksize"] == 0  # PortAudio's adaption to a wanted size fails now and then
-        return FakeStream(self, settings["callback"])
+    def InputStream(self, **settings):  # noqa: N802
+        return FakeStream(self, "input", **settings)
+
+    def OutputStream(self, **settings):  # noqa: N802
+        return FakeStream(self, "output", **settings)
 
 
 class FakeStream:
-    latency = (0.1, 0.1)
+    """Calls its callback each 10 ms: with samples of 0.5, or for samples, which it keeps in `outputs`."""
 
-    def __init__(self, fake: FakeSoundDevice, callback) -> None:
-        self._fake, self._callback, self.active = fake, callback, fake.active
-        self._thread = threading.Thread(target=self._feed)
+    latency = 0.1
+
+    def __init__(
+        self, fake: FakeSoundDevice, kind: str, callback, channels, samplerate, blocksize, device, **_
+    ) -> None:
+        assert blocksize == 0  # PortAudio's adaption to a wanted size fails now and then
+        if fake.unopenable:
+            raise fake.PortAudioError("Device unavailable [PaErrorCode -9985]")
+        self._fake, self._kind, self._callback = fake, kind, callback
+        self._shape = (round(samplerate / 100), channels)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._feed, daemon=True)
+        fake.opened.append((kind, device, samplerate, channels))
+
+    @property
+    def active(self) -> bool:
+        return self._fake.active and not self._ended.is_set()
 
     def _feed(self) -> None:
-        for _ in range(20 if self._fake.feeding else 0):
-            outdata = np.full((128, 1), np.nan, np.float32)
-            self._callback(np.full_like(outdata, 0.5), outdata, 128, None, self._fake.status)
-            self._fake.outputs.append(outdata)
+        due = time.monotonic()
+        while not self._ended.wait(max(0.0, due - time.monotonic())):
+            due += 0.01
+            if self._fake.feeding and self._fake.active:
+                data = np.full(self._shape, 0.5 if self._kind == "input" else np.nan, np.float32)
+                self._callback(data, len(data), None, self._fake.status)
+                if self._kind == "output":
+                    self._fake.outputs.append(data)
+
+    def start(self) -> None:
+        self._thread.start()
 
     def abort(self) -> None:
-        pass
+        self._ended.set()
 
-    def __enter__(self) -> FakeStream:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._thread.join()
-
-
-def pass_through() -> PassThrough:
-    return PassThrough(SimpleNamespace(block_length=512, block_shift=128))
+    def close(self) -> None:
+        self._ended.set()
+        if self._thread.ident:
+            self._thread.join()

@@ -28,7 +28,10 @@ SPEAKER_PATTERN_HELP = (
 )
 
 
-def add_exports_arguments(parser: argparse.ArgumentParser) -> None:
+Arguments = argparse.ArgumentParser | argparse._ArgumentGroup  # what flags are added to
+
+
+def add_exports_arguments(parser: Arguments) -> None:
     """Adds -m for the exports, and --threads for the runtime that runs them."""
     parser.add_argument(
         "-m", "--model-dir", type=Path, default=MODEL_DIR, metavar="DIR",
@@ -39,7 +42,7 @@ def add_exports_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_kind_argument(parser: argparse.ArgumentParser) -> None:
+def add_kind_argument(parser: Arguments) -> None:
     """Adds --backend, of one kind of export; None is the default one."""
     parser.add_argument(
         "--backend", choices=tuple(EXPORT_KINDS), metavar="KIND",
@@ -47,7 +50,7 @@ def add_kind_argument(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
-def add_level_argument(parser: argparse.ArgumentParser) -> None:
+def add_level_argument(parser: Arguments) -> None:
     """Adds --level, of a stream."""
     parser.add_argument(
         "--level", choices=LEVELS, default="raw",
@@ -61,7 +64,7 @@ def add_published_name(parser: argparse.ArgumentParser, option: str, *, dest: st
     parser.add_argument(option, dest=dest, type=Path, help=argparse.SUPPRESS)
 
 
-def add_strength_arguments(parser: argparse.ArgumentParser) -> None:
+def add_strength_arguments(parser: Arguments) -> None:
     """Adds --strength and --attenuation-limit, of which one may be given."""
     mix = parser.add_mutually_exclusive_group()
     mix.add_argument(

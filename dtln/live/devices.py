@@ -28,7 +28,6 @@ __all__ = [
     "import_sounddevice",
     "latency_of",
     "list_devices",
-    "open_devices",
     "parse_latency",
     "rescan",
 ]
@@ -140,25 +139,6 @@ def answered(call: Callable[[], T], seconds: float) -> T:
             "JACK), or unplug a device that hangs."
         )
     return results[0]
-
-
-def open_devices(sounddevice: Any, wanted_input: str | None, wanted_output: str | None) -> tuple[int, int]:
-    """Indices of microphone and loudspeaker. Raises AudioDeviceError where one of them does not take 16 kHz mono."""
-    devices = []
-    for kind, wanted in (("input", wanted_input), ("output", wanted_output)):
-        index = choose_device(sounddevice, wanted, kind)
-        name = sounddevice.query_devices(index)["name"]
-        check = sounddevice.check_input_settings if kind == "input" else sounddevice.check_output_settings
-        try:
-            check(device=index, channels=1, dtype="float32", samplerate=SAMPLE_RATE)
-        except sounddevice.PortAudioError as error:
-            raise AudioDeviceError(
-                f"{kind} device {index} ({name}) refuses {SAMPLE_RATE} Hz mono: {error}. Choose a device that "
-                f"resamples, {SHARED}; --list-devices shows them all."
-            ) from error
-        print(f"{kind}: {index} {name}")
-        devices.append(index)
-    return devices[0], devices[1]
 
 
 def choose_device(sounddevice: Any, wanted: str | None, kind: str) -> int:

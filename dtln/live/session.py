@@ -1,21 +1,58 @@
-"""A live session: from the start of the devices to a signal, a time limit or a failure."""
+"""A live session: opens the devices, watches them, finds them again when they are lost, and ends."""
 
 from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import numpy as np
 
 from dtln.errors import AudioDeviceError
-from dtln.facts import SAMPLE_RATE
-from dtln.live.callback import LiveDenoiser
+from dtln.live.controls import Controls
+from dtln.live.counters import Counters, Snapshot
+from dtln.live.delay import find_probe, probe
+from dtln.live.devices import Device, answered, find_device, latency_of, rescan
+from dtln.live.pipeline import Pipeline
 
-__all__ = ["noted_signals", "play"]
+__all__ = ["BrokenBlock", "Session", "Wishes", "noted_signals"]
 
-POLL_SECONDS = 0.05  # how often the main thread looks for a reason to end
+POLL_SECONDS = 0.05  # how often the main thread looks around
 STALL_SECONDS = 5.0  # without a callback: the device is gone, although PortAudio does not say so
+ANSWER_SECONDS = 10.0  # in which PortAudio opens devices, if the sound server is alive
+CLOSE_SECONDS = 2.0  # in which it closes them
+RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 10.0  # a search leaves some KB of memory behind
+EARLY_SECONDS = 1.0  # streams that die sooner are started again, a few times
+EARLY_STARTS = 5
+LOOP_SECONDS = 3.0  # in which a probe is to come back, after the devices have started
+
+Result = TypeVar("Result")
+
+
+class BrokenBlock(RuntimeError):
+    """A block could not be denoised; the cause says why."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a user wants of the devices.
+
+    channel: of the input, from 1; "mix" for the mean of all; None for that or mono. rate: Hz, None for the first that
+    the device takes. latency: s, "low" or "high". duration: s, None for no end. reconnect: whether to wait for devices
+    that are lost, or not there yet. measure_loop: whether to look for a way from the output back into the input first.
+    """
+
+    input_device: str | None = None
+    output_device: str | None = None
+    channel: int | Literal["mix"] | None = None
+    rate: int | None = None
+    latency: Any = 0.2
+    duration: float | None = None
+    reconnect: bool = False
+    measure_loop: bool = False
 
 
 @contextmanager
@@ -43,49 +80,270 @@ def noted_signals() -> Iterator[list[int]]:
         restore()
 
 
-def play(
-    sounddevice: Any,
-    devices: tuple[int, int],
-    live: LiveDenoiser,
-    latency: float,
-    duration: float | None,
-    noted: Sequence[int],
-) -> None:
-    """Runs the callback on the devices until the duration (s) is over, a signal is noted or the callback has failed.
+class Session:
+    """Runs a Pipeline between two devices.
 
-    Raises AudioDeviceError if the devices cannot be opened or stop by themselves.
+    make_pipeline: called whenever the devices are opened, with the rates of input and output (Hz), the larger latency
+    of the two (s) and the delay of the loop (s or None). The main thread calls started (with what was opened), tick
+    (once a second), event (with what a person should know), poll (often) and before_opening.
+
+    loop_delay: s from the output back into the input, where it was measured. hung: whether a call of PortAudio never
+    came back, so that the process cannot end in the usual way.
     """
-    try:
-        stream = sounddevice.Stream(
-            samplerate=SAMPLE_RATE,
-            blocksize=0,  # as the devices please, see LiveDenoiser
-            device=devices,
-            channels=1,
-            dtype="float32",
-            latency=latency,
-            callback=live,
+
+    def __init__(
+        self,
+        sounddevice: Any,
+        wishes: Wishes,
+        make_pipeline: Callable[[int, int, float, float | None], Pipeline],
+        controls: Controls,
+        counters: Counters,
+        *,
+        started: Callable[[str], None],
+        tick: Callable[[Snapshot], None],
+        event: Callable[[str], None],
+        poll: Callable[[], None] = lambda: None,
+        before_opening: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._sounddevice, self._wishes, self._make_pipeline = sounddevice, wishes, make_pipeline
+        self._controls, self._counters = controls, counters
+        self._started, self._tick, self._event = started, tick, event
+        self._poll, self._before_opening = poll, before_opening
+        self._opened = 0
+        self._begun: float | None = None  # when the first sound was expected
+        self._ticked = time.monotonic()
+        self.hung = False
+        self.loop_delay: float | None = None
+
+    def run(self, noted: Sequence[int]) -> None:
+        """Until the duration is over, a signal is noted or a key ends it.
+
+        Raises AudioDeviceError if the devices cannot be opened or stop by themselves, unless they are to be waited for,
+        and BrokenBlock.
+        """
+        waiting, pause = False, RETRY_SECONDS
+        early = 0
+        while not self._over(noted):
+            try:
+                connection = self._open(again=self._opened > 0 or waiting)
+            except AudioDeviceError as error:
+                if not self._wishes.reconnect:
+                    raise
+                if not waiting:
+                    self._event(f"{error} Waiting for the devices.")
+                waiting = True
+                self._rest(noted, pause)
+                pause = min(pause * 1.2, LONGEST_RETRY_SECONDS)
+                continue
+            waiting, pause = False, RETRY_SECONDS
+            begun = time.monotonic()
+            try:
+                lost = self._watch(connection, noted)
+            finally:
+                connection.close()
+                self.hung = self.hung or connection.hung
+            if lost and time.monotonic() - begun < EARLY_SECONDS and early < EARLY_STARTS:
+                early += 1
+                continue
+            early = 0
+            if lost and not self._wishes.reconnect:
+                raise AudioDeviceError(
+                    f"{lost} Check the connection and the sound server, then start again; --reconnect waits for them."
+                )
+            if lost:
+                self._event(f"{lost} Trying to open the devices again.")
+                self._rest(noted, RETRY_SECONDS)
+
+    def _over(self, noted: Sequence[int]) -> bool:
+        duration = self._wishes.duration
+        late = duration is not None and self._begun is not None and time.monotonic() - self._begun >= duration
+        return bool(noted) or self._controls.quit or late
+
+    def _rest(self, noted: Sequence[int], seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and not self._over(noted):
+            self._look_around()
+
+    def _look_around(self) -> None:
+        time.sleep(POLL_SECONDS)
+        self._poll()
+        if time.monotonic() - self._ticked >= 1.0:
+            self._ticked = time.monotonic()
+            self._tick(self._counters.snapshot())
+
+    def _open(self, again: bool) -> _Connection:
+        """The devices, running. Raises AudioDeviceError."""
+        self._before_opening()
+        sounddevice, wishes = self._sounddevice, self._wishes
+        if again:  # PortAudio knows only the devices that were there when it was started
+            rescan(sounddevice)
+        channel = wishes.channel
+        source = find_device(sounddevice, wishes.input_device, "input", wishes.rate, channel)
+        target = find_device(sounddevice, wishes.output_device, "output", wishes.rate)
+        latencies = [latency_of(device, wishes.latency) for device in (source, target)]
+        if wishes.measure_loop:
+            loop = _Loop(source.rate, target.rate)
+            connection = _Connection(sounddevice, (source, target), latencies, loop)
+            try:
+                self.loop_delay = loop.measured()
+            finally:
+                connection.close()
+            if self.loop_delay is None:
+                self._event("no way from the output back into the input was found, so the delay is as the devices tell")
+        pipeline = self._make_pipeline(source.rate, target.rate, max(latencies), self.loop_delay)
+        connection = _Connection(sounddevice, (source, target), latencies, pipeline)
+        pipeline.start()
+        self._opened += 1
+        self._counters.reconnections = self._opened - 1
+        self._begun = self._begun or time.monotonic()
+        buffers = " and ".join(
+            f"{latency * 1e3:.0f} ms of the {name} device"
+            for name, latency in zip(("input", "output"), connection.latencies, strict=True)
         )
-        with stream:
-            start = last_callback = time.monotonic()
-            network = live.denoiser.block_length / SAMPLE_RATE
-            print(
-                f"running: {network * 1e3:.0f} ms of the network, {stream.latency[0] * 1e3:.0f} ms of the input and "
-                f"{stream.latency[1] * 1e3:.0f} ms of the output device; Ctrl+C ends it",
-                flush=True,
-            )
-            callbacks = 0
-            while not noted and live.error is None and (duration is None or time.monotonic() - start < duration):
-                time.sleep(POLL_SECONDS)
-                if live.callbacks != callbacks:
-                    callbacks, last_callback = live.callbacks, time.monotonic()
-                if not stream.active or time.monotonic() - last_callback > STALL_SECONDS + latency:
-                    stream.abort()  # stop would wait for a device that is gone
-                    raise AudioDeviceError(
-                        "the devices stopped delivering sound. Check the connection and the sound server, then start "
-                        "again"
-                    )
+        self._started(
+            f"input: {source}, {source.rate} Hz, {_channels(source)}\n"
+            f"output: {target}, {target.rate} Hz, {_channels(target)}\n"
+            f"running: {pipeline.delay * 1e3:.0f} ms of the network, {buffers}"
+        )
+        return connection
+
+    def _watch(self, connection: _Connection, noted: Sequence[int]) -> str | None:
+        """Waits for the end; returns why the devices are lost, or None where the session is over."""
+        pipeline = connection.callbacks
+        moved = [time.monotonic()] * 2
+        known = pipeline.progress
+        while not self._over(noted):
+            self._look_around()
+            if pipeline.error is not None:
+                raise BrokenBlock from pipeline.error
+            now, progress = time.monotonic(), pipeline.progress
+            moved = [now if new != old else then for new, old, then in zip(progress, known, moved, strict=True)]
+            known = progress
+            if not connection.active:
+                return "The devices stopped delivering sound."
+            for name, then in zip(("input", "output"), moved, strict=True):
+                if now - then > STALL_SECONDS:
+                    return f"The {name} device has not moved for {STALL_SECONDS:.0f} s."
+        return None
+
+
+def _channels(device: Device) -> str:
+    return {1: "mono", 2: "stereo"}.get(device.channels, f"{device.channels} channels")
+
+
+def _answer(sounddevice: Any, call: Callable[[], Result]) -> Result:
+    """What a call into PortAudio returns. Raises AudioDeviceError if it raises, or does not come back."""
+    try:
+        return answered(call, ANSWER_SECONDS)
     except sounddevice.PortAudioError as error:
         raise AudioDeviceError(
-            f"the devices cannot be used together: {error}. Choose two of the same host API that no other program "
-            "holds; --list-devices shows them."
+            f"the devices cannot be opened: {error}. Does another program hold them? --list-devices shows them."
         ) from error
+
+
+class _Connection:
+    """Both devices, open and running with the callbacks of an object. Raises AudioDeviceError.
+
+    latencies: of the streams, s. hung: whether closing them did not come back.
+    """
+
+    def __init__(
+        self, sounddevice: Any, devices: tuple[Device, Device], latencies: Sequence[float], callbacks: Any
+    ) -> None:
+        self.callbacks, self.hung = callbacks, False
+        self._streams: list[Any] = []
+        kinds = (sounddevice.InputStream, sounddevice.OutputStream)
+        functions = (callbacks.input_callback, callbacks.output_callback)
+
+        def open_all() -> None:
+            for kind, device, latency, function in zip(kinds, devices, latencies, functions, strict=True):
+                self._streams.append(
+                    kind(
+                        samplerate=device.rate,
+                        blocksize=0,  # as the devices please
+                        device=device.index,
+                        channels=device.channels,
+                        dtype="float32",
+                        latency=latency,
+                        callback=function,
+                    )
+                )
+            for stream in self._streams:
+                stream.start()
+
+        try:
+            _answer(sounddevice, open_all)
+            self.latencies = [float(stream.latency) for stream in self._streams]
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def active(self) -> bool:
+        """Whether both run."""
+        return all(stream.active for stream in self._streams)
+
+    def close(self) -> None:
+        """Ends both at once; gives up on those that do not answer."""
+
+        def close_all() -> None:
+            for stream in self._streams:
+                stream.abort()
+                stream.close()
+
+        try:
+            answered(close_all, CLOSE_SECONDS)
+        except AudioDeviceError:
+            self.hung = True
+        except Exception:  # what is lost cannot be closed, and need not be
+            pass
+        if isinstance(self.callbacks, Pipeline):
+            self.callbacks.stop()
+
+
+class _Loop:
+    """Callbacks that play a probe and look for it in the input. input_rate, output_rate: Hz."""
+
+    def __init__(self, input_rate: int, output_rate: int) -> None:
+        self._rate = input_rate
+        self._probe, self._output_rate = probe(output_rate), output_rate
+        self._start = round(0.5 * output_rate)  # samples of silence before it
+        self._played = 0
+        self._sent: float | None = None  # when the first sample was handed over
+        self._heard: list[np.ndarray] = []
+        self._arrivals: list[tuple[int, float]] = []  # samples heard, and when
+        self._count = 0
+
+    def input_callback(self, indata: np.ndarray, frames: int, time_info: Any, status: Any) -> None:
+        """Keeps what is heard."""
+        self._heard.append(indata.mean(axis=1))
+        self._count += frames
+        self._arrivals.append((self._count, time.monotonic()))
+
+    def output_callback(self, outdata: np.ndarray, frames: int, time_info: Any, status: Any) -> None:
+        """Plays the probe after some silence."""
+        outdata[:] = 0.0
+        begin = self._start - self._played
+        if self._count == 0 or (status and status.output_underflow and begin > 0):
+            return
+        if 0 <= begin < frames:
+            self._sent = time.monotonic() + begin / self._output_rate
+        first = max(begin, 0)
+        part = self._probe[max(-begin, 0) :][: max(frames - first, 0)]
+        outdata[first : first + len(part)] = part[:, None]
+        self._played += frames
+
+    def measured(self) -> float | None:
+        """The delay from the output callback to the input callback in s; None where the probe does not come back."""
+        deadline = time.monotonic() + STALL_SECONDS
+        while self._sent is None and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        if self._sent is None:
+            return None
+        time.sleep(LOOP_SECONDS)
+        heard = np.concatenate(self._heard)
+        at = find_probe(heard, probe(self._rate), self._rate)
+        if at is None:
+            return None
+        count, moment = next((count, moment) for count, moment in [*self._arrivals] if count > at)
+        return max(moment - (count - at) / self._rate - self._sent, 0.0)
