@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import select
 from contextlib import suppress
 from typing import TextIO
 
-__all__ = ["Line", "in_foreground"]
+__all__ = ["Line", "has_room", "in_foreground"]
 
 USUAL_COLUMNS = 80  # where the terminal does not tell
 
@@ -21,11 +22,29 @@ def in_foreground(stream: TextIO) -> bool:
         return False
 
 
-class Line:
-    """A line at the end of what a terminal shows. A stream that cannot be written to any more is left alone."""
+def has_room(stream: TextIO, seconds: float = 0.0) -> bool:
+    """Whether a stream takes a few lines at once, or does within some time.
 
-    def __init__(self, stream: TextIO) -> None:
-        self.stream = stream
+    A terminal that was paused with Ctrl+S does not, and a pipe whose reader is behind: they make writers wait.
+    """
+    if os.name != "posix":
+        return True
+    poll = select.poll()
+    try:
+        poll.register(stream.fileno(), select.POLLOUT)
+    except (OSError, ValueError, AttributeError):  # closed, or not of the system
+        return True
+    return bool(poll.poll(seconds * 1e3))
+
+
+class Line:
+    """A line at the end of what a terminal shows. A stream that cannot be written to any more is left alone.
+
+    waits: whether to wait for a stream that takes nothing for now; else what is for it is dropped.
+    """
+
+    def __init__(self, stream: TextIO, waits: bool = True) -> None:
+        self.stream, self.waits = stream, waits
         self._shown, self._columns = "", 0  # the text that stands there, and the terminal's columns then
 
     @property
@@ -75,5 +94,6 @@ class Line:
             self._shown = ""
 
     def _print(self, text: str) -> None:
-        with suppress(OSError, ValueError):
-            print(text, end="", file=self.stream, flush=True)
+        if self.waits or has_room(self.stream):
+            with suppress(OSError, ValueError):
+                print(text, end="", file=self.stream, flush=True)

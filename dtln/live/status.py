@@ -94,14 +94,14 @@ class StatusDisplay:
     LINE_SECONDS, and one at once when xruns, late blocks or other troubles came, but no more often than that again.
     quiet: only events, and when devices run again. service: the lines go to a journal, which has times of its own and
     must not fill up.
-    A stream that cannot be written to any more is left alone.
+    A stream that cannot be written to any more is left alone, and one that is paused does not hold the session up.
     """
 
     def __init__(self, stream: TextIO, controls: Controls, quiet: bool = False, service: bool = False) -> None:
         self.stream, self.controls, self.quiet, self.service = stream, controls, quiet, service
         self.terminal = stream.isatty()
         self._bars = bars_for(stream)
-        self._line = Line(stream)
+        self._line = Line(stream, waits=False)
         self._started = False
         self._before: Snapshot | None = None
         self._line_at = self._trouble_at = -1e9  # s, of the snapshots' clock

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
+import os
 
 import pytest
 from snapshots import beginning, later
@@ -182,3 +184,22 @@ def test_nothing_is_drawn_from_the_background():
     with Terminal(code) as terminal:
         assert terminal.end() == 0
         assert "dB" not in terminal.output.partition("back")[0] and "dB" in terminal.output.partition("back")[2]
+
+
+def test_full_pipe_does_not_hold_the_session_up():
+    counters, start = beginning()
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(4096))
+    os.set_blocking(writer, True)
+    with open(reader, "rb", buffering=0) as pipe, open(writer, "w") as stream:
+        display = StatusDisplay(stream, Controls())
+        display.started("running")
+        display.tick(start)
+        display.event("device lost")
+        display.ended(later(counters, 1))
+        pipe.read(8192)
+        display.event("device found")
+        assert b"device found" in pipe.read(1 << 20)
