@@ -14,7 +14,7 @@ import soundfile
 from signals import random_network, speech_like
 from training_pairs import write_unmixed
 
-from benchmarks import long_recordings, mixtures, mutations, published, robustness, speed
+from benchmarks import long_recordings, mixtures, mutations, published, robustness, soak, speed
 from benchmarks.report import Row
 from dtln.commands import enhance
 from dtln.formats import MODEL_DIR, kind_paths
@@ -339,3 +339,88 @@ def test_a_damaged_recording_of_each_format_and_kind():
     for data in originals.values():
         changed = [mutation(data, originals[".au"], rng) for mutation in mutations.MUTATIONS]
         assert all(isinstance(found, bytes) for found in changed) and changed.count(data) <= 2
+
+
+# --- soak.py ----------------------------------------------------------------------------------------------------------
+
+
+def test_quick_soak(tmp_path, capsys):
+    status = soak.main(["--quick", "--json", str(tmp_path / "soak.json")])
+    printed = capsys.readouterr().out
+    assert status == 0, printed
+    found = json.loads((tmp_path / "soak.json").read_text())
+    assert set(found["sounds"]) == set(soak.SOUNDS)
+    assert sum(hour["seconds"] for hour in found["hours"]) >= 162 and len(found["hours"]) == 4
+    assert sum(hour["silenced"] for hour in found["hours"]) > 0
+    assert f"differs from that of a fresh stream by {found['difference_db']:.1f} dB" in printed
+
+
+class Worn(StreamingDenoiser):
+    """A stream that gets worse after its first 600000 samples."""
+
+    def process(self, samples):
+        output = super().process(samples)
+        return output if self._taken < 600000 else 1.02 * output
+
+
+class Forgetful(StreamingDenoiser):
+    """A stream that keeps the last samples for itself."""
+
+    def flush(self):
+        return super().flush()[:0]
+
+
+class Broken(StreamingDenoiser):
+    """A stream that no longer gives numbers after its first 600000 samples."""
+
+    def process(self, samples):
+        output = super().process(samples)
+        return output if self._taken < 600000 else np.nan * output
+
+
+@pytest.mark.parametrize(
+    ("stream", "fault"),
+    [
+        (StreamingDenoiser, None),
+        (Worn, "differs from a fresh stream's by -3"),
+        (Forgetful, "went in, .* came out"),
+        (Broken, "is not finite"),
+    ],
+)
+def test_streams_that_wear_out_are_seen(monkeypatch, capsys, stream, fault):
+    monkeypatch.setattr(soak, "LAST", 5.0)
+    monkeypatch.setattr(soak, "new_stream", lambda args: stream(open_backend(args.kind, args.model_dir)))
+    monkeypatch.setattr(soak, "QUICK", {"hours": 0.012, "settle": 20.0})
+    assert soak.main(["--quick", "--seed", "1"]) == (fault is not None)
+    assert fault is None or re.search(f"FAULT: .*{fault}", capsys.readouterr().out)
+
+
+def test_growth_and_slowness_are_seen():
+    hours = [soak.Hour(3600, 0.1, 0.2, 0.05, 70.0, 0), soak.Hour(3600, 0.24, 0.4, 0.1, 74.0, 0)]
+    result = soak.Result(hours, {}, -80.0)
+    soak.judge(result, quick=True)
+    assert not result.faults
+    soak.judge(result, quick=False)
+    assert result.faults == [
+        "the memory grew from 70.0 to 74.0 MiB", "the last hour is 1.20 times as slow as the first"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", [["--hours", "0"], ["--settle", "-1"]])
+def test_soaks_that_cannot_be_run(capsys, arguments):
+    with pytest.raises(SystemExit):
+        soak.main(arguments)
+    assert "--hours must be above 0, --settle at least 0" in capsys.readouterr().err
+
+
+def test_stretches_follow_from_the_seed():
+    stretches = soak.plan(3, 600, "float32")
+    assert stretches == soak.plan(3, 600, "float32") and stretches != soak.plan(4, 600, "float32")
+    assert 600 <= sum(stretch.units for stretch in stretches) * soak.UNIT < 600 + soak.MOST_UNITS * soak.UNIT
+    for dtype in ("float32", "int16"):
+        recordings = soak.Recordings(ROOT / "audio_samples", 3, 16000, dtype)
+        for sound in {stretch.sound for stretch in soak.plan(3, 600, dtype)}:
+            stretch = soak.Stretch(7, sound, 2)
+            samples = recordings.samples(stretch)
+            assert samples.dtype == dtype and len(samples) == 40960
+            np.testing.assert_array_equal(recordings.samples(stretch), samples)
