@@ -19,8 +19,10 @@ TRANSITION = 0.1  # width of the transition, as a share of the frequency in its 
 # Kaiser's formulas: length and shape of a window for an attenuation and the width of a transition.
 BETA = 0.1102 * (ATTENUATION - 8.7)
 HALF_LENGTH = (ATTENUATION - 7.95) / (14.36 * 2)  # times the rate over the width of the transition: samples
-FRAME_SECONDS = (0.5e-3, 1.5e-3)  # of output that are computed at once, where nothing else is asked for
-MOST_FILTERS = 1024  # that are kept; usual pairs of rates need one to 40
+FRAME = 0.75e-3  # s of output that are computed at once, or up to twice that: none is given before the last is complete
+# Weights in a matrix: from here on OpenBLAS takes several threads, which costs more than it saves.
+LARGEST_FILTERS = 9216
+MOST_FILTERS = 1024  # matrices that a stream keeps; usual pairs of rates need one to 20
 
 
 class StreamResampler:
@@ -31,65 +33,84 @@ class StreamResampler:
     same, bit for bit, however the input is cut, and those of a channel do not depend on other channels.
 
     The filter is flat up to 0.95 times half the lower rate (7.6 kHz for 16 kHz), 6 dB down at half of it, and 85 dB
-    down from 1.05 times that. reach: `needed(n + 1)` is at most n * rate / new_rate + reach.
+    down from 1.05 times that. whole: of how many output samples the pieces that come out are multiples; None takes one
+    frame. reach: `needed(n + 1)` is at most n * rate / new_rate + reach.
     """
 
-    def __init__(self, rate: int, new_rate: int, channels: int, frame: int | None = None) -> None:
+    def __init__(self, rate: int, new_rate: int, channels: int, whole: int | None = None) -> None:
         common = math.gcd(rate, new_rate)
         self._up, self._down = new_rate // common, rate // common  # output sample n is at input n * down / up
         self._cutoff = min(rate, new_rate) / 2 / rate  # cycles per input sample
         self._half = math.ceil(HALF_LENGTH / (TRANSITION * self._cutoff))  # input samples before and after
-        self.frame = frame or _frame(self._up, new_rate)
-        self._width = 2 * self._half + (self.frame - 1) * self._down // self._up + 1  # input samples of a frame
+        self.frame = self._best_frame(new_rate, whole)
+        self.whole = whole or self.frame
+        self._width = self._width_of(self.frame)
+        self._hop = self.frame * self._down  # between frames, in input samples times `up`
         self._turn = self._up // math.gcd(self._up, self.frame)  # frames after which the filters come again
-        self.reach = self._width - self._half + 1
+        self.reach = self._width - self._half + 1 + (self.whole - self.frame) * self._down / self._up
         self.channels = channels
+        self._kept: dict[int, np.ndarray] = {}  # filters, see `_filters`
         self.reset()
-        for index in range(min(self._turn, MOST_FILTERS)):
-            self._filters(index)
 
     def reset(self) -> None:
         """Forgets the signal so far."""
         self._taken = self._done = 0  # input samples, output frames
-        self._recent = np.zeros((self.channels, self._half - 1), np.float32)  # input from `_start(_done)` on
+        self._recent = np.zeros((self.channels, self._half - 1), np.float32)  # input that the next frames begin with
 
     def needed(self, count: int) -> int:
         """How many input samples it takes to complete `count` output samples."""
-        return max(0, self._start(-(-count // self.frame) - 1) + self._width) if count else 0
+        if not count:
+            return 0
+        last = -(-count // self.whole) * self.whole // self.frame - 1
+        return max(0, last * self._hop // self._up - self._half + 1 + self._width)
 
     def process(self, samples: np.ndarray) -> np.ndarray:
         """Takes samples (C, M) and gives those (C, M') that are complete by now."""
         self._taken += samples.shape[1]
-        recent = np.concatenate((self._recent, samples), axis=1)  # contiguous, as the views below want it
+        recent = np.concatenate((self._recent, samples), axis=1)  # contiguous, as the view below wants it
         beyond = self._taken - self._width + self._half  # a frame is complete if its first sample lies before this
-        complete = max(0, -(-beyond * self._up // (self.frame * self._down)))
-        frames, origin = complete - self._done, self._start(self._done)
-        if frames <= 0:
-            self._recent = recent
-            return np.zeros((self.channels, 0), np.float32)
-        result = np.empty((self.channels, frames, 1, self.frame), np.float32)
-        row, size = recent.strides
-        turn_samples = self._turn * self.frame * self._down // self._up  # input samples of a turn: a whole number
-        for index in range(min(self._turn, frames)):
-            first = self._done + index
-            windows = np.ndarray(
-                (self.channels, -(-(frames - index) // self._turn), 1, self._width), np.float32, recent,
-                (self._start(first) - origin) * size, (row, turn_samples * size, self._width * size, size),
-            )  # fmt: skip
-            np.matmul(windows, self._filters(first % self._turn), out=result[:, index :: self._turn])
-        self._done = complete
-        self._recent = recent[:, self._start(complete) - origin :].copy()  # not a view, which would keep all of it
+        complete = max(self._done, -(-beyond * self._up // self._hop))
+        complete -= complete % (self.whole // self.frame)
+        first, self._done = self._done, complete
+        origin, end = first * self._hop // self._up, complete * self._hop // self._up
+        result = np.empty((self.channels, complete - first, 1, self.frame), np.float32)
+        if self._turn == 1 and complete > first:  # one filter, and frames at equal distances
+            row, size = recent.strides
+            strides = (row, self._hop // self._up * size, self._width * size, size)
+            windows = np.ndarray((*result.shape[:3], self._width), np.float32, recent, 0, strides)
+            np.matmul(windows, self._filters(0), out=result)
+        else:
+            for frame in range(first, complete):
+                start = frame * self._hop // self._up - origin
+                windows = recent[:, None, start : start + self._width]  # (C, 1, W)
+                np.matmul(windows, self._filters(frame % self._turn), out=result[:, frame - first])
+        self._recent = recent[:, end - origin :].copy()  # not a view, which would keep all of it
         return result.reshape(self.channels, -1)
 
-    def _start(self, frame: int) -> int:
-        """The first input sample that a frame of the output is made of."""
-        return frame * self.frame * self._down // self._up - self._half + 1
-
     def _filters(self, index: int) -> np.ndarray:
-        return _filters(self._up, self._down, self._half, self._cutoff, self.frame, self._width, index)
+        filters = self._kept.get(index)
+        if filters is None:
+            filters = _filters(self._up, self._down, self._half, self._cutoff, self.frame, self._width, index)
+            if len(self._kept) < MOST_FILTERS:
+                self._kept[index] = filters
+        return filters
+
+    def _width_of(self, frame: int) -> int:
+        """How many input samples a frame of so many output samples is made of."""
+        return 2 * self._half + (frame - 1) * self._down // self._up + 1
+
+    def _best_frame(self, new_rate: int, whole: int | None) -> int:
+        """The number of samples whose filters come again soonest, or the one nearest to FRAME of several."""
+        if whole:
+            frames = [frame for frame in range(1, whole + 1) if whole % frame == 0]
+        else:
+            frames = [*range(1, max(1, round(2 * FRAME * new_rate)) + 1)]
+        small = [frame for frame in frames if frame * self._width_of(frame) < LARGEST_FILTERS]
+        nearest = FRAME * new_rate
+        return min(small or [1], key=lambda frame: (self._up // math.gcd(self._up, frame), abs(frame - nearest)))
 
 
-@lru_cache(maxsize=MOST_FILTERS)
+@lru_cache(maxsize=64)  # streams with the same rates share them
 def _filters(up: int, down: int, half: int, cutoff: float, frame: int, width: int, index: int) -> np.ndarray:
     """The matrix (width, frame) that makes frame `index` from its input samples: a windowed sinc in each column."""
     outputs = index * frame + np.arange(frame)
@@ -97,11 +118,5 @@ def _filters(up: int, down: int, half: int, cutoff: float, frame: int, width: in
     distance = (inputs[:, None] * up - outputs * down) / up  # (width, frame), input samples
     window = np.i0(BETA * np.sqrt(np.clip(1 - (distance / half) ** 2, 0, None))) * (np.abs(distance) < half)
     filters = np.sinc(2 * cutoff * distance) * window
-    return np.ascontiguousarray(filters / filters.sum(axis=0), np.float32)  # a constant stays what it is
-
-
-def _frame(up: int, new_rate: int) -> int:
-    """About a millisecond of output, so that the filters come again after few frames."""
-    shortest, longest = (max(1, round(seconds * new_rate)) for seconds in FRAME_SECONDS)
-    middle = (shortest + longest) / 2
-    return min(range(shortest, longest + 1), key=lambda frame: (up // math.gcd(up, frame), abs(frame - middle)))
+    filters /= filters.sum(axis=0)  # a constant stays what it is
+    return np.asfortranarray(filters, np.float32)  # each filter in one piece: faster

@@ -26,7 +26,9 @@ __all__ = ["MOST_CHANNELS", "ChannelDenoiser", "Latency", "StreamingDenoiser", "
 MOST_CHANNELS = 64  # more are taken for samples: the axes are the wrong way round
 RATES = (1000, 768000)  # Hz, lowest and highest
 RAMP_SECONDS = 0.01  # in which a new strength is reached
+WARM_UP_SAMPLES = 4000  # that each resampler gives before the first ones count: all filters, at usual rates
 INT16_SCALE = np.float32(32768)
+FLOAT32, INT16 = np.dtype(np.float32), np.dtype(np.int16)
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,14 @@ class StreamingDenoiser:
         self._blocks = [BlockDenoiser(backend, level) for _ in range(self.channels)]
         self.block_length, self.block_shift = backend.block_length, backend.block_shift
         self.delay = self.block_length - self.block_shift
-        self._down = self._resampler(self.sample_rate, SAMPLE_RATE, math.gcd(self.block_shift, 16))
+        self._down = self._resampler(self.sample_rate, SAMPLE_RATE, whole=self.block_shift)
         self._up = self._resampler(SAMPLE_RATE, self.output_rate)
-        self._dry_path = None if self._dry_is_heard() else self._resampler(self.sample_rate, self.output_rate)
+        self._dry_path = self._resampler(self.sample_rate, self.output_rate)
         self._ramp_length = round(RAMP_SECONDS * self.output_rate)
         self.latency = self._latency()
         self._closed = False
-        for resampler in self._resamplers():  # first calls are slow
-            resampler.process(np.zeros((self.channels, resampler.needed(1)), np.float32))
+        for resampler in self._resamplers():  # first calls are slow: the filters are made in them
+            resampler.process(np.zeros((self.channels, resampler.needed(WARM_UP_SAMPLES)), np.float32))
         self.reset()
 
     def __enter__(self) -> StreamingDenoiser:
@@ -136,11 +138,11 @@ class StreamingDenoiser:
             resampler.reset()
         self._pending = np.zeros((self.channels, 0), np.float32)  # at 16 kHz: less than a shift, waiting for more
         self._dry = np.zeros((self.channels, 0), np.float32)  # at the output's rate: what waits for the network
-        self._unusable: list[set[int]] = [set() for _ in range(self.channels)]  # shifts to come that are silenced
+        self._unusable: set[tuple[int, int]] = set()  # channels and shifts to come that are silenced
         self._taken = self._given = self._shifts = 0  # samples given to `process`; aligned ones returned; shifts done
         self._gain: float | None = None  # the share of the denoised signal in the last sample that came out
         self._ramp = (0.0, 0.0, self._ramp_length)  # from a share to a share; samples of the ramp that are over
-        self._like = np.zeros((0, self.channels) if self.channels > 1 else 0, np.float32)  # form of what comes out
+        self._form = FLOAT32, 1 if self.channels == 1 else 2  # type and axes of what comes out
 
     def process(self, samples: np.ndarray) -> np.ndarray:
         """Takes samples and returns those that are complete by now, perhaps none, in the same form.
@@ -148,7 +150,7 @@ class StreamingDenoiser:
         samples: (L,) of one channel, else (L, channels); any L. float32 with full scale 1, or int16; what comes out has
         the type of what went in, int16 rounded and clipped. Raises ValueError for others.
         """
-        return self._form(self._push(self._columns(samples)))
+        return self._formed(self._push(self._columns(samples)))
 
     def flush(self) -> np.ndarray:
         """Returns the rest, in the form of what was given last, and resets.
@@ -159,7 +161,7 @@ class StreamingDenoiser:
         length = resampled_length(self._taken, self.sample_rate, self.output_rate)
         missing = length - self._given
         silence = np.zeros((self.channels, max(0, self._needed(length) - self._taken)), np.float32)
-        rest = self._form(self._push(silence)[:, :missing])
+        rest = self._formed(self._push(silence)[:, :missing])
         self.reset()
         return rest
 
@@ -187,7 +189,9 @@ class StreamingDenoiser:
         columns = self._columns(samples)
         self._taken += self.block_shift
         self._dry = np.concatenate((self._dry, columns), axis=1)
-        return self._form(self._mix(self._denoise(columns)))
+        denoised = np.empty_like(columns)
+        self._denoise(columns, denoised)
+        return self._formed(self._mix(denoised))
 
     def close(self) -> None:
         """Ends the stream: it takes no more samples. The back end stays open for other streams."""
@@ -199,7 +203,7 @@ class StreamingDenoiser:
         """What was given as float32 (C, L), without what cannot be used; notes which shifts that was in."""
         self._check_open()
         samples = np.asarray(samples)
-        if samples.dtype not in (np.float32, np.int16):
+        if samples.dtype not in (FLOAT32, INT16):
             raise ValueError(
                 f"samples of type {samples.dtype} were given. Expected float32 with full scale 1, or int16; give "
                 "samples.astype(np.float32)."
@@ -207,63 +211,66 @@ class StreamingDenoiser:
         if not (samples.ndim == 2 and samples.shape[1] == self.channels or samples.ndim == self.channels == 1):
             expected = "one channel, (L,)" if self.channels == 1 else f"(L, {self.channels})"
             raise ValueError(f"samples of shape {samples.shape} were given: expected {expected}")
-        self._like = samples[:0]
+        self._form = samples.dtype, samples.ndim
         columns = samples.reshape(-1, self.channels).T  # (C, L)
-        if samples.dtype == np.int16:
+        if samples.dtype == INT16:
             return columns / INT16_SCALE
-        if all_usable(columns):
+        if all_usable(samples):
             return columns
         bad = ~(np.abs(columns) <= LOUDEST_SAMPLE)
         for channel, index in np.argwhere(bad).tolist():
             position = (self._taken + index) * SAMPLE_RATE // self.sample_rate
-            self._unusable[channel].add(position // self.block_shift)
+            self._unusable.add((channel, position // self.block_shift))
         return np.where(bad, np.float32(0), columns)
 
-    def _form(self, columns: np.ndarray) -> np.ndarray:
+    def _formed(self, columns: np.ndarray) -> np.ndarray:
         """Samples (C, M) in the form of what was given last."""
-        if self._like.dtype == np.int16:
+        dtype, axes = self._form
+        if dtype == INT16:
             columns = np.clip(np.rint(columns * INT16_SCALE), -32768, 32767).astype(np.int16)
-        return columns[0] if self._like.ndim == 1 else np.ascontiguousarray(columns.T)
+        return columns[0] if axes == 1 else np.ascontiguousarray(columns.T)
 
     # --- the signal path ----------------------------------------------------------------------------------------------
 
     def _push(self, columns: np.ndarray) -> np.ndarray:
         """Takes samples (C, L); returns those (C, M) that are complete."""
         self._taken += columns.shape[1]
-        heard = columns if self._down is None else self._down.process(columns)  # (C, M) at 16 kHz
-        denoised = self._denoise_shifts(heard)
-        if self._up is not None:
+        heard = self._whole_shifts(columns) if self._down is None else self._down.process(columns)  # (C, K S) at 16 kHz
+        denoised = self._denoise_shifts(heard) if heard.shape[1] else heard
+        if self._up is not None and denoised.shape[1]:
             denoised = self._up.process(denoised)
-        dry = heard if self._dry_is_heard() else columns
-        if self._dry_path is not None:
-            dry = self._dry_path.process(dry)
+        dry = columns if self._dry_path is None else self._dry_path.process(columns)
         self._dry = np.concatenate((self._dry, dry), axis=1)  # never shorter than `denoised`: it was not in the network
         return self._mix(denoised)
 
-    def _denoise_shifts(self, heard: np.ndarray) -> np.ndarray:
-        """Takes samples (C, M) at 16 kHz; returns the aligned ones (C, M') that are complete."""
-        shift = self.block_shift
-        pending = np.concatenate((self._pending, heard), axis=1)
-        count = pending.shape[1] // shift
-        self._pending = pending[:, count * shift :].copy()  # not a view, which would keep all of it
-        drop = max(0, self.delay - self._shifts * shift)  # of what comes now, that precedes the signal
-        denoised = np.empty((self.channels, count * shift), np.float32)
-        for start in range(0, count * shift, shift):
-            denoised[:, start : start + shift] = self._denoise(pending[:, start : start + shift])
-        return denoised[:, drop:]
+    def _whole_shifts(self, samples: np.ndarray) -> np.ndarray:
+        """Takes samples (C, M); returns those (C, K S) that make whole shifts."""
+        samples = np.concatenate((self._pending, samples), axis=1)
+        end = samples.shape[1] // self.block_shift * self.block_shift
+        self._pending = samples[:, end:].copy()  # not a view, which would keep all of it
+        return samples[:, :end]
 
-    def _denoise(self, samples: np.ndarray) -> np.ndarray:
-        """One shift (C, S) in, one shift (C, S) out, delayed."""
+    def _denoise_shifts(self, heard: np.ndarray) -> np.ndarray:
+        """Takes whole shifts (C, K S); returns as many samples, aligned: fewer at the beginning."""
+        shift, first = self.block_shift, self._shifts
+        denoised = np.empty_like(heard)
+        for start in range(0, heard.shape[1], shift):
+            here = slice(start, start + shift)
+            self._denoise(heard[:, here], denoised[:, here])
+        drop = self.delay - first * shift  # of what comes now, that precedes the signal
+        return denoised[:, drop:] if drop > 0 else denoised
+
+    def _denoise(self, samples: np.ndarray, result: np.ndarray) -> None:
+        """Takes one shift (C, S) and fills another one, delayed."""
         start = time.perf_counter()
-        result = np.empty_like(samples)
-        for channel, (block, unusable) in enumerate(zip(self._blocks, self._unusable, strict=True)):
-            usable = self._shifts not in unusable
-            unusable.discard(self._shifts)
+        for channel, block in enumerate(self._blocks):
+            usable = not self._unusable or (channel, self._shifts) not in self._unusable
             result[channel] = block.process_block(samples[channel], usable)
+            if not usable:
+                self._unusable.remove((channel, self._shifts))
         self._shifts += 1
         if self.note_time is not None:
             self.note_time((time.perf_counter() - start) * 1e3)
-        return result
 
     def _mix(self, denoised: np.ndarray) -> np.ndarray:
         """The next samples (C, M): denoised ones and dry ones, in the shares that are wanted by now."""
@@ -293,15 +300,11 @@ class StreamingDenoiser:
 
     # --- rates and delays ---------------------------------------------------------------------------------------------
 
-    def _resampler(self, rate: int, new_rate: int, frame: int | None = None) -> StreamResampler | None:
-        return None if rate == new_rate else StreamResampler(rate, new_rate, self.channels, frame)
+    def _resampler(self, rate: int, new_rate: int, whole: int | None = None) -> StreamResampler | None:
+        return None if rate == new_rate else StreamResampler(rate, new_rate, self.channels, whole)
 
     def _resamplers(self) -> list[StreamResampler]:
         return [resampler for resampler in (self._down, self._up, self._dry_path) if resampler is not None]
-
-    def _dry_is_heard(self) -> bool:
-        """Whether the dry signal is what the network hears."""
-        return self.output_rate == SAMPLE_RATE
 
     def _needed(self, count: int) -> int:
         """How many samples it takes to complete `count` output samples."""
@@ -316,8 +319,8 @@ class StreamingDenoiser:
         up = 1 if self._up is None else self._up.reach
         heard = up - 1 + self.delay + self.block_shift - 1  # index of the last sample at 16 kHz, from that of n on
         down = 1.0  # samples, from the one that lies where that one lies
-        if self._down is not None:  # a shift ends with a frame
-            down = self._down.reach - (self._down.frame - 1) * self.sample_rate / SAMPLE_RATE
+        if self._down is not None:  # it gives whole shifts, so that this sample is the last one of a piece
+            down = self._down.reach - (self.block_shift - 1) * self.sample_rate / SAMPLE_RATE
         seconds = heard / SAMPLE_RATE + down / self.sample_rate
         return Latency(math.ceil(seconds * self.output_rate - 1e-6), seconds)
 
