@@ -267,28 +267,29 @@ def test_network_stays_warm_in_bypass(backend):
 
 
 @PAIRS
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38], ids=str)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 3e38], ids=str)
 def test_unusable_samples_leave_no_trace(backend, rate, output_rate, bad):
-    """The network hears silence for the shift that holds them; a second later all is as if nothing had been."""
-    samples = signal_at(rate, seconds=0.9, channels=2)
+    """The network hears silence for the shift that holds them, and resamplers and the other channel hear nothing."""
+    samples = signal_at(rate, channels=2)
     spoilt = samples.copy()
-    position = round(0.3 * rate)
-    spoilt[position : position + 3, 1] = bad
-    for strength in (0.0, 0.5, 1.0):
-        rates = {"sample_rate": rate, "output_rate": output_rate, "channels": 2, "strength": strength}
-        denoiser = StreamingDenoiser(backend, **rates)
-        found = in_pieces(denoiser, spoilt, rate // 100)
-        assert denoiser.silenced_blocks == 1
-        assert np.all(np.isfinite(found)) and np.abs(found).max() < 2
-        clean = StreamingDenoiser(backend, **rates).denoise(samples)
-        np.testing.assert_array_equal(found[:, 0], clean[:, 0])
-        np.testing.assert_array_equal(found[: int(0.25 * output_rate), 1], clean[: int(0.25 * output_rate), 1])
-        assert not np.array_equal(found, clean)
-        if strength == 0 and rate == output_rate:
-            np.testing.assert_array_equal(found, np.where(np.abs(spoilt) <= 1e6, spoilt, 0))
-        denoiser.reset()
-        np.testing.assert_array_equal(in_pieces(denoiser, samples, 1000), clean)
-        assert denoiser.silenced_blocks == 1
+    position = round(0.2 * rate)
+    spoilt[position : position + 3, 1] = [bad, -bad, bad]
+    denoiser = StreamingDenoiser(backend, sample_rate=rate, output_rate=output_rate, channels=2, strength=0.5)
+    clean = denoiser.denoise(samples)
+    found = in_pieces(denoiser, spoilt, rate // 100)
+    assert denoiser.silenced_blocks == 1
+    assert np.all(np.isfinite(found)) and np.abs(found).max() < 2
+    np.testing.assert_array_equal(found[:, 0], clean[:, 0])
+    before = int(0.15 * output_rate)
+    np.testing.assert_array_equal(found[:before, 1], clean[:before, 1])
+    assert not np.array_equal(found, clean)
+    np.testing.assert_array_equal(in_pieces(denoiser, samples, 1000), clean)
+    assert denoiser.silenced_blocks == 1
+    denoiser.bypass = True
+    found = in_pieces(denoiser, spoilt, 1000)
+    assert np.all(np.isfinite(found))
+    if rate == output_rate:
+        np.testing.assert_array_equal(found, np.where(np.abs(spoilt) <= 1e6, spoilt, 0))
 
 
 @pytest.mark.parametrize("rate", [16000, 44100])
@@ -330,14 +331,6 @@ def test_streams_in_threads_share_one_model(kind):
         thread.join()
     for index in range(4):
         np.testing.assert_array_equal(found[index], expected[index])
-
-
-def test_streams_share_a_published_saved_model_with_states_inside(shared):
-    backend = open_backend("savedmodel", shared / "reference")
-    samples = signal_at(16000, channels=2)
-    both = StreamingDenoiser(backend, channels=2).denoise(samples)
-    for channel in range(2):
-        np.testing.assert_array_equal(both[:, channel], StreamingDenoiser(backend).denoise(samples[:, channel]))
 
 
 def test_settings_may_be_changed_from_another_thread(backend):

@@ -74,12 +74,16 @@ def test_published_quantised_pair_gives_the_published_stream(shared, golden, run
     assert snr > PUBLISHED_QUANTISED_SNR_DB
 
 
-def test_published_saved_model_starts_each_signal_afresh(shared, golden):
+def test_published_saved_model_starts_each_signal_afresh_and_serves_several(shared, golden):
     denoiser = StreamingDenoiser(open_backend("savedmodel", shared / "reference"))
     signal = golden["input"][:8000]
     first, second = denoiser.denoise(signal), denoiser.denoise(signal)
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(first[:6000], golden["batch_model"][:6000], atol=1e-4)
+    both = np.stack([signal, signal[::-1]], axis=1)  # each channel has states, and they take turns
+    denoised = StreamingDenoiser(denoiser.backend, channels=2).denoise(both)
+    np.testing.assert_array_equal(denoised[:, 0], first)
+    np.testing.assert_array_equal(denoised[:, 1], denoiser.denoise(both[:, 1]))
 
 
 # --- our exports ------------------------------------------------------------------------------------------------------
