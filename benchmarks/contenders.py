@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 SHIFT_MS = 1e3 * BLOCK_SHIFT / SAMPLE_RATE  # between two blocks: 8
+CHUNKS, CHUNK_BLOCKS = 4, 5  # chunks of 10 ms that are timed together, because they hold a whole number of blocks
 PRODUCT_BLOCKS = 512  # multiplied at once where the limit of a folder is measured
 SETTLE_BLOCKS = 20  # at the start of each turn, not counted: the caches still hold another contender's weights
 
@@ -99,6 +100,43 @@ def our_engine(args: argparse.Namespace, kind: str) -> tuple[Turn, dict[str, obj
     except ModelError as error:
         raise NotHere(str(error)) from error
     return timed(denoiser.process_block, block_signal()), {"runtime": denoiser.backend.runtime}
+
+
+def our_chunks(args: argparse.Namespace, rate_and_channels: str) -> tuple[Turn, dict[str, object]]:
+    """CHUNKS chunks of 10 ms through a stream of the default export; its rate and channels: "48000,1", for one."""
+    import numpy as np
+
+    from dtln.streaming.backends import open_backend
+    from dtln.streaming.engine import StreamingDenoiser
+
+    rate, channels = map(int, rate_and_channels.split(","))
+    denoiser = StreamingDenoiser(open_backend(model_dir=args.model_dir), sample_rate=rate, channels=channels)
+    size = rate // 100
+    groups = synthetic(size * CHUNKS * 800 * channels, np.random.default_rng(0)).reshape(-1, CHUNKS, size, channels)
+    if channels == 1:
+        groups = groups[..., 0]
+
+    def process(chunks: np.ndarray) -> None:
+        for chunk in chunks:
+            denoiser.process(chunk)
+
+    return timed(process, groups), {"runtime": denoiser.backend.runtime, "latency_ms": 1e3 * denoiser.latency.seconds}
+
+
+def bare_blocks(args: argparse.Namespace, channels: str) -> tuple[Turn, dict[str, object]]:
+    """What is in CHUNKS chunks of 10 ms, and nothing around it: CHUNK_BLOCKS runs of the default back end a channel."""
+    from dtln.streaming.backends import open_backend
+
+    backend = open_backend(model_dir=args.model_dir)
+    states = [backend.initial_states() for _ in range(int(channels))]
+    blocks = block_signal().reshape(-1, BLOCK_LENGTH)
+
+    def run(position: int) -> None:
+        for index in range(CHUNK_BLOCKS):
+            for channel in range(len(states)):
+                _, states[channel] = backend.run(blocks[(position + index) % len(blocks)], states[channel])
+
+    return timed(run, range(0, len(blocks), CHUNK_BLOCKS)), {"runtime": backend.runtime}
 
 
 def published_loop(args: argparse.Namespace, kind: str) -> tuple[Turn, dict[str, object]]:
@@ -239,6 +277,8 @@ def training_step(args: argparse.Namespace, name: str) -> tuple[Turn, dict[str, 
 
 CONTENDERS: dict[str, Start] = {  # the part before the colon of a contender's name
     "ours": our_engine,
+    "chunks": our_chunks,
+    "bare": bare_blocks,
     "published": published_loop,
     "limit": physical_limit,
     "empty": empty_loop,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.contenders import PRODUCT_BLOCKS, SHIFT_MS, synthetic
+from benchmarks.contenders import CHUNK_BLOCKS, CHUNKS, PRODUCT_BLOCKS, SHIFT_MS, synthetic
 from benchmarks.report import Goal, Report, Row
 from benchmarks.turns import Times, take_turns
 from dtln.facts import SAMPLE_RATE
@@ -60,6 +60,20 @@ def savedmodel_row(args: argparse.Namespace, argv: Sequence[str], report: Report
     ours, baseline = names = ["ours:savedmodel", "published:savedmodel"]
     times = take_turns(names, argv, [max(1, args.turn_blocks // 3)] * args.turns, report)
     report.compare("savedmodel", "block, SavedModel", times, ours, baseline, (0.2, None))
+
+
+def chunk_rows(args: argparse.Namespace, argv: Sequence[str], report: Report) -> None:
+    """Chunks of 10 ms, resampled there and back, against the bare blocks in them; how late they come out."""
+    names = [f"chunks:{rate},1" for rate in (16000, 44100, 48000)] + ["chunks:48000,2", "bare:1", "bare:2"]
+    times = take_turns(names, argv, [max(1, args.turn_blocks // CHUNK_BLOCKS)] * args.turns, report)
+    for name in names[:4]:
+        rate, channels = name.partition(":")[2].split(",")
+        title = f"chunk, {CHUNKS} of 10 ms, {int(rate) / 1e3:g} kHz, {channels} channel{'s' * (channels > '1')}"
+        report.compare("chunk", title, times, name, f"bare:{channels}", (1.5, None))
+        if name in times:
+            found = report.contenders[name]
+            report.rows.append(Row("chunk", "   99th percentile", found["p99_ms"], None, "ms"))
+            report.rows.append(Row("chunk", "   latency", found["latency_ms"], None, "ms"))
 
 
 def jitter_rows(args: argparse.Namespace, argv: Sequence[str], report: Report) -> None:
@@ -244,6 +258,7 @@ def take(source: Iterator[np.ndarray], length: int) -> np.ndarray:
 ROWS: dict[str, Callable[[argparse.Namespace, Sequence[str], Report], None]] = {  # name: adds its rows to the report
     "folder": folder_row,
     "block": block_rows,
+    "chunk": chunk_rows,
     "savedmodel": savedmodel_row,
     "jitter": jitter_rows,
     "start": start_rows,

@@ -3,7 +3,8 @@
     python benchmarks/speed.py --published DIR [--only ROW ...] [--json FILE] [--plot FILE.png]
 
 Rows: folder (whole commands on a folder of recordings), block (the exports block by block, one thread, beside the time
-that the weights and the Fourier transforms take by themselves), savedmodel, jitter, start, training.
+that the weights and the Fourier transforms take by themselves), chunk (what a program that streams spends around the
+blocks), savedmodel, jitter, start, training.
 DIR holds the published exports and model.h5; without it the block-by-block rows stand without a baseline. Every
 contender is a process of its own that waits for its turn; medians are over all blocks, ranges over the turns.
 benchmarks/README.md says what each row means and how to keep a machine quiet.

@@ -22,7 +22,7 @@ HALF_LENGTH = (ATTENUATION - 7.95) / (14.36 * 2)  # times the rate over the widt
 FRAME = 0.75e-3  # s of output that are computed at once, or up to twice that: none is given before the last is complete
 # Weights in a matrix: from here on OpenBLAS takes several threads, which costs more than it saves.
 LARGEST_FILTERS = 9216
-MOST_FILTERS = 1024  # matrices that a stream keeps; usual pairs of rates need one to 20
+LONGEST_TABLE = 64  # matrices; usual pairs of rates need one to 20
 
 
 class StreamResampler:
@@ -49,7 +49,8 @@ class StreamResampler:
         self._turn = self._up // math.gcd(self._up, self.frame)  # frames after which the filters come again
         self.reach = self._width - self._half + 1 + (self.whole - self.frame) * self._down / self._up
         self.channels = channels
-        self._kept: dict[int, np.ndarray] = {}  # filters, see `_filters`
+        self._geometry = (self._up, self._down, self._half, self._cutoff, self.frame, self._width)
+        self._table = _table(*self._geometry, self._turn) if self._turn <= LONGEST_TABLE else None
         self.reset()
 
     def reset(self) -> None:
@@ -74,26 +75,29 @@ class StreamResampler:
         first, self._done = self._done, complete
         origin, end = first * self._hop // self._up, complete * self._hop // self._up
         result = np.empty((self.channels, complete - first, 1, self.frame), np.float32)
-        if self._turn == 1 and complete > first:  # one filter, and frames at equal distances
-            row, size = recent.strides
-            strides = (row, self._hop // self._up * size, self._width * size, size)
-            windows = np.ndarray((*result.shape[:3], self._width), np.float32, recent, 0, strides)
-            np.matmul(windows, self._filters(0), out=result)
+        row, size = recent.strides
+        windows = np.ndarray(  # the input of a frame, wherever it may begin; a view
+            (self.channels, max(0, recent.shape[1] - self._width + 1), 1, self._width), np.float32, recent,
+            0, (row, size, self._width * size, size),
+        )  # fmt: skip
+        if self._turn == 1 and complete > first:  # frames at equal distances: no window is copied
+            np.matmul(windows[:, : end - origin : self._hop // self._up], self._filters(0, 1), out=result)
         else:
-            for frame in range(first, complete):
-                start = frame * self._hop // self._up - origin
-                windows = recent[:, None, start : start + self._width]  # (C, 1, W)
-                np.matmul(windows, self._filters(frame % self._turn), out=result[:, frame - first])
+            begin = first
+            while begin < complete:
+                filters = self._filters(begin % self._turn, complete - begin)
+                frames = range(begin, begin + len(filters))
+                chosen = windows[:, [frame * self._hop // self._up - origin for frame in frames]]
+                np.matmul(chosen, filters, out=result[:, begin - first : frames.stop - first])
+                begin = frames.stop
         self._recent = recent[:, end - origin :].copy()  # not a view, which would keep all of it
         return result.reshape(self.channels, -1)
 
-    def _filters(self, index: int) -> np.ndarray:
-        filters = self._kept.get(index)
-        if filters is None:
-            filters = _filters(self._up, self._down, self._half, self._cutoff, self.frame, self._width, index)
-            if len(self._kept) < MOST_FILTERS:
-                self._kept[index] = filters
-        return filters
+    def _filters(self, index: int, count: int) -> np.ndarray:
+        """Matrices (N, width, frame) of up to `count` frames, from one of a turn on."""
+        if self._table is not None:
+            return self._table[index : index + count]
+        return _filters(*self._geometry, index)[None]
 
     def _width_of(self, frame: int) -> int:
         """How many input samples a frame of so many output samples is made of."""
@@ -110,7 +114,16 @@ class StreamResampler:
         return min(small or [1], key=lambda frame: (self._up // math.gcd(self._up, frame), abs(frame - nearest)))
 
 
-@lru_cache(maxsize=64)  # streams with the same rates share them
+@lru_cache(maxsize=16)  # streams with the same rates share it
+def _table(up: int, down: int, half: int, cutoff: float, frame: int, width: int, turn: int) -> np.ndarray:
+    """The matrices (turn, width, frame) of all frames."""
+    table = np.empty((turn, frame, width), np.float32)  # each filter in one piece: faster
+    for index in range(turn):
+        table[index] = _filters(up, down, half, cutoff, frame, width, index).T
+    return table.transpose(0, 2, 1)
+
+
+@lru_cache(maxsize=1024)  # rates that have no table
 def _filters(up: int, down: int, half: int, cutoff: float, frame: int, width: int, index: int) -> np.ndarray:
     """The matrix (width, frame) that makes frame `index` from its input samples: a windowed sinc in each column."""
     outputs = index * frame + np.arange(frame)

@@ -135,6 +135,19 @@ def test_block_row_runs_without_the_published_exports(tmp_path):
     assert report["limit"]["weight_bytes"] == 4 * sum(network_products())
 
 
+def test_chunk_rows_stand_beside_the_bare_blocks(tmp_path):
+    target = tmp_path / "speed.json"
+    result = run("--quick", "--only", "chunk", "--turns", "2", "--json", str(target))
+    assert result.returncode == 0, result.stderr
+    report = json.loads(target.read_text())
+    chunks = [row for row in report["rows"] if row["needed"]]
+    assert [row["needed"] for row in chunks] == [1.5] * 4 and not report["missing"]
+    for row in chunks:
+        assert row["ratio"] == pytest.approx(row["ours"] / row["baseline"])
+    assert report["contenders"]["chunks:16000,1"]["latency_ms"] == 32
+    assert {"48 kHz, 2 channels", "44.1 kHz, 1 channel"} <= {row["title"].partition("10 ms, ")[2] for row in chunks}
+
+
 def test_rows_stand_beside_the_published_ones(shared, tmp_path):
     target = tmp_path / "speed.json"
     result = run("--quick", "--only", "block", "--turn-blocks", "20", "--json", str(target),
