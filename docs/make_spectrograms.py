@@ -11,10 +11,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
 WINDOW, SHIFT = 512, 64  # samples
@@ -30,9 +34,7 @@ def spectrogram_db(samples: np.ndarray) -> np.ndarray:
 
 def draw(noisy: np.ndarray, denoised: np.ndarray, sample_rate: int, path: Path) -> None:
     """Writes both spectrograms, side by side, as a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from PIL import Image  # matplotlib brings it
 
     pictures = {"noisy": spectrogram_db(noisy), "denoised": spectrogram_db(denoised)}
     loudest = max(picture.max() for picture in pictures.values())
@@ -44,6 +46,14 @@ def draw(noisy: np.ndarray, denoised: np.ndarray, sample_rate: int, path: Path) 
         axis.imshow(picture, origin="lower", aspect="auto", extent=extent, vmin=low, vmax=high, cmap="magma")
         axis.set(title=name, xlabel="seconds")
     axes[0].set_ylabel("kHz")
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure as a PNG with a palette."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image  # matplotlib brings it
+
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     pixels = np.array(canvas.buffer_rgba())[..., :3]  # (height, width, RGB)

@@ -177,10 +177,10 @@ def _run(sounddevice: ModuleType, args: argparse.Namespace) -> bool:
         backend = open_backend(kind, args.model_dir, args.threads)
         microphone = None
         if args.virtual_microphone:
-            from dtln.live.virtual_microphone import OUTPUT_DEVICE, virtual_microphone
+            from dtln.live.virtual_microphone import virtual_microphone
 
-            args.output_device = OUTPUT_DEVICE
             microphone = opened.enter_context(virtual_microphone())
+            args.output_device = microphone.device
             display.event(microphone.describe())
 
         def make_pipeline(input_rate: int, output_rate: int, latency: float, loop_delay: float | None) -> Pipeline:
@@ -208,7 +208,8 @@ def _run(sounddevice: ModuleType, args: argparse.Namespace) -> bool:
                 display.event(event)
 
         def tick(snapshot: Snapshot) -> None:
-            series.add(snapshot)
+            if args.json:
+                series.add(snapshot)
             display.tick(snapshot)
 
         wishes = Wishes(
@@ -236,6 +237,8 @@ def _run(sounddevice: ModuleType, args: argparse.Namespace) -> bool:
                 poll()
             if not args.quiet:
                 print(report_text(first, last, session.loop_delay), flush=True)
+                if recorder is not None:
+                    print(recorder.describe(), flush=True)
             if args.json:
                 settings = {"model": kind, "runtime": backend.runtime, "latency": args.latency, "level": args.level}
                 write_report(args.json, report_json(first, last, series, session.loop_delay, **settings))

@@ -85,7 +85,7 @@ def report_text(first: Snapshot, last: Snapshot, round_trip: float | None = None
     now, peak = (f"{size / MEGABYTE:.0f} MB" if size else "not known" for size in memory_use())
     return "\n".join(
         [
-            f"{blocks} blocks, {blocks * BLOCK_SHIFT / SAMPLE_RATE:.1f} s of sound in {measures.seconds:.1f} s",
+            f"{blocks} blocks, {blocks * BLOCK_SHIFT / SAMPLE_RATE:.1f} s of sound",
             ", ".join(f"{name.replace('_', ' ')}s: {number}" for name, number in flags.items()),
             f"late blocks, played dry: {troubles['late_blocks']}, dropouts: {troubles['dropouts']}, "
             f"reconnections: {troubles['reconnections']}",
@@ -105,8 +105,9 @@ def report_json(
     """The report as values for JSON: the session as a whole, its course, versions and machine.
 
     series: lists with one number for each second or, in sessions of more than MOST_ROWS seconds, for longer times.
-    seconds is since the beginning. Levels are in dB of full scale, null for silence. p50, p99 and max are in ms per
-    block; load is the share of a block's 8 ms. The troubles (xruns, late_blocks, ...) are those of the row alone.
+    seconds is since the beginning, before the devices were opened. Levels are in dB of full scale, null for silence.
+    p50, p99 and max are in ms per block; load is the share of a block's 8 ms. The troubles (xruns, late_blocks, ...)
+    are those of the row alone.
     settings: of the session, as the caller likes.
     """
     measures = Measures(first, last)

@@ -24,7 +24,7 @@ def test_text_says_what_happened():
     counters.delay, counters.drift_ppm = 0.0874, -31.6
     lines = report_text(first, later(counters, 15.5, seconds=10), round_trip=0.0123).splitlines()
     assert lines[:4] == [
-        "1250 blocks, 10.0 s of sound in 10.5 s",
+        "1250 blocks, 10.0 s of sound",
         "input overflows: 0, input underflows: 0, output overflows: 0, output underflows: 2",
         "late blocks, played dry: 3, dropouts: 4, reconnections: 6",
         "silenced blocks (NaN, Inf or far beyond full scale): 5",
