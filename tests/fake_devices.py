@@ -23,7 +23,7 @@ class FakeSoundDevice:
 
     def __init__(self, names: Sequence[str] = ("USB", "USB", "USB headset"), hosts: Sequence[int] = (0, 1, 0)) -> None:
         self.default, self.refused, self.unopenable, self.feeding = 0, False, False, True
-        self.active = True
+        self.active, self.pace = True, 1.0  # how fast the output runs
         self._initialized = 1  # as sounddevice counts the starts of PortAudio
         self.takes = lambda index, kind, rate, channels: True
         self.busy: set[int] = set()
@@ -112,7 +112,7 @@ class FakeStream:
     def _feed(self) -> None:
         due = time.monotonic()
         while not self._ended.wait(max(0.0, due - time.monotonic())):
-            due += 0.01
+            due += 0.01 / (self._fake.pace if self._kind == "output" else 1.0)
             if self._fake.feeding and self._fake.active:
                 data = np.full(self._shape, 0.5 if self._kind == "input" else np.nan, np.float32)
                 self._callback(data, len(data), None, self._fake.status)

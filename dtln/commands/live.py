@@ -116,7 +116,6 @@ _channel.__name__ = "channel"
 
 def main(argv: Sequence[str] | None = None, prog: str = "real_time_dtln_audio.py") -> int:
     args = parse(argv, prog)
-    hung = False
     try:
         if args.install_service:
             from dtln.live.service import install_service
@@ -132,7 +131,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "real_time_dtln_audio.py
             if args.list_devices:
                 print(list_devices(sounddevice))
                 return 0
-            hung = _run(sounddevice, args)
+            _run(sounddevice, args)
     except (AudioDeviceError, MissingPackageError, ModelError, SettingsError, OSError) as error:
         return failed(prog, error)
     except RuntimeError as error:  # BrokenBlock, which is heavy to import here
@@ -141,14 +140,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "real_time_dtln_audio.py
         traceback.print_exception(error.__cause__)
         print(f"{prog}: a block could not be denoised, see above", file=sys.stderr)
         return 1
-    if hung:  # PortAudio's own end would wait for the device that never answers
-        sys.stdout.flush()
-        os._exit(0)
     return 0
 
 
-def _run(sounddevice: ModuleType, args: argparse.Namespace) -> bool:
-    """Runs a session; returns whether PortAudio hangs at its end."""
+def _run(sounddevice: ModuleType, args: argparse.Namespace) -> None:
+    """Runs a session, and reports."""
     from dtln.audio.signal_path import strength_for_limit
     from dtln.live.controls import Controls
     from dtln.live.counters import Counters
@@ -180,6 +176,7 @@ def _run(sounddevice: ModuleType, args: argparse.Namespace) -> bool:
             from dtln.live.virtual_microphone import virtual_microphone
 
             microphone = opened.enter_context(virtual_microphone())
+            microphone.check_device(sounddevice)
             args.output_device = microphone.device
             display.event(microphone.describe())
 
@@ -242,4 +239,3 @@ def _run(sounddevice: ModuleType, args: argparse.Namespace) -> bool:
             if args.json:
                 settings = {"model": kind, "runtime": backend.runtime, "latency": args.latency, "level": args.level}
                 write_report(args.json, report_json(first, last, series, session.loop_delay, **settings))
-    return session.hung

@@ -25,6 +25,7 @@ __all__ = [
     "answered",
     "choose_device",
     "find_device",
+    "hanging_seconds",
     "import_sounddevice",
     "latency_of",
     "list_devices",
@@ -43,6 +44,8 @@ BUSY_TRIES = 100  # PortAudio's own
 DEVICE_UNAVAILABLE = -9985  # PortAudio's code where ALSA has EBUSY
 SETTINGS_REFUSED = (-9998, -9997, -9994)  # channels, rate, sample format; other codes: the device does not open at all
 SHARED = "on Linux 'pulse' or 'default', on Windows one of MME or DirectSound"
+
+_hanging: dict[threading.Thread, float] = {}  # calls into PortAudio that did not come back in time, and their begin
 
 Kind = Literal["input", "output"]
 T = TypeVar("T")
@@ -132,6 +135,7 @@ def answered(call: Callable[[], T], seconds: float) -> T:
     if errors:
         raise errors[0]
     if not results:
+        _hanging[thread] = time.monotonic() - seconds
         with contextlib.suppress(KeyError, AttributeError):  # its import hangs
             atexit.unregister(sys.modules["sounddevice"]._exit_handler)
         raise AudioDeviceError(
@@ -139,6 +143,14 @@ def answered(call: Callable[[], T], seconds: float) -> T:
             "JACK), or unplug a device that hangs."
         )
     return results[0]
+
+
+def hanging_seconds() -> float:
+    """For how long a call into PortAudio has not come back; 0 if none hangs."""
+    for thread in [*_hanging]:
+        if not thread.is_alive():
+            del _hanging[thread]
+    return max((time.monotonic() - begun for begun in _hanging.values()), default=0.0)
 
 
 def choose_device(sounddevice: Any, wanted: str | None, kind: str) -> int:

@@ -39,6 +39,7 @@ FADE = 0.003  # s in which a step in the output is spread
 MOST_DELAY = 3.0  # s
 OVERLOAD = 0.8  # share of the time; a worker that is busier is too slow, and no delay would help
 WARM_UP_PIECES = 40
+MOST_UNDERFLOWS = 1000  # callbacks that are passed over before the delay is settled
 
 
 class Recording(Protocol):
@@ -124,7 +125,8 @@ class Pipeline:
         # of the output callback
         self._position: int | None = None  # number of the next sample to play; None until the delay is settled
         self._arrival = (0, 0.0)  # samples heard, and when
-        self._asked = 0  # samples in the warm-up
+        self._underflows = 0  # callbacks before the warm-up
+        self._asked = self._all_asked = 0  # samples, in the warm-up and in all
         self._shortest = math.inf  # delay in the warm-up, s
         self._largest = 0  # samples asked for at once
         self._jump = 0  # samples by which the worker wants the position moved
@@ -135,7 +137,7 @@ class Pipeline:
         self._silent_since = 0.0
         self._late_at = 0  # samples heard when the delay became longer for the last time
         self._late_until = 0
-        self._late_samples = 0
+        self._late_samples, self._late_before = 0, counters.late_blocks
         self._device_delays: list[float | None] = [None, None] if loop_delay is None else [loop_delay, 0.0]  # s
         self._loop_delay, self._margin = loop_delay, max(margin, LEAST_MARGIN)
         self._begin_window()
@@ -151,8 +153,8 @@ class Pipeline:
 
     @property
     def progress(self) -> tuple[int, int]:
-        """Samples that the input has delivered and the output has taken; both grow while the devices run."""
-        return self._heard.written, self.counters.played
+        """Samples that the input has delivered and the output has asked for; both grow while the devices run."""
+        return self._heard.written, self._all_asked
 
     def stop(self) -> None:
         """Ends the worker; a block that it is at may go on."""
@@ -177,9 +179,11 @@ class Pipeline:
 
     def output_callback(self, outdata: np.ndarray, frames: int, time_info: Any, status: Any) -> None:
         """outdata: (frames, channels); all get the same."""
+        self._all_asked += frames
         if self._position is not None:
             self._count_flags(status)
-        elif status and status.output_underflow:  # some output devices run through seconds of silence at first
+        elif status and status.output_underflow and self._underflows < MOST_UNDERFLOWS:
+            self._underflows += 1  # some output devices run through seconds of silence at first
             outdata[:] = 0.0
             return
         self.counters.played += frames
@@ -247,7 +251,8 @@ class Pipeline:
             late = begin + playable - max(begin + ready, self._late_until)
             self._late_until = max(self._late_until, begin + playable)
             self._late_samples += max(late, 0)
-        self.counters.late_blocks = math.ceil(self._late_samples / (PIECE_SECONDS * self.output_rate))
+        late_blocks = math.ceil(self._late_samples / (PIECE_SECONDS * self.output_rate))
+        self.counters.late_blocks = self._late_before + late_blocks
         if playable < frames:
             if self._source != "silence":
                 self.counters.dropouts += 1

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from dtln.errors import AudioDeviceError
 from dtln.live.controls import Controls
 from dtln.live.counters import Counters, Snapshot
 from dtln.live.delay import find_probe, probe
-from dtln.live.devices import Device, answered, find_device, latency_of, rescan
+from dtln.live.devices import Device, answered, find_device, hanging_seconds, latency_of, rescan
 from dtln.live.pipeline import Pipeline
 
 __all__ = ["BrokenBlock", "Session", "Wishes", "noted_signals"]
@@ -24,12 +25,13 @@ POLL_SECONDS = 0.05  # how often the main thread looks around
 STALL_SECONDS = 5.0  # without a callback: the device is gone, although PortAudio does not say so
 ANSWER_SECONDS = 10.0  # in which PortAudio opens devices, if the sound server is alive
 CLOSE_SECONDS = 2.0  # in which it closes them
+LONGEST_HANG = 45.0  # s; libpulse gives up after 30, what hangs for longer only ends with the program
 RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 10.0  # a search leaves some KB of memory behind
-EARLY_SECONDS = 1.0  # streams that die sooner are started again, a few times
+EARLY_SECONDS = 5.0  # streams that fail sooner are started again, a few times
+OTHER_RATES = (48000, 44100)  # Hz, of sound servers; where it does not have to resample, the output does not run away
+RUNAWAY = 1.5  # times the rate of the output device: PulseAudio's plugin for ALSA starts like this now and then
 EARLY_STARTS = 5
 LOOP_SECONDS = 3.0  # in which a probe is to come back, after the devices have started
-
-Result = TypeVar("Result")
 
 
 class BrokenBlock(RuntimeError):
@@ -87,8 +89,7 @@ class Session:
     of the two (s) and the delay of the loop (s or None). The main thread calls started (with what was opened), tick
     (once a second), event (with what a person should know), poll (often) and before_opening.
 
-    loop_delay: s from the output back into the input, where it was measured. hung: whether a call of PortAudio never
-    came back, so that the process cannot end in the usual way.
+    loop_delay: s from the output back into the input, where it was measured.
     """
 
     def __init__(
@@ -109,10 +110,11 @@ class Session:
         self._controls, self._counters = controls, counters
         self._started, self._tick, self._event = started, tick, event
         self._poll, self._before_opening = poll, before_opening
-        self._opened = 0
+        self._devices: tuple[Device, Device] | None = None  # the last ones that were opened
+        self._output_rates = itertools.cycle((wishes.rate,) if wishes.rate else (None, *OTHER_RATES))
+        self._output_rate = next(self._output_rates)
         self._begun: float | None = None  # when the first sound was expected
         self._ticked = time.monotonic()
-        self.hung = False
         self.loop_delay: float | None = None
 
     def run(self, noted: Sequence[int]) -> None:
@@ -121,37 +123,40 @@ class Session:
         Raises AudioDeviceError if the devices cannot be opened or stop by themselves, unless they are to be waited for,
         and BrokenBlock.
         """
-        waiting, pause = False, RETRY_SECONDS
-        early = 0
+        waiting, pause, early = False, RETRY_SECONDS, 0
+        anew = False  # whether PortAudio, which knows the devices of its start alone, has to look for them again
         while not self._over(noted):
             try:
-                connection = self._open(again=self._opened > 0 or waiting)
+                if hangs := hanging_seconds():  # nothing else may be asked
+                    raise AudioDeviceError(f"the sound system has not answered for {hangs:.0f} s.")
+                if anew:
+                    rescan(self._sounddevice)
+                connection = self._open()
             except AudioDeviceError as error:
-                if not self._wishes.reconnect:
+                if not self._wishes.reconnect or hanging_seconds() > LONGEST_HANG:
                     raise
                 if not waiting:
                     self._event(f"{error} Waiting for the devices.")
-                waiting = True
+                waiting = anew = True
                 self._rest(noted, pause)
                 pause = min(pause * 1.2, LONGEST_RETRY_SECONDS)
                 continue
-            waiting, pause = False, RETRY_SECONDS
+            waiting, pause, anew = False, RETRY_SECONDS, False
             begun = time.monotonic()
             try:
                 lost = self._watch(connection, noted)
             finally:
                 connection.close()
-                self.hung = self.hung or connection.hung
-            if lost and time.monotonic() - begun < EARLY_SECONDS and early < EARLY_STARTS:
-                early += 1
+            early = early + 1 if time.monotonic() - begun < EARLY_SECONDS else 0
+            if lost and 0 < early <= EARLY_STARTS:
                 continue
-            early = 0
             if lost and not self._wishes.reconnect:
                 raise AudioDeviceError(
                     f"{lost} Check the connection and the sound server, then start again; --reconnect waits for them."
                 )
             if lost:
                 self._event(f"{lost} Trying to open the devices again.")
+                self._counters.reconnections += 1
                 self._rest(noted, RETRY_SECONDS)
 
     def _over(self, noted: Sequence[int]) -> bool:
@@ -171,17 +176,19 @@ class Session:
             self._ticked = time.monotonic()
             self._tick(self._counters.snapshot())
 
-    def _open(self, again: bool) -> _Connection:
+    def _open(self) -> _Connection:
         """The devices, running. Raises AudioDeviceError."""
         self._before_opening()
         sounddevice, wishes = self._sounddevice, self._wishes
-        if again:  # PortAudio knows only the devices that were there when it was started
-            rescan(sounddevice)
-        channel = wishes.channel
-        source = find_device(sounddevice, wishes.input_device, "input", wishes.rate, channel)
-        target = find_device(sounddevice, wishes.output_device, "output", wishes.rate)
+        wanted: list[str | None] = [wishes.input_device, wishes.output_device]
+        if self._devices:  # an index may mean another device by now
+            for number, device in enumerate(self._devices):
+                if (wanted[number] or "").isdecimal():
+                    wanted[number] = device.lasting_name
+        source = find_device(sounddevice, wanted[0], "input", wishes.rate, wishes.channel)
+        target = find_device(sounddevice, wanted[1], "output", self._output_rate)
         latencies = [latency_of(device, wishes.latency) for device in (source, target)]
-        if wishes.measure_loop:
+        if wishes.measure_loop and self._devices is None:
             loop = _Loop(source.rate, target.rate)
             connection = _Connection(sounddevice, (source, target), latencies, loop)
             try:
@@ -193,8 +200,7 @@ class Session:
         pipeline = self._make_pipeline(source.rate, target.rate, max(latencies), self.loop_delay)
         connection = _Connection(sounddevice, (source, target), latencies, pipeline)
         pipeline.start()
-        self._opened += 1
-        self._counters.reconnections = self._opened - 1
+        self._devices = (source, target)
         self._begun = self._begun or time.monotonic()
         buffers = " and ".join(
             f"{latency * 1e3:.0f} ms of the {name} device"
@@ -212,6 +218,8 @@ class Session:
         pipeline = connection.callbacks
         moved = [time.monotonic()] * 2
         known = pipeline.progress
+        mark: tuple[float, int] | None = None  # a moment and the samples played until then
+        period = 1.0 + 2 * max(connection.latencies)  # s; what fills the buffers is not counted
         while not self._over(noted):
             self._look_around()
             if pipeline.error is not None:
@@ -221,6 +229,13 @@ class Session:
             known = progress
             if not connection.active:
                 return "The devices stopped delivering sound."
+            if mark is None:
+                mark = (now, progress[1]) if progress[1] else None
+            elif now - mark[0] > period:
+                if progress[1] - mark[1] > RUNAWAY * pipeline.output_rate * (now - mark[0]):
+                    self._output_rate = next(self._output_rates)
+                    return "The output device runs faster than its rate."
+                mark = (now, progress[1])
             for name, then in zip(("input", "output"), moved, strict=True):
                 if now - then > STALL_SECONDS:
                     return f"The {name} device has not moved for {STALL_SECONDS:.0f} s."
@@ -231,52 +246,51 @@ def _channels(device: Device) -> str:
     return {1: "mono", 2: "stereo"}.get(device.channels, f"{device.channels} channels")
 
 
-def _answer(sounddevice: Any, call: Callable[[], Result]) -> Result:
-    """What a call into PortAudio returns. Raises AudioDeviceError if it raises, or does not come back."""
-    try:
-        return answered(call, ANSWER_SECONDS)
-    except sounddevice.PortAudioError as error:
-        raise AudioDeviceError(
-            f"the devices cannot be opened: {error}. Does another program hold them? --list-devices shows them."
-        ) from error
-
-
 class _Connection:
-    """Both devices, open and running with the callbacks of an object. Raises AudioDeviceError.
-
-    latencies: of the streams, s. hung: whether closing them did not come back.
-    """
+    """Both devices, open and running with the callbacks of an object. Raises AudioDeviceError. latencies: in s."""
 
     def __init__(
         self, sounddevice: Any, devices: tuple[Device, Device], latencies: Sequence[float], callbacks: Any
     ) -> None:
-        self.callbacks, self.hung = callbacks, False
+        self.callbacks = callbacks
+        self._kinds = (sounddevice.InputStream, sounddevice.OutputStream)
         self._streams: list[Any] = []
-        kinds = (sounddevice.InputStream, sounddevice.OutputStream)
-        functions = (callbacks.input_callback, callbacks.output_callback)
-
-        def open_all() -> None:
-            for kind, device, latency, function in zip(kinds, devices, latencies, functions, strict=True):
-                self._streams.append(
-                    kind(
-                        samplerate=device.rate,
-                        blocksize=0,  # as the devices please
-                        device=device.index,
-                        channels=device.channels,
-                        dtype="float32",
-                        latency=latency,
-                        callback=function,
-                    )
-                )
-            for stream in self._streams:
-                stream.start()
-
+        self._state = "opening"
         try:
-            _answer(sounddevice, open_all)
-            self.latencies = [float(stream.latency) for stream in self._streams]
-        except BaseException:
+            answered(lambda: self._open(devices, latencies), ANSWER_SECONDS)
+        except sounddevice.PortAudioError as error:
             self.close()
+            raise AudioDeviceError(
+                f"the devices cannot be opened: {error}. Does another program hold them? --list-devices shows them."
+            ) from error
+        except AudioDeviceError:  # no answer; to close now would end the program
+            self._state = "given up"
             raise
+        self.latencies = [float(stream.latency) for stream in self._streams]
+
+    def _open(self, devices: tuple[Device, Device], latencies: Sequence[float]) -> None:
+        functions = (self.callbacks.input_callback, self.callbacks.output_callback)
+        for kind, device, latency, function in zip(self._kinds, devices, latencies, functions, strict=True):
+            self._streams.append(
+                kind(
+                    samplerate=device.rate,
+                    blocksize=0,  # as the devices please
+                    device=device.index,
+                    channels=device.channels,
+                    dtype="float32",
+                    latency=latency,
+                    callback=function,
+                )
+            )
+        for stream in self._streams:
+            stream.start()
+        if self._state == "given up":
+            self._close()
+
+    def _close(self) -> None:
+        for stream in self._streams:
+            stream.abort()
+            stream.close()
 
     @property
     def active(self) -> bool:
@@ -284,19 +298,9 @@ class _Connection:
         return all(stream.active for stream in self._streams)
 
     def close(self) -> None:
-        """Ends both at once; gives up on those that do not answer."""
-
-        def close_all() -> None:
-            for stream in self._streams:
-                stream.abort()
-                stream.close()
-
-        try:
-            answered(close_all, CLOSE_SECONDS)
-        except AudioDeviceError:
-            self.hung = True
-        except Exception:  # what is lost cannot be closed, and need not be
-            pass
+        """Ends both at once; leaves them alone where that is not answered."""
+        with suppress(Exception):  # what is lost cannot be closed, and need not be
+            answered(self._close, CLOSE_SECONDS)
         if isinstance(self.callbacks, Pipeline):
             self.callbacks.stop()
 

@@ -117,8 +117,18 @@ def test_devices_that_fall_silent(fake, monkeypatch, capsys, active):
     assert len(fake.opened) == (2 if active else 2 * (1 + session.EARLY_STARTS))
 
 
+def test_output_that_runs_away_is_opened_again(fake, monkeypatch, capsys):
+    fake.pace = 3.0
+    timer = after(1.5, lambda: setattr(fake, "pace", 1.0))
+    assert main(["--duration", "4", "--latency", "0.1"]) == 0
+    timer.join()
+    assert len(fake.opened) == 4
+    assert capsys.readouterr().out.count("running: ") == 2
+
+
 def test_devices_that_are_lost_and_found(fake, monkeypatch, capsys):
     monkeypatch.setattr(session, "RETRY_SECONDS", 0.1)
+    monkeypatch.setattr(session, "EARLY_SECONDS", 0.5)
     gone, back = after(1.2, lambda: fake.devices.clear()), after(2.2, lambda: fake.devices.extend(devices))
     devices = [*fake.devices]
     end, dead = after(1.2, lambda: setattr(fake, "active", False)), after(2.2, lambda: setattr(fake, "active", True))
