@@ -8,6 +8,7 @@ import pytest
 from fake_devices import FakeSoundDevice
 from simulated_devices import PassingNetwork
 
+from dtln.live import devices
 from dtln.streaming import backends
 
 
@@ -16,5 +17,6 @@ def fake(monkeypatch) -> FakeSoundDevice:
     """Takes the place of sounddevice; the model passes signals through."""
     fake = FakeSoundDevice()
     monkeypatch.setitem(sys.modules, "sounddevice", fake)
+    monkeypatch.setattr(devices, "_hanging", {})
     monkeypatch.setattr(backends, "open_backend", lambda *_: PassingNetwork())
     return fake
