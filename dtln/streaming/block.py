@@ -45,6 +45,11 @@ class BlockDenoiser:
         self._input = np.zeros(self.block_length, np.float32)
         self._overlap = np.zeros(self.delay, np.float32)  # what blocks so far add to the coming ones
 
+    @property
+    def delayed(self) -> np.ndarray:
+        """The shift (S,) of the input that belongs to what `process_block` returned last; a view."""
+        return self._input[: self.block_shift]
+
     def process_block(self, samples: np.ndarray, usable: bool | None = None) -> np.ndarray:
         """One shift (S,) in, one shift (S,) out, delayed by `delay` samples. The result is the caller's to keep.
 

@@ -62,8 +62,9 @@ class StreamingDenoiser:
     over to the new mix within 10 ms, and the network goes on meanwhile. All else belongs to one thread at a time.
 
     NaN, Inf and samples beyond 1e6 become zeros before anything remembers them, and the network hears silence in place
-    of the whole shift that holds them; `silenced_blocks` counts these shifts, of all channels, since the denoiser was
-    made. note_time: called with the ms that each shift took in the network, of all channels together; None.
+    of the whole shift that holds them (`process_block`: so does the dry signal); `silenced_blocks` counts these shifts,
+    of all channels, since the denoiser was made. note_time: is called with the ms that each shift took in the network,
+    of all channels together, unless it is None.
 
     Raises ValueError for settings that there are not, else as `open_backend`.
     """
@@ -150,7 +151,7 @@ class StreamingDenoiser:
         samples: (L,) of one channel, else (L, channels); any L. float32 with full scale 1, or int16; what comes out has
         the type of what went in, int16 rounded and clipped. Raises ValueError for others.
         """
-        return self._formed(self._push(self._columns(samples)))
+        return self._formed(self._push(self._columns(self._checked(samples))))
 
     def flush(self) -> np.ndarray:
         """Returns the rest, in the form of what was given last, and resets.
@@ -180,18 +181,15 @@ class StreamingDenoiser:
                 f"a block was given to a stream of {self.channels} channels from {self.sample_rate} to "
                 f"{self.output_rate} Hz. Expected one channel at {SAMPLE_RATE} Hz; use process."
             )
-        if np.shape(samples) != (self.block_shift,):
-            raise ValueError(
-                f"a block of shape {np.shape(samples)} was given: expected one shift, ({self.block_shift},)"
-            )
-        if not self._taken:
-            self._dry = np.zeros((1, self.delay), np.float32)
-        columns = self._columns(samples)
-        self._taken += self.block_shift
-        self._dry = np.concatenate((self._dry, columns), axis=1)
-        denoised = np.empty_like(columns)
-        self._denoise(columns, denoised)
-        return self._formed(self._mix(denoised))
+        samples = self._checked(samples)
+        if samples.shape != (self.block_shift,):
+            raise ValueError(f"a block of shape {samples.shape} was given: expected one shift, ({self.block_shift},)")
+        (block,) = self._blocks
+        start = time.perf_counter()
+        denoised = block.process_block(samples / INT16_SCALE if samples.dtype == INT16 else samples)
+        if self.note_time is not None:
+            self.note_time((time.perf_counter() - start) * 1e3)
+        return self._formed(self._mix(denoised[None], block.delayed[None]))
 
     def close(self) -> None:
         """Ends the stream: it takes no more samples. The back end stays open for other streams."""
@@ -199,8 +197,8 @@ class StreamingDenoiser:
 
     # --- the samples and their form -----------------------------------------------------------------------------------
 
-    def _columns(self, samples: np.ndarray) -> np.ndarray:
-        """What was given as float32 (C, L), without what cannot be used; notes which shifts that was in."""
+    def _checked(self, samples: np.ndarray) -> np.ndarray:
+        """What was given, if it can be taken; notes its form. Raises ValueError."""
         self._check_open()
         samples = np.asarray(samples)
         if samples.dtype not in (FLOAT32, INT16):
@@ -212,15 +210,19 @@ class StreamingDenoiser:
             expected = "one channel, (L,)" if self.channels == 1 else f"(L, {self.channels})"
             raise ValueError(f"samples of shape {samples.shape} were given: expected {expected}")
         self._form = samples.dtype, samples.ndim
+        return samples
+
+    def _columns(self, samples: np.ndarray) -> np.ndarray:
+        """Samples that were checked as float32 (C, L), without what cannot be used; notes which shifts that was in."""
         columns = samples.reshape(-1, self.channels).T  # (C, L)
         if samples.dtype == INT16:
             return columns / INT16_SCALE
         if all_usable(samples):
             return columns
         bad = ~(np.abs(columns) <= LOUDEST_SAMPLE)
-        for channel, index in np.argwhere(bad).tolist():
-            position = (self._taken + index) * SAMPLE_RATE // self.sample_rate
-            self._unusable.add((channel, position // self.block_shift))
+        for channel, row in enumerate(bad):
+            positions = (self._taken + np.flatnonzero(row)) * SAMPLE_RATE // self.sample_rate
+            self._unusable.update((channel, shift) for shift in np.unique(positions // self.block_shift).tolist())
         return np.where(bad, np.float32(0), columns)
 
     def _formed(self, columns: np.ndarray) -> np.ndarray:
@@ -241,7 +243,9 @@ class StreamingDenoiser:
             denoised = self._up.process(denoised)
         dry = columns if self._dry_path is None else self._dry_path.process(columns)
         self._dry = np.concatenate((self._dry, dry), axis=1)  # never shorter than `denoised`: it was not in the network
-        return self._mix(denoised)
+        count = denoised.shape[1]
+        dry, self._dry = self._dry[:, :count], self._dry[:, count:]
+        return self._mix(denoised, dry) if count else denoised
 
     def _whole_shifts(self, samples: np.ndarray) -> np.ndarray:
         """Takes samples (C, M); returns those (C, K S) that make whole shifts."""
@@ -272,13 +276,9 @@ class StreamingDenoiser:
         if self.note_time is not None:
             self.note_time((time.perf_counter() - start) * 1e3)
 
-    def _mix(self, denoised: np.ndarray) -> np.ndarray:
-        """The next samples (C, M): denoised ones and dry ones, in the shares that are wanted by now."""
-        count = denoised.shape[1]
-        dry, self._dry = self._dry[:, :count], self._dry[:, count:]
-        self._given += count
-        if not count:
-            return denoised
+    def _mix(self, denoised: np.ndarray, dry: np.ndarray) -> np.ndarray:
+        """Denoised and dry samples (C, M), which come out next, in the shares that are wanted by now."""
+        self._given += denoised.shape[1]
         wanted = 0.0 if self.bypass else self._strength[0]
         if self._gain is None:
             self._gain, self._ramp = wanted, (wanted, wanted, self._ramp_length)
@@ -292,9 +292,9 @@ class StreamingDenoiser:
                 return dry.copy()
             gain: Any = np.float32(end)
         else:
-            steps = np.minimum(np.arange(over + 1, over + count + 1), self._ramp_length) / self._ramp_length
-            gain = (begin + (end - begin) * steps).astype(np.float32)  # (M,)
-            over += count
+            left = 1 - np.arange(over + 1, over + denoised.shape[1] + 1) / self._ramp_length
+            gain = (end + (begin - end) * np.maximum(left, 0)).astype(np.float32)  # (M,)
+            over += denoised.shape[1]
             self._gain, self._ramp = float(gain[-1]), (begin, end, over)
         return denoised * gain + dry * (1 - gain)
 
