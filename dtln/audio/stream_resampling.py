@@ -18,7 +18,8 @@ ATTENUATION = 85.0  # dB, of what lies beyond the transition
 TRANSITION = 0.1  # width of the transition, as a share of the frequency in its middle: half the lower rate
 # Kaiser's formulas: length and shape of a window for an attenuation and the width of a transition.
 BETA = 0.1102 * (ATTENUATION - 8.7)
-HALF_LENGTH = (ATTENUATION - 7.95) / (14.36 * 2)  # times the rate over the width of the transition: samples
+HALF_LENGTH = (ATTENUATION - 7.95) / (14.36 * TRANSITION)  # samples of the lower rate: 53.7
+STEPS = 1024  # for each of them the filter is computed; in between it is interpolated, 1e-6 beside the truth
 FRAME = 0.75e-3  # s of output that are computed at once, or up to twice that: none is given before the last is complete
 # Weights in a matrix: from here on OpenBLAS takes several threads, which costs more than it saves.
 LARGEST_FILTERS = 9216
@@ -40,8 +41,7 @@ class StreamResampler:
     def __init__(self, rate: int, new_rate: int, channels: int, whole: int | None = None) -> None:
         common = math.gcd(rate, new_rate)
         self._up, self._down = new_rate // common, rate // common  # output sample n is at input n * down / up
-        self._cutoff = min(rate, new_rate) / 2 / rate  # cycles per input sample
-        self._half = math.ceil(HALF_LENGTH / (TRANSITION * self._cutoff))  # input samples before and after
+        self._half = math.ceil(HALF_LENGTH * max(1, rate / new_rate))  # input samples before and after
         self.frame = self._best_frame(new_rate, whole)
         self.whole = whole or self.frame
         self._width = self._width_of(self.frame)
@@ -49,7 +49,7 @@ class StreamResampler:
         self._turn = self._up // math.gcd(self._up, self.frame)  # frames after which the filters come again
         self.reach = self._width - self._half + 1 + (self.whole - self.frame) * self._down / self._up
         self.channels = channels
-        self._geometry = (self._up, self._down, self._half, self._cutoff, self.frame, self._width)
+        self._geometry = (self._up, self._down, self._half, self.frame, self._width)
         self._table = _table(*self._geometry, self._turn) if self._turn <= LONGEST_TABLE else None
         self.reset()
 
@@ -115,21 +115,30 @@ class StreamResampler:
 
 
 @lru_cache(maxsize=16)  # streams with the same rates share it
-def _table(up: int, down: int, half: int, cutoff: float, frame: int, width: int, turn: int) -> np.ndarray:
+def _table(up: int, down: int, half: int, frame: int, width: int, turn: int) -> np.ndarray:
     """The matrices (turn, width, frame) of all frames."""
     table = np.empty((turn, frame, width), np.float32)  # each filter in one piece: faster
     for index in range(turn):
-        table[index] = _filters(up, down, half, cutoff, frame, width, index).T
+        table[index] = _filters(up, down, half, frame, width, index).T
     return table.transpose(0, 2, 1)
 
 
-@lru_cache(maxsize=1024)  # rates that have no table
-def _filters(up: int, down: int, half: int, cutoff: float, frame: int, width: int, index: int) -> np.ndarray:
-    """The matrix (width, frame) that makes frame `index` from its input samples: a windowed sinc in each column."""
+def _filters(up: int, down: int, half: int, frame: int, width: int, index: int) -> np.ndarray:
+    """The matrix (width, frame) that makes frame `index` from its input samples."""
     outputs = index * frame + np.arange(frame)
     inputs = index * frame * down // up - half + 1 + np.arange(width)
-    distance = (inputs[:, None] * up - outputs * down) / up  # (width, frame), input samples
-    window = np.i0(BETA * np.sqrt(np.clip(1 - (distance / half) ** 2, 0, None))) * (np.abs(distance) < half)
-    filters = np.sinc(2 * cutoff * distance) * window
-    filters /= filters.sum(axis=0)  # a constant stays what it is
-    return np.asfortranarray(filters, np.float32)  # each filter in one piece: faster
+    distance = np.abs(inputs[:, None] * up - outputs * down) / max(up, down)  # (width, frame), at the lower rate
+    prototype = _prototype()
+    steps = np.minimum(distance * STEPS, len(prototype) - 2)
+    below = steps.astype(int)
+    filters = prototype[below]
+    filters += (steps - below) * (prototype[below + 1] - filters)
+    return (filters / filters.sum(axis=0)).astype(np.float32)  # a constant stays what it is
+
+
+@lru_cache(maxsize=1)
+def _prototype() -> np.ndarray:
+    """The filter at distances of 0, 1 / STEPS, ... samples of the lower rate: a windowed sinc, and zeros at its end."""
+    distance = np.arange(math.ceil(HALF_LENGTH * STEPS) + 2) / STEPS
+    window = np.i0(BETA * np.sqrt(np.clip(1 - (distance / HALF_LENGTH) ** 2, 0, None))) * (distance < HALF_LENGTH)
+    return np.sinc(distance) * window

@@ -26,7 +26,6 @@ __all__ = ["MOST_CHANNELS", "ChannelDenoiser", "Latency", "StreamingDenoiser", "
 MOST_CHANNELS = 64  # more are taken for samples: the axes are the wrong way round
 RATES = (1000, 768000)  # Hz, lowest and highest
 RAMP_SECONDS = 0.01  # in which a new strength is reached
-WARM_UP_SAMPLES = 4000  # that each resampler gives before the first ones count: all filters, at usual rates
 INT16_SCALE = np.float32(32768)
 FLOAT32, INT16 = np.dtype(np.float32), np.dtype(np.int16)
 
@@ -97,8 +96,8 @@ class StreamingDenoiser:
         self._ramp_length = round(RAMP_SECONDS * self.output_rate)
         self.latency = self._latency()
         self._closed = False
-        for resampler in self._resamplers():  # first calls are slow: the filters are made in them
-            resampler.process(np.zeros((self.channels, resampler.needed(WARM_UP_SAMPLES)), np.float32))
+        for resampler in self._resamplers():  # first calls are slow; that of the back end is behind it
+            resampler.process(np.zeros((self.channels, resampler.needed(1)), np.float32))
         self.reset()
 
     def __enter__(self) -> StreamingDenoiser:
