@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -307,6 +308,44 @@ def test_unusable_samples_are_found_however_they_are_cut(backend, rate):
     assert counts[0] == counts[1] == counts[2] > 1
 
 
+# --- memory -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [16000, 48000])
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
+def test_arrays_belong_to_the_caller(backend, rate, strength):
+    """One buffer for all input, and output that is overwritten, as sound cards have it."""
+    samples = signal_at(rate)
+    denoiser = StreamingDenoiser(backend, sample_rate=rate, strength=strength)
+    expected = denoiser.denoise(samples)
+    buffer, pieces = np.empty(100, np.float32), []
+    for start in range(0, len(samples) // 100 * 100, 100):
+        buffer[:] = samples[start : start + 100]
+        given = denoiser.process(buffer)
+        pieces.append(given.copy())
+        given[:] = np.nan
+        buffer[:] = np.nan
+    found = np.concatenate(pieces)
+    np.testing.assert_array_equal(found, expected[: len(found)])
+
+
+@pytest.mark.parametrize("rates", [(16000, 16000), (48000, 44100)])
+def test_nothing_grows_with_the_length_of_the_stream(rates):
+    denoiser = StreamingDenoiser(Doubling(), sample_rate=rates[0], output_rate=rates[1], channels=2)
+    chunk = np.zeros((rates[0] // 100, 2), np.float32)
+    chunk[5, 1] = np.nan
+    tracemalloc.start()
+    try:
+        for count in (50, 1000):
+            for _ in range(count):
+                denoiser.process(chunk)
+            if count == 50:
+                before = tracemalloc.get_traced_memory()[0]
+        assert tracemalloc.get_traced_memory()[0] - before < 8 * 1000  # less than one number a chunk
+    finally:
+        tracemalloc.stop()
+
+
 # --- several streams --------------------------------------------------------------------------------------------------
 
 
@@ -314,15 +353,19 @@ def test_unusable_samples_are_found_however_they_are_cut(backend, rate):
 def test_streams_in_threads_share_one_model(kind):
     """Each gives what it gives alone, to the bit."""
     backend = open_backend(kind)
-    signals = [signal_at(16000, seconds=1.0)[: 16000 - 500 * i] * (1 + i) / 4 for i in range(4)]
-    expected = [StreamingDenoiser(backend).denoise(signal) for signal in signals]
+    rates = (16000, 16000, 44100, 48000)
+    signals = [signal_at(rate, seconds=0.9) * np.float32(0.2 * (1 + i)) for i, rate in enumerate(rates)]
+    expected = [
+        StreamingDenoiser(backend, sample_rate=rate).denoise(signal)
+        for rate, signal in zip(rates, signals, strict=True)
+    ]
     found: list = [None] * 4
     barrier = threading.Barrier(4)
 
     def work(index: int) -> None:
-        denoiser = StreamingDenoiser(backend)
+        denoiser = StreamingDenoiser(backend, sample_rate=rates[index])
         barrier.wait()
-        found[index] = in_pieces(denoiser, signals[index], 160)
+        found[index] = in_pieces(denoiser, signals[index], rates[index] // 100)
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(4)]
     for thread in threads:
