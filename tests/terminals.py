@@ -27,6 +27,8 @@ class Terminal:
         environment = {**environment, "PYTHONPATH": paths, "TERM": "xterm", "LC_ALL": "C.UTF-8"}
         self.pid, self.handle = pty.fork()
         if self.pid == 0:
+            for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP):
+                signal.signal(number, signal.SIG_DFL)  # a job in the background inherits SIG_IGN
             os.execve(sys.executable, command, environment)
         self.output, self.status = "", None
         self.resize(columns)

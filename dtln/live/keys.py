@@ -106,13 +106,13 @@ class Keys:
             return
         self._stale = False
         number = self._stream.fileno()
-        usual = termios.tcgetattr(number)
-        ours = [*usual[:6], [*usual[6]]]
+        usual = termios.tcgetattr(number) if self._usual is None else self._usual
+        ours = termios.tcgetattr(number)
         ours[3] &= ~(termios.ICANON | termios.ECHO)
         ours[6][termios.VMIN], ours[6][termios.VTIME] = 1, 0
+        self._usual = usual  # before and after, because a signal may come in between, and end or stop the process
         termios.tcsetattr(number, termios.TCSANOW, ours)
-        if self._usual is None:
-            self._usual = usual
+        self._usual = usual
 
     def _restore(self) -> None:
         usual, self._usual = self._usual, None
