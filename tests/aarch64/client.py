@@ -2,9 +2,11 @@
 
     client.py imports
     client.py denoise EXPORTS NOISY TARGET
+    client.py stream NOISY TARGET RATE OUTPUT_RATE CHANNELS TYPE
 
 `imports` loads what the live path loads. `denoise` runs every kind of export that has a runtime here on the float32
-samples in NOISY, given in odd pieces, and writes TARGET/KIND.f32.
+samples in NOISY, given in odd pieces, and writes TARGET/KIND.f32. `stream` runs the default one on samples of a TYPE of
+numpy at other rates, and writes the file TARGET.
 """
 
 import json
@@ -27,7 +29,7 @@ def imports():
     seconds = time.monotonic() - start
     StreamingDenoiser(open_backend("tflite-stream"))
     (peak,) = (line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
-    return {
+    yield {
         "machine": platform.machine(),
         "python": platform.python_version(),
         "portaudio": sounddevice.get_portaudio_version()[1],
@@ -58,7 +60,19 @@ def denoise(exports, noisy, target):
         yield {"kind": name, "runtime": denoiser.backend.runtime, "ms_per_block": round(ms, 1), "silenced": silenced}
 
 
+def stream(noisy, target, rate, output_rate, channels, dtype):
+    import numpy as np
+
+    from dtln.streaming import StreamingDenoiser
+
+    samples = np.fromfile(noisy, dtype).reshape(-1, int(channels))
+    with StreamingDenoiser(sample_rate=int(rate), output_rate=int(output_rate), channels=int(channels)) as denoiser:
+        pieces = [denoiser.process(piece) for piece in np.split(samples, CUTS)]
+        np.concatenate([*pieces, denoiser.flush()]).tofile(target)
+        yield {"silenced": denoiser.silenced_blocks, "latency_s": denoiser.latency.seconds}
+
+
 if __name__ == "__main__":
     task, *arguments = sys.argv[1:]
-    for found in [imports()] if task == "imports" else denoise(*arguments):
+    for found in {"imports": imports, "denoise": denoise, "stream": stream}[task](*arguments):
         print(json.dumps(found), flush=True)

@@ -114,6 +114,29 @@ def test_exports_give_the_numbers_of_this_processor(computer, exports, outputs, 
 
 
 @computers
+@pytest.mark.parametrize(
+    ("rate", "output_rate", "channels", "dtype"), [(48000, 48000, 1, "float32"), (44100, 48000, 2, "int16")]
+)
+def test_streams_at_other_rates_give_the_numbers_of_this_processor(
+    computer, rate, output_rate, channels, dtype, on, noisy, tmp_path
+):
+    usable = np.nan_to_num(noisy, nan=0, posinf=0)
+    samples = (32767 * usable).astype(np.int16) if dtype == "int16" else noisy
+    samples = np.stack([samples, samples[::-1]][:channels], axis=1)  # (L, C)
+    samples.tofile(tmp_path / "noisy")
+    arguments = ("stream", tmp_path / "noisy", tmp_path / "denoised", rate, output_rate, channels, dtype)
+    said = json.loads(on(computer, ROOT / "tests/aarch64/client.py", *arguments))
+    found = np.fromfile(tmp_path / "denoised", dtype).reshape(-1, channels)
+    denoiser = StreamingDenoiser(sample_rate=rate, output_rate=output_rate, channels=channels)
+    expected = denoiser.denoise(samples)
+    assert said == {"silenced": denoiser.silenced_blocks, "latency_s": denoiser.latency.seconds}
+    assert (said["silenced"] > 0) == (dtype == "float32")
+    full_scale = 32768 if dtype == "int16" else 1
+    np.testing.assert_allclose(found / full_scale, expected / full_scale, atol=FLOAT_TOLERANCE)
+    print(np.abs(found / full_scale - expected / full_scale).max(), np.abs(expected / full_scale).max())
+
+
+@computers
 def test_published_pairs_give_the_published_stream(computer, outputs, shared):
     with np.load(shared / "reference" / "golden.npz") as stored:
         signal, published = stored["input"][:16001], stored["stream_tflite"][:16001]
