@@ -194,7 +194,7 @@ def _run(sounddevice: ModuleType, args: argparse.Namespace) -> None:
             return Pipeline(
                 backend, make, input_rate, output_rate, controls, counters,
                 channel=channel, recording=recorder, loop_delay=loop_delay,
-                margin=latency / 4,  # as long as a callback of PulseAudio's
+                latency=latency,
             )  # fmt: skip
 
         def poll() -> None:

@@ -77,7 +77,7 @@ class Pipeline:
     make: makes the StreamingDenoiser of one channel from a back end. input_rate, output_rate: Hz, of the devices.
     channel: of the input, from 0; None takes the mean of all. recording: is given what the network hears and what comes
     of it, (L, 1) each. loop_delay: s from the output callback to the input callback through the devices, where it was
-    measured. margin: s by which the worker is to be ahead of the output callback, at least. now: the time in s.
+    measured. latency: the larger one of the devices, s. now: the time in s.
 
     error: the exception that ended the worker; the output callback then plays silence.
     """
@@ -94,7 +94,7 @@ class Pipeline:
         channel: int | None = None,
         recording: Recording | None = None,
         loop_delay: float | None = None,
-        margin: float = LEAST_MARGIN,
+        latency: float = 0.0,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.input_rate, self.output_rate = input_rate, output_rate
@@ -139,7 +139,8 @@ class Pipeline:
         self._late_until = 0
         self._late_samples, self._late_before = 0, counters.late_blocks
         self._device_delays: list[float | None] = [None, None] if loop_delay is None else [loop_delay, 0.0]  # s
-        self._loop_delay, self._margin = loop_delay, max(margin, LEAST_MARGIN)
+        self._loop_delay, self._latency = loop_delay, latency
+        self._margin = max(latency / 4, LEAST_MARGIN)  # s by which the worker is ahead; a callback of PulseAudio's
         self._begin_window()
 
     def start(self) -> None:
@@ -174,7 +175,9 @@ class Pipeline:
         if self._loop_delay is None and time_info is not None:
             age = time_info.currentTime - time_info.inputBufferAdcTime - frames / self.input_rate
             known = time_info.inputBufferAdcTime > 0 and age < MOST_DELAY
-            self._device_delays[0] = max(age, 0.0) if known else None  # a sound server's own buffers are not in it
+            self._device_delays[0] = (
+                min(max(age, 0.0), self._latency) if known else None
+            )  # a sound server's own buffers are not in it
         self._work.set()
 
     def output_callback(self, outdata: np.ndarray, frames: int, time_info: Any, status: Any) -> None:

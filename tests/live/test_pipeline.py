@@ -223,7 +223,7 @@ def test_an_error_of_the_network_gives_silence_and_is_kept():
 
 
 def test_delay_is_told_with_the_buffers_of_the_devices():
-    devices = Devices(tone)
+    devices = Devices(tone, latency=0.05)
     times = type("Times", (), {"currentTime": 10.0, "inputBufferAdcTime": 9.95, "outputBufferDacTime": 10.1})
 
     original = devices.pipeline.input_callback, devices.pipeline.output_callback
@@ -231,5 +231,5 @@ def test_delay_is_told_with_the_buffers_of_the_devices():
     devices.pipeline.output_callback = lambda data, frames, _, status: original[1](data, frames, times, status)
     devices.run(5)
     # 40 ms before the callback, since its sound is 10 ms long; 100 ms after; between them what the tone needs
-    lag = (512 + 160 + 64) / 16000
+    lag = (512 + 160 + 200) / 16000
     assert devices.counters.delay == pytest.approx(0.04 + 0.1 + lag, abs=0.011)

@@ -27,8 +27,8 @@ TEXTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.
     ROOT / folder / "README.md" for folder in FOLDERS_WITH_README
 ]  # without HISTORY.md: its commands ran on version 0.1.0
 OF_OTHERS = {"aplay", "apt-get", "arecord", "cd", "cpufreq-set", "dpkg", "ffmpeg", "for", "git", "journalctl",
-             "loginctl", "mkdocs", "modprobe", "mypy", "pactl", "pip", "pre-commit", "ruff", "run", "systemctl",
-             "vcgencmd"}  # fmt: skip
+             "loginctl", "mkdocs", "modprobe", "mypy", "nice", "pactl", "pip", "pre-commit", "ruff", "run",
+             "systemctl", "vcgencmd"}  # fmt: skip
 STAND_INS = {  # for names that must exist
     "DIR": ROOT / "pretrained_model",
     "noisy.wav": ROOT / "audio_samples" / "noisy" / "numbers_bus_10dB.wav",

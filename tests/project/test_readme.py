@@ -89,9 +89,11 @@ def test_commands_on_the_samples_run(tmp_path, monkeypatch, capsys):
     assert len(json.loads((tmp_path / "scores.json").read_text())["files"]) == 6
 
 
-def test_picture_is_there_and_small():
-    (picture,) = re.findall(r"!\[.*\]\((.*)\)", (ROOT / "README.md").read_text())
-    assert (ROOT / picture).stat().st_size < 200_000
+def test_pictures_are_there_and_small():
+    pictures = re.findall(r"!\[.*\]\((.*)\)", (ROOT / "README.md").read_text())
+    assert len(pictures) == 2
+    for picture in pictures:
+        assert (ROOT / picture).stat().st_size < 200_000
 
 
 def test_every_script_named_in_the_readme_exists():
