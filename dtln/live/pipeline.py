@@ -79,7 +79,7 @@ class Pipeline:
     of it, (L, 1) each. loop_delay: s from the output callback to the input callback through the devices, where it was
     measured. latency: the larger one of the devices, s. now: the time in s.
 
-    error: the exception that ended the worker; the output callback then plays silence.
+    error: the exception of the worker or the output callback, after which silence is played; None while all is well.
     """
 
     def __init__(
@@ -174,10 +174,8 @@ class Pipeline:
         self._arrival = (self._heard.written, self._now())
         if self._loop_delay is None and time_info is not None:
             age = time_info.currentTime - time_info.inputBufferAdcTime - frames / self.input_rate
-            known = time_info.inputBufferAdcTime > 0 and age < MOST_DELAY
-            self._device_delays[0] = (
-                min(max(age, 0.0), self._latency) if known else None
-            )  # a sound server's own buffers are not in it
+            told = time_info.inputBufferAdcTime > 0  # a sound server's own buffers are not in it
+            self._device_delays[0] = min(max(age, 0.0), self._latency) if told else None
         self._work.set()
 
     def output_callback(self, outdata: np.ndarray, frames: int, time_info: Any, status: Any) -> None:
@@ -194,10 +192,12 @@ class Pipeline:
         if self._loop_delay is None and time_info is not None:
             ahead = time_info.outputBufferDacTime - time_info.currentTime
             self._device_delays[1] = ahead if 0 < ahead < MOST_DELAY else None
-        if self.error is not None or (self._position is None and not self._settled(frames)):
-            outdata[:] = 0.0
-            return
-        outdata[:] = self._next(frames)[:, None]
+        outdata[:] = 0.0
+        try:
+            if self.error is None and (self._position is not None or self._settled(frames)):
+                outdata[:] = self._next(frames)[:, None]
+        except Exception as error:
+            self.error = error
 
     def _count_flags(self, status: Any) -> None:
         if status:
