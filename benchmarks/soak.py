@@ -5,7 +5,8 @@
 Speech, silence, zeros, denormals, clipping, NaN and Inf, offsets and changing levels follow one another as the seed
 draws them, in pieces of odd sizes. A line for each hour tells times, memory and silenced blocks. The exit status is 1
 if memory grows, if the last hour is more than 10 % slower than the first, if samples are lost or not finite, or if the
-last minute differs from that of a fresh stream, which begins a while before it. benchmarks/README.md says more.
+last minute differs from that of a fresh stream, which begins a while before it. With --live the stream is a live
+session between two devices in simulated time, whose clocks differ. benchmarks/README.md says more.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # `python benchmarks/soak.py` looks only in benchmarks/
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]  # `python benchmarks/soak.py` looks only in benchmarks/
+
+from simulated_devices import Devices  # noqa: E402
 
 from benchmarks.contenders import SETTLE_BLOCKS, resident_bytes, synthetic  # noqa: E402
 from dtln.audio.folders import find_audio_files  # noqa: E402
@@ -43,6 +46,11 @@ MOST_DIFFERENCE_DB = -40.0  # of the last minute
 SILENT = 1e-9  # mean square, -90 dBFS
 MOST_GROWTH = 3.0  # MiB, of the resident memory from the end of the first hour to that of the last
 MOST_SLOWDOWN = 1.1  # of the last hour against the first, beside a bare back end
+PPM = 200.0  # by which the clock of the simulated loudspeaker is faster
+JITTER = 0.005  # s by which simulated callbacks come late at most
+CALLBACK = (32, 1024)  # samples, at random
+MOST_DRIFT_ERROR = 5.0  # ppm
+MOST_DELAY_GROWTH = 0.02  # s from the first hour to the last
 BARE_BLOCKS = 40  # of the bare back end after each stretch
 QUICK = {"hours": 0.045, "settle": 90.0}
 
@@ -146,7 +154,8 @@ def pieces(samples: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray
 class Hour:
     """What a part of the run showed. Times in ms of the processor per block: those that others take do not count.
 
-    memory: MiB that were resident at least, between two stretches: buffers of this script come and go.
+    memory: MiB that were resident at least, between two stretches: buffers of this script come and go. live: what a
+    live session tells at its end.
     """
 
     seconds: float  # of audio
@@ -155,6 +164,7 @@ class Hour:
     bare: float  # the median of the back end alone, meanwhile
     memory: float
     silenced: int
+    live: dict[str, float] = field(default_factory=dict)
 
     @property
     def relative(self) -> float:
@@ -168,7 +178,7 @@ class Result:
 
     hours: list[Hour] = field(default_factory=list)
     sounds: dict[str, float] = field(default_factory=dict)  # median ms per block of each
-    difference_db: float = 0.0  # of the last minute from a fresh stream's
+    difference_db: float | None = None  # of the last minute from a fresh stream's
     faults: list[str] = field(default_factory=list)
 
 
@@ -190,9 +200,60 @@ class Bare:
                 times.add((time.process_time() - start) * 1e3)
 
 
-def new_stream(args: argparse.Namespace) -> StreamingDenoiser:
+class JitteringDevices(Devices):
+    """Devices whose callbacks have another size each time."""
+
+    def _plan(self, device: int) -> None:
+        size = int(self._random.integers(*CALLBACK))
+        self.sizes: tuple[int, int] = (self.sizes[0], size) if device else (size, self.sizes[1])
+        super()._plan(device)
+
+
+class SimulatedSession:
+    """A live session, fed and read like a stream: its microphone hears what is given, as time passes."""
+
+    def __init__(self, backend: Backend, level: str, rate: int) -> None:
+        self._rate = rate
+        self._heard, self._end = np.zeros(0, np.float32), 0  # what the microphone may still be asked for; up to where
+        self._devices = JitteringDevices(
+            self._sound, rates=(rate, rate), ppm=PPM, jitter=JITTER, backend=backend, loop_delay=0.0,
+            make=lambda backend: StreamingDenoiser(backend, level, sample_rate=rate),
+        )  # fmt: skip
+
+    def _sound(self, moments: np.ndarray) -> np.ndarray:
+        return self._heard[np.rint(moments * self._rate).astype(int) - self._end + len(self._heard)]
+
+    def process(self, samples: np.ndarray) -> np.ndarray:
+        """(L,) are heard; returns what is played meanwhile, about as many."""
+        self._heard = np.concatenate((self._heard[-self._rate :], samples))
+        self._end += len(samples)
+        self._devices.played = [np.zeros(0, np.float32)]
+        return self._devices.run(self._end / self._rate)
+
+    def flush(self) -> np.ndarray:
+        """Nothing: a session ends where it is."""
+        return np.zeros(0, np.float32)
+
+    @property
+    def silenced_blocks(self) -> int:
+        """As in StreamingDenoiser."""
+        return self._devices.counters.silenced_blocks
+
+    def told(self) -> dict[str, float]:
+        """What a report would say."""
+        found = self._devices.counters.snapshot()
+        return {
+            "late_blocks": found.late_blocks, "dropouts": found.dropouts,
+            "drift_ppm": found.drift_ppm or 0.0, "delay": found.delay or 0.0,
+        }  # fmt: skip
+
+
+def new_stream(args: argparse.Namespace) -> StreamingDenoiser | SimulatedSession:
     """A stream as the arguments want it."""
-    return StreamingDenoiser(open_backend(args.kind, args.model_dir), args.level, sample_rate=args.rate)
+    backend = open_backend(args.kind, args.model_dir)
+    if args.live:
+        return SimulatedSession(backend, args.level, args.rate)
+    return StreamingDenoiser(backend, args.level, sample_rate=args.rate)
 
 
 def soak(args: argparse.Namespace) -> Result:
@@ -229,20 +290,23 @@ def soak(args: argparse.Namespace) -> Result:
             hour = Hour(
                 (taken - hour_began) / args.rate, summary.p50, summary.p99, alone.p50,
                 memory, denoiser.silenced_blocks - silenced,
+                denoiser.told() if isinstance(denoiser, SimulatedSession) else {},
             )  # fmt: skip
             result.hours.append(hour)
             print(
                 f"{taken / args.rate / 3600:6.2f} {hour.median:8.4f} {hour.p99:8.4f} {hour.bare:8.4f} "
-                f"{hour.relative:6.2f} {hour.memory:7.1f} {hour.silenced:8}",
+                f"{hour.relative:6.2f} {hour.memory:7.1f} {hour.silenced:8}   "
+                + ", ".join(f"{name} {value:.4g}" for name, value in hour.live.items()),
                 flush=True,
             )
             times, bare_times, memory = BlockTimes(), BlockTimes(), math.inf
             hour_began, silenced = taken, denoiser.silenced_blocks
     given += keep([denoiser.flush()], last, result)
-    if given != taken:
+    if given != taken and not args.live:
         result.faults.append(f"{taken} samples went in, {given} came out")
     result.sounds = {n: t.summary(BLOCK_SHIFT).p50 for n, t in by_sound.items() if t.blocks}
-    result.difference_db = difference_db(fresh_end(args, stretches, recordings), last)
+    if not args.live:  # whose samples lie where the clocks put them
+        result.difference_db = difference_db(fresh_end(args, stretches, recordings), last)
     judge(result, args.quick)
     return result
 
@@ -285,8 +349,23 @@ def judge(result: Result, quick: bool) -> None:
         result.faults.append(f"the memory grew from {first.memory:.1f} to {final.memory:.1f} MiB")
     if final.relative > MOST_SLOWDOWN * first.relative and not quick:
         result.faults.append(f"the last hour is {final.relative / first.relative:.2f} times as slow as the first")
-    if not result.difference_db <= MOST_DIFFERENCE_DB:
+    if result.difference_db is not None and not result.difference_db <= MOST_DIFFERENCE_DB:
         result.faults.append(f"the last minute differs from a fresh stream's by {result.difference_db:.1f} dB")
+    if final.live and not quick:
+        judge_live(first.live, final.live, result)
+
+
+def judge_live(first: dict[str, float], final: dict[str, float], result: Result) -> None:
+    """Adds to the faults what a live session told after the first and the last hour."""
+    if final["dropouts"] or final["late_blocks"] > first["late_blocks"]:
+        result.faults.append(
+            f"{final['dropouts']:.0f} dropouts, {final['late_blocks']:.0f} late blocks; "
+            f"{first['late_blocks']:.0f} of these in the first hour"
+        )
+    if abs(final["drift_ppm"] - PPM) > MOST_DRIFT_ERROR:
+        result.faults.append(f"a drift of {PPM:.0f} ppm was told as {final['drift_ppm']:.0f}")
+    if final["delay"] > first["delay"] + MOST_DELAY_GROWTH:
+        result.faults.append(f"the delay grew from {first['delay']:.3f} to {final['delay']:.3f} s")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -298,6 +377,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--dtype", choices=("float32", "int16"), default="float32", help="of the samples")
     parser.add_argument("--kind", choices=EXPORT_KINDS, default="tflite-stream", help="of the export")
     parser.add_argument("--level", choices=LEVELS, default="raw", help="as StreamingDenoiser takes it")
+    parser.add_argument("--live", action="store_true", help="a live session on simulated devices")
     parser.add_argument("--settle", type=float, default=300.0, metavar="SECONDS",
                         help="from the fresh stream's begin to the last minute (default: %(default)s)")  # fmt: skip
     parser.add_argument("--speech", type=Path, default=ROOT / "audio_samples", metavar="DIR", help="recordings")
@@ -309,10 +389,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         vars(args).update(QUICK)
     if args.hours <= 0 or args.settle < 0:
         parser.error("--hours must be above 0, --settle at least 0")
+    if args.live and args.dtype != "float32":
+        parser.error("--live takes float32, as sound devices give it")
     began = time.monotonic()
     result = soak(args)
     print(f"ms per block: {', '.join(f'{name} {ms:.4f}' for name, ms in result.sounds.items())}")
-    print(f"the last minute differs from that of a fresh stream by {result.difference_db:.1f} dB")
+    if result.difference_db is not None:
+        print(f"the last minute differs from that of a fresh stream by {result.difference_db:.1f} dB")
     print(f"took {time.monotonic() - began:.0f} s")
     for fault in result.faults:
         print(f"FAULT: {fault}")

@@ -419,11 +419,44 @@ def test_growth_and_slowness_are_seen():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("arguments", [["--hours", "0"], ["--settle", "-1"]])
-def test_soaks_that_cannot_be_run(capsys, arguments):
+def test_quick_soak_of_a_live_session(monkeypatch, capsys):
+    monkeypatch.setattr(soak, "QUICK", {"hours": 0.012})
+    assert soak.main(["--quick", "--live", "--rate", "48000"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("late_blocks 0, dropouts 0, drift_ppm ") >= 2 and "FAULT" not in printed
+
+
+def test_live_sessions_that_get_worse_are_seen():
+    told = [
+        {"late_blocks": 2, "dropouts": 0, "drift_ppm": 203, "delay": 0.1},
+        {"late_blocks": 3, "dropouts": 1, "drift_ppm": 190, "delay": 0.13},
+    ]
+    hours = [soak.Hour(3600, 0.1, 0.2, 0.05, 70.0, 0, live) for live in told]
+    for last, faults in (
+        (hours[0], []),
+        (
+            hours[1],
+            ["1 dropouts, 3 late blocks; 2 of these in the first hour", "a drift of 200 ppm was told as 190"]
+            + ["the delay grew from 0.100 to 0.130 s"],
+        ),
+    ):
+        result = soak.Result([hours[0], last])
+        soak.judge(result, quick=False)
+        assert result.faults == faults
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--hours", "0"], "--hours must be above 0, --settle at least 0"),
+        (["--settle", "-1"], "--hours must be above 0, --settle at least 0"),
+        (["--live", "--dtype", "int16"], "--live takes float32"),
+    ],
+)
+def test_soaks_that_cannot_be_run(capsys, arguments, message):
     with pytest.raises(SystemExit):
         soak.main(arguments)
-    assert "--hours must be above 0, --settle at least 0" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_stretches_follow_from_the_seed():
