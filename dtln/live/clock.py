@@ -8,7 +8,7 @@ import numpy as np
 
 from dtln.errors import require
 
-__all__ = ["DriftControl", "DriftStage"]
+__all__ = ["DriftControl", "DriftStage", "Timeline"]
 
 PROPORTIONAL = 1 / 15  # 1/s: a delay that is 1 ms off is mended within about 15 s, by 67 ppm at first
 INTEGRAL = PROPORTIONAL**2 / 4  # 1/s^2: critical damping
@@ -19,6 +19,32 @@ SETTLING = 2  # periods after a start or a jump that are not looked at
 REFERENCE = 4  # periods whose mean is the delay to keep
 FEWEST_PERIODS = 20  # for an estimate of the drift
 MOST_PERIODS = 180
+
+
+class Timeline:
+    """Where samples of the output lie in the input, both counted from the beginning. One thread writes, others read."""
+
+    def __init__(self, step: float) -> None:
+        self._line = (0, 0.0, step)  # a sample, its place, and how far apart samples are
+
+    @property
+    def step(self) -> float:
+        """Samples of the input for each of the output."""
+        return self._line[2]
+
+    def place(self, sample: float) -> float:
+        """The place of a sample in the input."""
+        first, place, step = self._line
+        return place + (sample - first) * step
+
+    def sample(self, place: float) -> int:
+        """The sample at a place in the input."""
+        first, known, step = self._line
+        return first + round((place - known) / step)
+
+    def bend(self, sample: int, step: float) -> None:
+        """Lets samples be so far apart from this one on."""
+        self._line = (sample, self.place(sample), step)
 
 
 class DriftControl:

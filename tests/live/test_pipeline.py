@@ -24,7 +24,7 @@ STEP = 0.4 * 2 * np.pi * 440 / 16000  # the largest of the tone
 def delays(devices: Devices) -> float:
     """By how many s the last sample that was played is behind the input."""
     pipeline = devices.pipeline
-    return (pipeline.progress[0] - pipeline._place(pipeline._position)) / devices.rates[0]
+    return (pipeline.progress[0] - pipeline._timeline.place(pipeline._playout._position)) / devices.rates[0]
 
 
 def test_denoises_as_the_offline_engine_does_32_ms_and_the_callbacks_later():
@@ -60,14 +60,14 @@ def test_callbacks_of_any_size_and_jitter_are_played_without_gaps(sizes, jitter)
 def test_clocks_that_differ_are_told_and_cost_neither_delay_nor_sound(ppm, jitter):
     devices = Devices(tone, sizes=(512, 480), ppm=ppm, jitter=jitter)
     devices.run(60)
-    before, late = devices.pipeline._usual, devices.counters.late_blocks
+    before, late = devices.pipeline._playout._usual, devices.counters.late_blocks
     played = devices.run(200)
     counters = devices.counters
     assert counters.drift_ppm == pytest.approx(ppm, abs=5)
     assert devices.pipeline._drift.correction * 1e6 == pytest.approx(ppm, abs=60)
     assert counters.late_blocks == late <= 5 and counters.dropouts == 0
     assert np.abs(np.diff(played)).max() < 1.5 * STEP
-    assert abs(devices.pipeline._usual - before) < 0.01  # 140 s of 200 ppm would be 28 ms
+    assert abs(devices.pipeline._playout._usual - before) < 0.01  # 140 s of 200 ppm would be 28 ms
 
 
 def test_without_the_stage_the_delay_would_grow(monkeypatch):
@@ -102,7 +102,7 @@ class Slow(PassingNetwork):
 
 
 def test_blocks_that_come_late_are_the_input_in_their_place_and_are_counted(monkeypatch):
-    monkeypatch.setattr("dtln.live.pipeline.OVERLOAD", 0.0)  # the worker is busy, but not in simulated time
+    monkeypatch.setattr("dtln.live.playout.OVERLOAD", 0.0)  # the worker is busy, but not in simulated time
     devices = Devices(tone, backend=Slow())
     devices.cost = lambda time: 0.5 if 10 <= time < 10.01 else 0.0  # the worker stands still for half a second
     played = devices.run(20)
