@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from emulated import live_session
 from environments import COMPUTERS, LIVE
 from signals import snr_db
 
@@ -40,7 +41,7 @@ def on(python_of):
     """Function (computer, arguments of its python) -> what it printed. Fails where it fails."""
 
     def run(computer: str, *arguments: object) -> str:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
         command = [python_of(computer), *map(str, arguments)]
         result = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
         assert result.returncode == 0, result.stdout + result.stderr
@@ -60,14 +61,14 @@ def noisy() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def outputs(on, noisy, tmp_path_factory):
-    """Function (computer, name in EXPORTS or folder) -> {kind: (denoised (L,), what the client says)}."""
+    """Function (computer, name in EXPORTS or folder) -> {kind: (denoised (L,), what it says)}."""
     made: dict[tuple[str, Path], dict] = {}
 
     def denoise(computer: str, exports: Path, signal: np.ndarray = noisy) -> dict:
         if (computer, exports) not in made:
             folder = tmp_path_factory.mktemp("denoised")
             signal.tofile(folder / "noisy.f32")
-            lines = on(computer, ROOT / "tests/aarch64/client.py", "denoise", exports, folder / "noisy.f32", folder)
+            lines = on(computer, ROOT / "tests/aarch64/emulated.py", "denoise", exports, folder / "noisy.f32", folder)
             print(lines)
             said = {found["kind"]: found for found in map(json.loads, lines.splitlines())}
             made[computer, exports] = {
@@ -80,7 +81,7 @@ def outputs(on, noisy, tmp_path_factory):
 
 @computers
 def test_live_path_loads_only_its_packages(computer, on):
-    found = json.loads(on(computer, ROOT / "tests/aarch64/client.py", "imports"))
+    found = json.loads(on(computer, ROOT / "tests/aarch64/emulated.py", "imports"))
     packages = set(found.pop("packages"))
     print(found)
     assert found["machine"] == "aarch64" and found["python"].startswith(COMPUTERS[computer].python)
@@ -125,7 +126,7 @@ def test_streams_at_other_rates_give_the_numbers_of_this_processor(
     samples = np.stack([samples, samples[::-1]][:channels], axis=1)  # (L, C)
     samples.tofile(tmp_path / "noisy")
     arguments = ("stream", tmp_path / "noisy", tmp_path / "denoised", rate, output_rate, channels, dtype)
-    said = json.loads(on(computer, ROOT / "tests/aarch64/client.py", *arguments))
+    said = json.loads(on(computer, ROOT / "tests/aarch64/emulated.py", *arguments))
     found = np.fromfile(tmp_path / "denoised", dtype).reshape(-1, channels)
     denoiser = StreamingDenoiser(sample_rate=rate, output_rate=output_rate, channels=channels)
     expected = denoiser.denoise(samples)
@@ -134,6 +135,15 @@ def test_streams_at_other_rates_give_the_numbers_of_this_processor(
     full_scale = 32768 if dtype == "int16" else 1
     np.testing.assert_allclose(found / full_scale, expected / full_scale, atol=FLOAT_TOLERANCE)
     print(np.abs(found / full_scale - expected / full_scale).max(), np.abs(expected / full_scale).max())
+
+
+@computers
+def test_live_session_plays_what_it_plays_on_this_processor(computer, on, noisy, tmp_path):
+    noisy.tofile(tmp_path / "noisy")
+    on(computer, ROOT / "tests/aarch64/emulated.py", "live", tmp_path / "noisy", tmp_path / "played.npy")
+    found, expected = np.load(tmp_path / "played.npy"), live_session(noisy)
+    assert np.abs(expected).max() > 0.1
+    np.testing.assert_allclose(found, expected, atol=FLOAT_TOLERANCE)
 
 
 @computers

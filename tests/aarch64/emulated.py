@@ -1,12 +1,13 @@
 """Runs under the emulator, without the packages that tests use: prints a line of JSON for each thing it did.
 
-    client.py imports
-    client.py denoise EXPORTS NOISY TARGET
-    client.py stream NOISY TARGET RATE OUTPUT_RATE CHANNELS TYPE
+    emulated.py imports
+    emulated.py denoise EXPORTS NOISY TARGET
+    emulated.py stream NOISY TARGET RATE OUTPUT_RATE CHANNELS TYPE
+    emulated.py live NOISY TARGET
 
 `imports` loads what the live path loads. `denoise` runs every kind of export that has a runtime here on the float32
 samples in NOISY, given in odd pieces, and writes TARGET/KIND.f32. `stream` runs the default one on samples of a TYPE of
-numpy at other rates, and writes the file TARGET.
+numpy at other rates, and writes the file TARGET. `live` plays them to a live session on simulated devices.
 """
 
 import json
@@ -22,6 +23,7 @@ def imports():
     start = time.monotonic()
     import soxr
 
+    import dtln.commands.live  # noqa: F401
     from dtln.live.devices import import_sounddevice
     from dtln.streaming import StreamingDenoiser, open_backend
 
@@ -72,7 +74,29 @@ def stream(noisy, target, rate, output_rate, channels, dtype):
         yield {"silenced": denoiser.silenced_blocks, "latency_s": denoiser.latency.seconds}
 
 
+def live(noisy, target):
+    import numpy as np
+
+    np.save(target, live_session(np.fromfile(noisy, np.float32)))
+    yield {}
+
+
+def live_session(samples):
+    """What is played in 1.5 s by a live session whose microphone hears the samples, (L,)."""
+    import numpy as np
+    from simulated_devices import Devices
+
+    from dtln.streaming import StreamingDenoiser, open_backend
+
+    devices = Devices(
+        lambda moments: samples[np.rint(16000 * moments).astype(int) % len(samples)],
+        rates=(48000, 44100), ppm=200, backend=open_backend("tflite-stream"),
+        make=lambda backend: StreamingDenoiser(backend, sample_rate=48000, output_rate=44100),
+    )  # fmt: skip
+    return devices.run(1.5)
+
+
 if __name__ == "__main__":
     task, *arguments = sys.argv[1:]
-    for found in {"imports": imports, "denoise": denoise, "stream": stream}[task](*arguments):
+    for found in {"imports": imports, "denoise": denoise, "stream": stream, "live": live}[task](*arguments):
         print(json.dumps(found), flush=True)
