@@ -17,6 +17,7 @@ import json
 import math
 import sys
 import time
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -46,6 +47,7 @@ MOST_DIFFERENCE_DB = -40.0  # of the last minute
 SILENT = 1e-9  # mean square, -90 dBFS
 MOST_GROWTH = 3.0  # MiB, of the resident memory from the end of the first hour to that of the last
 MOST_SLOWDOWN = 1.1  # of the last hour against the first, beside a bare back end
+UNDISTURBED = 10  # percent: the fastest pieces and bare blocks, whose caches nobody else has emptied
 PPM = 200.0  # by which the clock of the simulated loudspeaker is faster
 JITTER = 0.005  # s by which simulated callbacks come late at most
 CALLBACK = (32, 1024)  # samples, at random
@@ -154,8 +156,9 @@ def pieces(samples: np.ndarray, rng: np.random.Generator) -> Iterator[np.ndarray
 class Hour:
     """What a part of the run showed. Times in ms of the processor per block: those that others take do not count.
 
-    memory: MiB that were resident at least, between two stretches: buffers of this script come and go. live: what a
-    live session tells at its end.
+    ratio: the time of undisturbed blocks over that of undisturbed bare ones. A busy machine slows down both, but the
+    medians not alike. memory: MiB that were resident at least, between two stretches: buffers of this script come and
+    go. live: what a live session tells at its end.
     """
 
     seconds: float  # of audio
@@ -164,12 +167,8 @@ class Hour:
     bare: float  # the median of the back end alone, meanwhile
     memory: float
     silenced: int
+    ratio: float
     live: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def relative(self) -> float:
-        """The median in bare blocks: busy caches and a clock that changes slow down both."""
-        return self.median / self.bare
 
 
 @dataclass
@@ -190,14 +189,14 @@ class Bare:
         signal = synthetic(4 * SAMPLE_RATE, np.random.default_rng(0))
         self._blocks = np.lib.stride_tricks.sliding_window_view(signal, backend.block_length)[:: backend.block_shift]
 
-    def run(self, times: BlockTimes) -> None:
+    def run(self, times: array) -> None:
         """Adds the times of some blocks; those before them bring its weights into the caches."""
         states = self._states
         for index, block in enumerate(self._blocks[: SETTLE_BLOCKS + BARE_BLOCKS]):
             start = time.process_time()
             _, states = self._backend.run(block, states)
             if index >= SETTLE_BLOCKS:
-                times.add((time.process_time() - start) * 1e3)
+                times.append((time.process_time() - start) * 1e3)
 
 
 class JitteringDevices(Devices):
@@ -267,7 +266,7 @@ def soak(args: argparse.Namespace) -> Result:
     result = Result()
     by_sound = {name: BlockTimes() for name in SOUNDS}
     rng = np.random.default_rng([args.seed, 1])
-    times, bare_times, memory = BlockTimes(), BlockTimes(), math.inf
+    times, bare_times, memory = array("d"), array("d"), math.inf
     taken = given = hour_began = silenced = 0
     print(f"{'hour':>6} {'median':>8} {'p99':>8} {'bare':>8} {'ratio':>6} {'MiB':>7} {'silenced':>8}   ms per block")
     for stretch in stretches:
@@ -279,27 +278,28 @@ def soak(args: argparse.Namespace) -> Result:
             blocks = int((taken + len(piece)) / shift) - int(taken / shift)
             taken += len(piece)
             if blocks:
-                times.add(ms / blocks)
+                times.append(ms / blocks)
                 by_sound[stretch.sound].add(ms / blocks)
             outputs.append(output)
         given += keep(outputs, last, result)
         bare.run(bare_times)
         memory = min(memory, (resident_bytes() or 0) / 2**20)
         if taken - hour_began >= per_hour or stretch is stretches[-1]:
-            summary, alone = times.summary(BLOCK_SHIFT), bare_times.summary(BLOCK_SHIFT)
+            low, median, p99 = np.percentile(times, (UNDISTURBED, 50, 99)).tolist()
+            bare_low, bare_median = np.percentile(bare_times, (UNDISTURBED, 50)).tolist()
             hour = Hour(
-                (taken - hour_began) / args.rate, summary.p50, summary.p99, alone.p50,
-                memory, denoiser.silenced_blocks - silenced,
+                (taken - hour_began) / args.rate, median, p99, bare_median,
+                memory, denoiser.silenced_blocks - silenced, low / bare_low,
                 denoiser.told() if isinstance(denoiser, SimulatedSession) else {},
             )  # fmt: skip
             result.hours.append(hour)
             print(
                 f"{taken / args.rate / 3600:6.2f} {hour.median:8.4f} {hour.p99:8.4f} {hour.bare:8.4f} "
-                f"{hour.relative:6.2f} {hour.memory:7.1f} {hour.silenced:8}   "
+                f"{hour.ratio:6.2f} {hour.memory:7.1f} {hour.silenced:8}   "
                 + ", ".join(f"{name} {value:.4g}" for name, value in hour.live.items()),
                 flush=True,
             )
-            times, bare_times, memory = BlockTimes(), BlockTimes(), math.inf
+            times, bare_times, memory = array("d"), array("d"), math.inf
             hour_began, silenced = taken, denoiser.silenced_blocks
     given += keep([denoiser.flush()], last, result)
     if given != taken and not args.live:
@@ -347,8 +347,8 @@ def judge(result: Result, quick: bool) -> None:
     first, final = result.hours[0], result.hours[-1]
     if final.memory - first.memory > MOST_GROWTH and not quick:
         result.faults.append(f"the memory grew from {first.memory:.1f} to {final.memory:.1f} MiB")
-    if final.relative > MOST_SLOWDOWN * first.relative and not quick:
-        result.faults.append(f"the last hour is {final.relative / first.relative:.2f} times as slow as the first")
+    if final.ratio > MOST_SLOWDOWN * first.ratio and not quick:
+        result.faults.append(f"the last hour is {final.ratio / first.ratio:.2f} times as slow as the first")
     if result.difference_db is not None and not result.difference_db <= MOST_DIFFERENCE_DB:
         result.faults.append(f"the last minute differs from a fresh stream's by {result.difference_db:.1f} dB")
     if final.live and not quick:

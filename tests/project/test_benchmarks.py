@@ -409,7 +409,7 @@ def test_streams_that_wear_out_are_seen(monkeypatch, capsys, stream, fault):
 
 
 def test_growth_and_slowness_are_seen():
-    hours = [soak.Hour(3600, 0.1, 0.2, 0.05, 70.0, 0), soak.Hour(3600, 0.24, 0.4, 0.1, 74.0, 0)]
+    hours = [soak.Hour(3600, 0.1, 0.2, 0.05, 70.0, 0, 2.0), soak.Hour(3600, 0.3, 0.4, 0.1, 74.0, 0, 2.4)]
     result = soak.Result(hours, {}, -80.0)
     soak.judge(result, quick=True)
     assert not result.faults
@@ -431,7 +431,7 @@ def test_live_sessions_that_get_worse_are_seen():
         {"late_blocks": 2, "dropouts": 0, "drift_ppm": 203, "delay": 0.1},
         {"late_blocks": 3, "dropouts": 1, "drift_ppm": 190, "delay": 0.13},
     ]
-    hours = [soak.Hour(3600, 0.1, 0.2, 0.05, 70.0, 0, live) for live in told]
+    hours = [soak.Hour(3600, 0.1, 0.2, 0.05, 70.0, 0, 2.0, live) for live in told]
     for last, faults in (
         (hours[0], []),
         (
