@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from live_audio import audio_server, wait_for
+from live_audio import Live, audio_server, wait_for
 
 from dtln.errors import AudioDeviceError
 from dtln.live.virtual_microphone import virtual_microphone
@@ -221,6 +221,35 @@ def test_server_that_is_killed_and_comes_back(tmp_path, monkeypatch):
             assert sink in names(second.environment, "sinks")
             stack.close()
             assert "dtln" not in run(second.environment, "list", "short", "modules")
+
+
+def test_live_session_fills_it_and_brings_it_back(tmp_path):
+    """A tone goes the whole way: microphone, bypassed script, virtual microphone, recorder."""
+    seconds = np.arange(6 * 16_000) / 16_000
+    (0.5 * np.sin(2 * np.pi * 1000 * seconds)).astype(np.float32).tofile(tmp_path / "tone")
+    sound = ["--raw", "--format=float32le", "--rate=16000", "--channels=1"]
+
+    def hears_the_tone() -> None:
+        recorder = server.recorder("dtln_microphone", tmp_path / "heard")
+        player = subprocess.Popen(["paplay", "-d", "mic", *sound, str(tmp_path / "tone")], env=server.environment)
+        try:
+            wait_for(lambda: np.abs(np.fromfile(tmp_path / "heard", np.float32)).max(initial=0) > 0.4)
+        finally:
+            for client in (player, recorder):
+                client.kill()
+                client.wait(10)
+
+    with audio_server(tmp_path) as server:
+        with Live(server, "--virtual-microphone", "--bypass", "--reconnect") as live:
+            live.wait_for("choose 'DTLN microphone' (dtln_microphone)")
+            hears_the_tone()
+            server.kill()
+            live.wait_for("Waiting for the devices")
+            server.start()
+            live.wait_for("running", times=2)
+            hears_the_tone()
+            assert live.end() == 0
+        assert "dtln" not in server.pactl("list", "short", "modules")
 
 
 def test_end_without_a_server_is_no_error(tmp_path, monkeypatch):
