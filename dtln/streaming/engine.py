@@ -65,7 +65,8 @@ class StreamingDenoiser:
     of all channels, since the denoiser was made. note_time: is called with the ms that each shift took in the network,
     of all channels together, unless it is None.
 
-    Raises ValueError for settings that there are not, else as `open_backend`.
+    Raises ValueError for settings that there are not, else as `open_backend`. Where an error of the back end, or an
+    interrupt, comes out of `process` or `flush`, the signal so far is lost, as after `reset`; a new one may begin.
     """
 
     def __init__(
@@ -79,9 +80,9 @@ class StreamingDenoiser:
         strength: float = 1.0,
         attenuation_limit_db: float | None = None,
     ) -> None:
-        self.sample_rate = _whole(sample_rate, "sample rate", "Hz", RATES)
-        self.output_rate = _whole(sample_rate if output_rate is None else output_rate, "output rate", "Hz", RATES)
-        self.channels = _whole(channels, "number of channels", "channels", (1, MOST_CHANNELS))
+        self.sample_rate = _whole(sample_rate, "a sample rate", "Hz", RATES)
+        self.output_rate = _whole(sample_rate if output_rate is None else output_rate, "an output rate", "Hz", RATES)
+        self.channels = _whole(channels, "a number of channels", "channels", (1, MOST_CHANNELS))
         self._strength = chosen_strength(strength, attenuation_limit_db), attenuation_limit_db
         self.bypass = False
         self.note_time: Callable[[float], None] | None = None
@@ -185,7 +186,11 @@ class StreamingDenoiser:
             raise ValueError(f"a block of shape {samples.shape} was given: expected one shift, ({self.block_shift},)")
         (block,) = self._blocks
         start = time.perf_counter()
-        denoised = block.process_block(samples / INT16_SCALE if samples.dtype == INT16 else samples)
+        try:
+            denoised = block.process_block(samples / INT16_SCALE if samples.dtype == INT16 else samples)
+        except BaseException:
+            self.reset()
+            raise
         if self.note_time is not None:
             self.note_time((time.perf_counter() - start) * 1e3)
         return self._formed(self._mix(denoised[None], block.delayed[None]))
@@ -202,8 +207,8 @@ class StreamingDenoiser:
         samples = np.asarray(samples)
         if samples.dtype not in (FLOAT32, INT16):
             raise ValueError(
-                f"samples of type {samples.dtype} were given. Expected float32 with full scale 1, or int16; give "
-                "samples.astype(np.float32)."
+                f"samples of type {samples.dtype} were given. Expected float32 with full scale 1, or int16"
+                f"{_conversion(samples.dtype)}."
             )
         if not (samples.ndim == 2 and samples.shape[1] == self.channels or samples.ndim == self.channels == 1):
             expected = "one channel, (L,)" if self.channels == 1 else f"(L, {self.channels})"
@@ -235,6 +240,14 @@ class StreamingDenoiser:
 
     def _push(self, columns: np.ndarray) -> np.ndarray:
         """Takes samples (C, L); returns those (C, M) that are complete."""
+        try:
+            return self._pass_on(columns)
+        except BaseException:  # of the back end, or an interrupt: one part has gone on, another one has not
+            self.reset()
+            raise
+
+    def _pass_on(self, columns: np.ndarray) -> np.ndarray:
+        """What `_push` does, where no error comes."""
         self._taken += columns.shape[1]
         heard = self._whole_shifts(columns) if self._down is None else self._down.process(columns)  # (C, K S) at 16 kHz
         denoised = self._denoise_shifts(heard) if heard.shape[1] else heard
@@ -328,6 +341,15 @@ class StreamingDenoiser:
             raise ValueError("the stream is closed. Make a new StreamingDenoiser.")
 
 
+def _conversion(dtype: np.dtype) -> str:
+    """What to do with samples of a type that is not taken, where it is clear."""
+    if dtype.newbyteorder("=") == INT16:
+        return "; give samples.astype(np.int16)"
+    if dtype.kind == "i":  # as they are, they would be far too loud
+        return f"; give (samples / 2**{8 * dtype.itemsize - 1}).astype(np.float32)"
+    return "; give samples.astype(np.float32)" if dtype.kind == "f" else ""
+
+
 def _whole(value: float, name: str, unit: str, bounds: tuple[int, int]) -> int:
     """A number that was given, if it is whole and within bounds. Raises ValueError."""
     lowest, highest = bounds
@@ -337,7 +359,7 @@ def _whole(value: float, name: str, unit: str, bounds: tuple[int, int]) -> int:
     except TypeError:
         whole = int(value) if isinstance(value, float) and value.is_integer() else None
     if whole is None or isinstance(value, bool) or not lowest <= whole <= highest:
-        raise ValueError(f"a {name} of {value!r} was given. Expected a whole number of {unit}, {lowest} to {highest}.")
+        raise ValueError(f"{name} of {value!r} was given. Expected a whole number of {unit}, {lowest} to {highest}.")
     return whole
 
 
