@@ -26,6 +26,8 @@ def run(module: str, argv: Sequence[str] | None, prog: str, **options: Any) -> i
     module names the extra that brings all that the command needs. Ctrl+C and SIGTERM end the program within a second,
     with a line and status 130 or 143; a module with ENDS_ITSELF sees to that on its own.
     """
+    if sys.stderr is None:  # it is closed: messages would come among the output, or into the file that is opened next
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a name that a terminal or pipe cannot show must not end the work
             stream.reconfigure(errors="backslashreplace")
