@@ -181,10 +181,13 @@ class RawStream:
 
     def _write(self, samples: np.ndarray) -> None:
         """Writes samples at once: nothing stays in a buffer of Python's, which an interrupt could leave there."""
+        target = sys.stdout.fileno()
         data = memoryview(samples.astype(self._type, copy=False).tobytes())
         with naming("stdout"):
             while data:
-                data = data[os.write(sys.stdout.fileno(), data) :]
+                if os.name == "posix":  # the program that made a pipe may have made it one that does not wait
+                    select.select([], [target], [])
+                data = data[os.write(target, data) :]
 
 
 @contextmanager

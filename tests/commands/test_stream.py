@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -236,6 +237,33 @@ def test_what_it_cannot_work_with_is_one_line(redirection, message):
     lines = said(done.stderr).splitlines()
     assert len(lines) == 1 and lines[0].startswith(f"dtln stream: {message}"), done.stderr
     assert done.returncode == 1 and done.stdout == ""
+
+
+@pytest.mark.parametrize("options", ["--channels 2", "--rate 7"])
+def test_messages_stay_out_of_the_samples_where_stderr_is_closed(speech, options):
+    samples = speech[:20000]
+    done = subprocess.run(
+        f"{shlex.join(COMMAND)} {options} 2>&-", shell=True, cwd=ROOT, input=samples.tobytes()[:-1],
+        stdout=subprocess.PIPE, timeout=60,
+    )  # fmt: skip
+    expected = b"" if options == "--rate 7" else StreamingDenoiser(channels=2).denoise(samples[:-1]).tobytes()
+    assert done.stdout == expected and done.returncode == 1
+
+
+def test_pipe_that_does_not_wait_for_its_reader_loses_nothing(speech):
+    samples = speech[:, 0]
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with subprocess.Popen(COMMAND, cwd=ROOT, stdin=subprocess.PIPE, stdout=writer, stderr=subprocess.PIPE) as process:
+        os.close(writer)
+        feeder = threading.Thread(target=process.communicate, args=(samples.tobytes(),))
+        feeder.start()
+        select.select([reader], [], [], 30)
+        time.sleep(0.5)  # the pipe is full by now
+        with open(reader, "rb") as pipe:
+            output = pipe.read()
+        feeder.join()
+    assert process.returncode == 0 and output == StreamingDenoiser().denoise(samples).tobytes()
 
 
 @pytest.mark.parametrize("name", ["stdin", "stdout"])
