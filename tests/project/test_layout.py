@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -29,3 +30,11 @@ def test_files_are_short_enough_to_read() -> None:
 def tracked(file: Path) -> bool:
     """Whether a file belongs to the project: not to a virtual environment or a build beside it."""
     return not any(part.startswith((".", "build", "dist", "models_")) for part in file.relative_to(ROOT).parts)
+
+
+def test_what_workflows_test_is_there():
+    named = {
+        name for path in ROOT.glob(".github/workflows/*.yml") for name in re.findall(r"tests/[\w/.]+", path.read_text())
+    }
+    assert named
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
