@@ -23,7 +23,7 @@ STEPS = 1024  # for each of them the filter is computed; in between it is interp
 FRAME = 0.75e-3  # s of output that are computed at once, or up to twice that: none is given before the last is complete
 # Weights in a matrix: from here on OpenBLAS takes several threads, which costs more than it saves.
 LARGEST_FILTERS = 9216
-LONGEST_TABLE = 64  # matrices; usual pairs of rates need one to 20
+LONGEST_TABLE = 64  # matrices; usual pairs of rates need one to 20, and others interpolate
 
 
 class StreamResampler:
@@ -46,11 +46,15 @@ class StreamResampler:
         self.whole = whole or self.frame
         self._width = self._width_of(self.frame)
         self._hop = self.frame * self._down  # between frames, in input samples times `up`
-        self._turn = self._up // math.gcd(self._up, self.frame)  # frames after which the filters come again
+        turn = self._turn_of(self.frame)
+        self._between = turn > LONGEST_TABLE  # a filter for each output sample, interpolated between two places
+        self._at_once = min(turn, LONGEST_TABLE)  # frames whose windows are copied together
         self.reach = self._width - self._half + 1 + (self.whole - self.frame) * self._down / self._up
         self.channels = channels
-        self._geometry = (self._up, self._down, self._half, self.frame, self._width)
-        self._table = _table(*self._geometry, self._turn) if self._turn <= LONGEST_TABLE else None
+        if self._between:
+            self._matrices = _places(self._up, self._down, self._half)
+        else:
+            self._matrices = _table(self._up, self._down, self._half, self.frame, self._width, turn)
         self.reset()
 
     def reset(self) -> None:
@@ -80,60 +84,83 @@ class StreamResampler:
             (self.channels, max(0, recent.shape[1] - self._width + 1), 1, self._width), np.float32, recent,
             0, (row, size, self._width * size, size),
         )  # fmt: skip
-        if self._turn == 1 and complete > first:  # frames at equal distances: no window is copied
-            np.matmul(windows[:, : end - origin : self._hop // self._up], self._filters(0, 1), out=result)
+        if self._at_once == 1 and complete > first:  # frames at equal distances: no window is copied
+            np.matmul(windows[:, : end - origin : self._hop // self._up], self._matrices, out=result)
         else:
             begin = first
             while begin < complete:
-                filters = self._filters(begin % self._turn, complete - begin)
-                frames = range(begin, begin + len(filters))
+                frames = range(begin, min(complete, begin + self._at_once - begin % self._at_once))
                 chosen = windows[:, [frame * self._hop // self._up - origin for frame in frames]]
-                np.matmul(chosen, filters, out=result[:, begin - first : frames.stop - first])
+                result[:, begin - first : frames.stop - first] = self._frames(chosen, frames)
                 begin = frames.stop
         self._recent = recent[:, end - origin :].copy()  # not a view, which would keep all of it
         return result.reshape(self.channels, -1)
 
-    def _filters(self, index: int, count: int) -> np.ndarray:
-        """Matrices (N, width, frame) of up to `count` frames, from one of a turn on."""
-        if self._table is not None:
-            return self._table[index : index + count]
-        return _filters(*self._geometry, index)[None]
+    def _frames(self, windows: np.ndarray, numbers: range) -> np.ndarray:
+        """Output frames (C, N, 1, frame) from their windows (C, N, 1, width)."""
+        if not self._between:
+            begin = numbers.start % self._at_once
+            return np.matmul(windows, self._matrices[begin : begin + len(numbers)])
+        after = np.arange(numbers.start, numbers.stop) * self._down % self._up  # an input sample, times `up`
+        place, rest = np.divmod(after * len(self._matrices), self._up)
+        sums = np.matmul(windows, self._matrices[place])  # (C, N, 1, 2)
+        return sums[..., :1] + (rest / self._up).astype(np.float32)[:, None, None] * sums[..., 1:]
 
     def _width_of(self, frame: int) -> int:
         """How many input samples a frame of so many output samples is made of."""
         return 2 * self._half + (frame - 1) * self._down // self._up + 1
 
+    def _turn_of(self, frame: int) -> int:
+        """After how many frames of so many output samples the filters come again."""
+        return self._up // math.gcd(self._up, frame)
+
     def _best_frame(self, new_rate: int, whole: int | None) -> int:
-        """The number of samples whose filters come again soonest, or the one nearest to FRAME of several."""
+        """The number of samples whose filters come again soonest; of several, the one nearest to FRAME.
+
+        It is 1 where the filters are too many for a table.
+        """
         if whole:
             frames = [frame for frame in range(1, whole + 1) if whole % frame == 0]
         else:
             frames = [*range(1, max(1, round(2 * FRAME * new_rate)) + 1)]
         small = [frame for frame in frames if frame * self._width_of(frame) < LARGEST_FILTERS]
         nearest = FRAME * new_rate
-        return min(small or [1], key=lambda frame: (self._up // math.gcd(self._up, frame), abs(frame - nearest)))
+        best = min(small or [1], key=lambda frame: (self._turn_of(frame), abs(frame - nearest)))
+        return best if self._turn_of(best) <= LONGEST_TABLE else 1
 
 
 @lru_cache(maxsize=16)  # streams with the same rates share it
 def _table(up: int, down: int, half: int, frame: int, width: int, turn: int) -> np.ndarray:
-    """The matrices (turn, width, frame) of all frames."""
+    """The matrices (turn, width, frame) that make frames from their input samples."""
     table = np.empty((turn, frame, width), np.float32)  # each filter in one piece: faster
     for index in range(turn):
-        table[index] = _filters(up, down, half, frame, width, index).T
+        outputs = index * frame + np.arange(frame)
+        inputs = index * frame * down // up - half + 1 + np.arange(width)
+        table[index] = _filters((inputs * up - outputs[:, None] * down) / max(up, down))
     return table.transpose(0, 2, 1)
 
 
-def _filters(up: int, down: int, half: int, frame: int, width: int, index: int) -> np.ndarray:
-    """The matrix (width, frame) that makes frame `index` from its input samples."""
-    outputs = index * frame + np.arange(frame)
-    inputs = index * frame * down // up - half + 1 + np.arange(width)
-    distance = np.abs(inputs[:, None] * up - outputs * down) / max(up, down)  # (width, frame), at the lower rate
+@lru_cache(maxsize=16)
+def _places(up: int, down: int, half: int) -> np.ndarray:
+    """Matrices (P, width, 2) for an output sample that lies p / P after an input sample.
+
+    The columns are the filter of place p, and that of the next place minus it.
+    """
+    scale = min(1, up / down)  # from input samples to those of the lower rate
+    count = math.ceil(STEPS * scale)
+    places = np.arange(count + 1) / count
+    filters = _filters((np.arange(2 * half + 1) - half + 1 - places[:, None]) * scale)  # (P + 1, width)
+    return np.stack((filters[:-1], np.diff(filters, axis=0)), axis=1).transpose(0, 2, 1)
+
+
+def _filters(distance: np.ndarray) -> np.ndarray:
+    """Filters (..., width) for distances from their middle, in samples of the lower rate."""
     prototype = _prototype()
-    steps = np.minimum(distance * STEPS, len(prototype) - 2)
+    steps = np.minimum(np.abs(distance) * STEPS, len(prototype) - 2)
     below = steps.astype(int)
     filters = prototype[below]
     filters += (steps - below) * (prototype[below + 1] - filters)
-    return (filters / filters.sum(axis=0)).astype(np.float32)  # a constant stays what it is
+    return (filters / filters.sum(axis=-1, keepdims=True)).astype(np.float32)  # a constant stays what it is
 
 
 @lru_cache(maxsize=1)

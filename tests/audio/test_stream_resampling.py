@@ -10,7 +10,7 @@ from dtln.audio.resampling import resample
 from dtln.audio.stream_resampling import StreamResampler
 
 PAIRS = [(48000, 16000), (16000, 48000), (44100, 16000), (16000, 44100), (8000, 16000), (11025, 16000), (44100, 48000)]
-PAIRS += [(96000, 16000), (16000, 8000), (16000, 16001)]
+PAIRS += [(96000, 16000), (16000, 8000), (16000, 16001), (47952, 16000)]  # the last two interpolate
 
 
 def resampled(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
