@@ -140,7 +140,7 @@ class Server:
 
     def play_noise(self) -> None:
         """Plays noise into the microphone until the server ends."""
-        command = ["pacat", "-d", "mic", "--raw", "--format=s16le", "--rate=16000", "--channels=1", "--volume=13000"]
+        command = ["pacat", "-d", "mic", "--raw", "--format=s16le", "--rate=16000", "--channels=1", "--volume=26000"]
         self._clients.append(
             subprocess.Popen(
                 [*command, "/dev/urandom"],
@@ -186,18 +186,18 @@ class Server:
         (sound,), _ = self.record(seconds, "speaker.monitor")
         return 10 * math.log10(np.mean(sound**2.0) + 1e-12)
 
-    def delay(self, seconds: float = 3.0, source: str = "mic.monitor") -> float:
+    def delay(self, seconds: float = 2.0, source: str = "mic.monitor") -> float:
         """How much later than at the microphone a sound comes out of the loudspeaker, in s, to about 0.03 s.
 
         Both are recorded; the delay is where they are most alike. Infinite if they are nowhere alike.
         """
-        (heard, played), (heard_at, played_at) = self.record(seconds, source, "speaker.monitor")
-        size = 1 << (len(heard) + len(played)).bit_length()
-        alike = np.fft.irfft(np.fft.rfft(played, size) * np.conj(np.fft.rfft(heard, size)))
-        lag = int(np.argmax(np.abs(alike[: size // 2])))
-        if np.abs(alike[lag]) < 10 * np.sqrt(np.mean(alike**2)):
-            return math.inf
-        return lag / SAMPLE_RATE + played_at - heard_at
+        sounds, (heard_at, played_at) = self.record(seconds, source, "speaker.monitor")
+        size = 1 << sum(map(len, sounds)).bit_length()
+        highest = size * 1000 // SAMPLE_RATE  # Hz: what is stretched meanwhile stays alike in the low frequencies
+        heard, played = (np.fft.rfft(sound, size)[:highest] for sound in sounds)
+        alike = np.abs(np.fft.irfft(played * np.conj(heard), size))
+        lag = int(np.argmax(alike[: size // 2]))
+        return lag / SAMPLE_RATE + played_at - heard_at if alike[lag] > 6 * np.sqrt(np.mean(alike**2)) else math.inf
 
     def run(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess:
         """Runs the script to its end."""
@@ -302,11 +302,10 @@ class Live:
 
 
 @contextlib.contextmanager
-def drifting_microphone(server: Server, ppm: float, name: str = "drifting") -> Iterator[list[float]]:
+def drifting_microphone(server: Server, ppm: float, name: str = "drifting") -> Iterator[None]:
     """A source of a PulseAudio with a clock of its own, faster than the system's by so many parts per million.
 
-    It gives the times (s, of time.monotonic) at which it has sent clicks: single samples at -6 dB of full scale, one a
-    second. A thread writes the samples into a pipe when their times come, so the source has no other clock than that.
+    It gives noise. A thread writes the samples into a pipe when their times come; the source has no other clock.
     """
     import fcntl  # not on Windows
 
@@ -314,28 +313,24 @@ def drifting_microphone(server: Server, ppm: float, name: str = "drifting") -> I
     sound = f"format=float32le rate={server.rate} channels=1"
     server.pactl("load-module", "module-pipe-source", f"source_name={name}", f"file={fifo}", *sound.split())
     assert name in server.pactl("list", "short", "sources")
-    clicks: list[float] = []
     ended = threading.Event()
     portion = server.rate // 200  # samples
+    generator = np.random.default_rng(0)
 
     def write() -> None:
         with open(fifo, "wb", buffering=0) as pipe:
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, 4096)
             start, written = time.monotonic(), 0
             while not ended.is_set():
-                samples = np.zeros(portion, np.float32)
-                if written % server.rate < portion:
-                    samples[0] = 0.5
-                    clicks.append(time.monotonic())
                 with contextlib.suppress(BrokenPipeError):
-                    pipe.write(samples.tobytes())
+                    pipe.write(generator.normal(0, 0.05, portion).astype(np.float32).tobytes())
                 written += portion
                 ended.wait(max(start + written / (server.rate * (1 + ppm * 1e-6)) - time.monotonic(), 0))
 
     writer = threading.Thread(target=write, daemon=True)
     writer.start()
     try:
-        yield clicks
+        yield
     finally:
         ended.set()
         writer.join(10)

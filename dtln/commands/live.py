@@ -232,10 +232,9 @@ def _run(sounddevice: ModuleType, args: argparse.Namespace) -> None:
             if recorder is not None:
                 recorder.close()
                 poll()
-            if not args.quiet:
-                print(report_text(first, last, session.loop_delay), flush=True)
-                if recorder is not None:
-                    print(recorder.describe(), flush=True)
+            display.report(report_text(first, last, session.loop_delay))
+            if recorder is not None:
+                display.report(recorder.describe())
             if args.json:
                 settings = {"model": kind, "runtime": backend.runtime, "latency": args.latency, "level": args.level}
                 write_report(args.json, report_json(first, last, series, session.loop_delay, **settings))

@@ -125,6 +125,7 @@ class Session:
         """
         waiting, pause, early = False, RETRY_SECONDS, 0
         anew = False  # whether PortAudio, which knows the devices of its start alone, has to look for them again
+        lost_before = False  # and a person was told so
         while not self._over(noted):
             try:
                 if hangs := hanging_seconds():  # nothing else may be asked
@@ -138,10 +139,12 @@ class Session:
                 if not waiting:
                     self._event(f"{error} Waiting for the devices.")
                 waiting = anew = True
+                lost_before = self._devices is not None
                 self._rest(noted, pause)
                 pause = min(pause * 1.2, LONGEST_RETRY_SECONDS)
                 continue
-            waiting, pause, anew = False, RETRY_SECONDS, False
+            self._counters.reconnections += lost_before
+            waiting, pause, anew, lost_before = False, RETRY_SECONDS, False, False
             begun = time.monotonic()
             try:
                 lost = self._watch(connection, noted)
@@ -156,7 +159,7 @@ class Session:
                 )
             if lost:
                 self._event(f"{lost} Trying to open the devices again.")
-                self._counters.reconnections += 1
+                lost_before = True
                 self._rest(noted, RETRY_SECONDS)
 
     def _over(self, noted: Sequence[int]) -> bool:

@@ -9,7 +9,7 @@ from typing import TextIO
 from dtln.live.controls import Controls
 from dtln.live.counters import Snapshot
 from dtln.live.measures import SILENCE_DB, TROUBLES, Measures
-from dtln.terminal import Line, in_foreground
+from dtln.terminal import Line, has_room, in_foreground
 
 __all__ = ["ASCII_BARS", "BARS", "StatusDisplay", "bars_for", "status_line"]
 
@@ -18,6 +18,7 @@ ASCII_BARS = ".#"
 BAR_CELLS = 6
 BAR_DB = 60.0  # below full scale: where a meter begins
 DROPPED_FIRST = ("drift", "block", "late", "bars", "delay", "cut", "load", "output", "xruns", "input")
+REPORT_SECONDS = 1.0
 LINE_SECONDS, SERVICE_LINE_SECONDS = 10.0, 60.0  # between plain lines; the second where they go to a journal
 
 
@@ -131,6 +132,11 @@ class StatusDisplay:
     def ended(self, snapshot: Snapshot) -> None:
         """Removes the line; what follows is the report's."""
         self._line.clear()
+
+    def report(self, text: str) -> None:
+        """What happened, after the end. A stream that takes nothing is given up after REPORT_SECONDS."""
+        if not self.quiet and has_room(self.stream, REPORT_SECONDS):
+            self._line.say(text)
 
     def _say_now_and_then(self, before: Snapshot, now: Snapshot) -> None:
         pause = SERVICE_LINE_SECONDS if self.service else LINE_SECONDS
