@@ -23,6 +23,7 @@ __all__ = ["BrokenBlock", "Session", "Wishes", "noted_signals"]
 
 POLL_SECONDS = 0.05  # how often the main thread looks around
 STALL_SECONDS = 5.0  # without a callback: the device is gone, although PortAudio does not say so
+STOPPED_SECONDS = 1.0  # without a look around: the program itself was stopped, by Ctrl+Z say, and its devices with it
 ANSWER_SECONDS = 10.0  # in which PortAudio opens devices, if the sound server is alive
 CLOSE_SECONDS = 2.0  # in which it closes them
 LONGEST_HANG = 45.0  # s; libpulse gives up after 30, what hangs for longer only ends with the program
@@ -30,6 +31,7 @@ RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 10.0  # a search leaves some KB of m
 EARLY_SECONDS = 5.0  # streams that fail sooner are started again, a few times
 OTHER_RATES = (48000, 44100)  # Hz, of sound servers; where it does not have to resample, the output does not run away
 RUNAWAY = 1.5  # times the rate of the output device: PulseAudio's plugin for ALSA starts like this now and then
+RAN_AWAY = "The output device runs faster than its rate."
 EARLY_STARTS = 5
 LOOP_SECONDS = 3.0  # in which a probe is to come back, after the devices have started
 
@@ -153,7 +155,8 @@ class Session:
             early = early + 1 if time.monotonic() - begun < EARLY_SECONDS else 0
             if lost and 0 < early <= EARLY_STARTS:
                 continue
-            if lost and not self._wishes.reconnect:
+            resumed = lost == RAN_AWAY and not early  # after Ctrl+Z and fg, say, it plays what it missed
+            if lost and not resumed and not self._wishes.reconnect:
                 raise AudioDeviceError(
                     f"{lost} Check the connection and the sound server, then start again; --reconnect waits for them."
                 )
@@ -219,7 +222,8 @@ class Session:
     def _watch(self, connection: _Connection, noted: Sequence[int]) -> str | None:
         """Waits for the end; returns why the devices are lost, or None where the session is over."""
         pipeline = connection.callbacks
-        moved = [time.monotonic()] * 2
+        looked = time.monotonic()
+        moved = [looked] * 2
         known = pipeline.progress
         mark: tuple[float, int] | None = None  # a moment and the samples played until then
         period = 1.0 + 2 * max(connection.latencies)  # s; what fills the buffers is not counted
@@ -228,6 +232,9 @@ class Session:
             if pipeline.error is not None:
                 raise BrokenBlock from pipeline.error
             now, progress = time.monotonic(), pipeline.progress
+            if now - looked > STOPPED_SECONDS:
+                moved, mark = [now] * 2, None
+            looked = now
             moved = [now if new != old else then for new, old, then in zip(progress, known, moved, strict=True)]
             known = progress
             if not connection.active:
@@ -237,7 +244,7 @@ class Session:
             elif now - mark[0] > period:
                 if progress[1] - mark[1] > RUNAWAY * pipeline.output_rate * (now - mark[0]):
                     self._output_rate = next(self._output_rates)
-                    return "The output device runs faster than its rate."
+                    return RAN_AWAY
                 mark = (now, progress[1])
             for name, then in zip(("input", "output"), moved, strict=True):
                 if now - then > STALL_SECONDS:

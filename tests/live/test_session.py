@@ -13,6 +13,7 @@ from simulated_devices import PassingNetwork
 
 from dtln.commands.live import main
 from dtln.live import session
+from dtln.live.keys import Keys
 from dtln.live.session import noted_signals
 from dtln.streaming import backends
 
@@ -95,7 +96,9 @@ def test_without_a_loop_it_says_so(fake, capsys):
 def test_microphone_that_refuses_everything(fake, capsys):
     fake.refused = True
     assert main([]) == 1
-    assert "input device 0 (USB" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "input device 0 (USB" in captured.err
+    assert not captured.out  # no report of what never began
 
 
 def test_devices_that_cannot_be_opened(fake, capsys):
@@ -124,6 +127,38 @@ def test_output_that_runs_away_is_opened_again(fake, monkeypatch, capsys):
     timer.join()
     assert len(fake.opened) == 4
     assert capsys.readouterr().out.count("running: ") == 2
+
+
+def test_a_program_that_was_stopped_goes_on(fake, monkeypatch, capsys):
+    monkeypatch.setattr(session, "STALL_SECONDS", 0.4)
+    monkeypatch.setattr(session, "EARLY_SECONDS", 0.3)
+    monkeypatch.setattr(session, "STOPPED_SECONDS", 0.3)
+    begun = time.monotonic()
+
+    def stop(keys):
+        """Holds up the main thread for a while, and the devices from a moment before that."""
+        if time.monotonic() - begun > 0.8:
+            if fake.feeding:
+                fake.feeding = False
+            else:
+                time.sleep(0.6)
+                fake.feeding = True
+                monkeypatch.setattr(Keys, "read", lambda keys: None)
+
+    monkeypatch.setattr(Keys, "read", stop)
+    assert main(["--duration", "2.5"]) == 0
+    assert capsys.readouterr().out.count("running: ") == 1
+
+
+def test_output_that_runs_away_later_is_opened_again(fake, monkeypatch, capsys):
+    monkeypatch.setattr(session, "EARLY_SECONDS", 0.8)
+    monkeypatch.setattr(session, "RETRY_SECONDS", 0.1)
+    fast, usual = after(1.0, lambda: setattr(fake, "pace", 3.0)), after(2.6, lambda: setattr(fake, "pace", 1.0))
+    assert main(["--duration", "4", "--latency", "0.1"]) == 0
+    for timer in (fast, usual):
+        timer.join()
+    out = capsys.readouterr().out
+    assert "faster than its rate. Trying to open the devices again" in out and "reconnections: 1" in out
 
 
 def test_devices_that_are_lost_and_found(fake, monkeypatch, capsys):
