@@ -69,8 +69,9 @@ class Pipeline:
 
     make: makes the StreamingDenoiser of one channel from a back end. input_rate, output_rate: Hz, of the devices.
     channel: of the input, from 0; None takes the mean of all. recording: is given what the network hears and what comes
-    of it, (L, 1) each. loop_delay: s from the output callback to the input callback through the devices, where it was
-    measured. latency: the larger one of the devices, s. now: the time in s.
+    of it, (L, 1) each; the second is not stretched, so that both stay aligned. loop_delay: s from the output callback
+    to the input callback through the devices, where it was measured. latency: the larger one of the devices, s. now:
+    the time in s.
 
     delay: of the network and the resampling, s; the sizes of the callbacks add to it. error: the exception of the
     worker or the output callback, after which silence is played; None while all is well.
@@ -205,7 +206,7 @@ class Pipeline:
         silence = np.zeros(self._piece, np.float32)
         for count in range(WARM_UP_PIECES):
             taken += self._piece
-            given += len(self._denoise(silence))
+            given += len(self._denoiser.process(silence))
             if count > WARM_UP_PIECES // 2:
                 lag = max(lag, taken / self.input_rate - given / self.output_rate)
         self._denoiser.reset()
@@ -235,13 +236,13 @@ class Pipeline:
             self._backend.passing = ahead < (self._playout.largest if self._backend.passing else 0)
         self._denoiser.bypass, self._denoiser.strength = self.controls.bypass, self.controls.strength
         begun = self._now()
-        denoised = self._denoise(heard)
-        seconds = self._now() - begun
+        denoised = self._denoiser.process(heard)
         gain = float(not self.controls.muted)
         if min(gain, self._gain) < 1:
             denoised = denoised * np.linspace(self._gain, gain, len(denoised), dtype=np.float32)
         self._gain = gain
-        self._ready.write(denoised)
+        self._ready.write(self._stretch(denoised))
+        seconds = self._now() - begun
         self._taken += self._piece
         self._busy += seconds
         counters = self.counters
@@ -257,14 +258,14 @@ class Pipeline:
             self._recording.put_input(heard[:, None])
             self._recording.put_output(denoised[:, None])
 
-    def _denoise(self, heard: np.ndarray) -> np.ndarray:
-        """A piece as it was heard in, samples for the output device out, (L,) -> (M,)."""
-        denoised = self._denoiser.process(heard)
-        if self._stage:
-            denoised = self._stage.process(denoised, self._drift.correction)
-        known = min(self._repeated, len(denoised))
+    def _stretch(self, denoised: np.ndarray) -> np.ndarray:
+        """Denoised samples as the clock of the output device wants them, (L,) -> (M,)."""
+        if self._stage is None:
+            return denoised
+        stretched = self._stage.process(denoised, self._drift.correction)
+        known = min(self._repeated, len(stretched))
         self._repeated -= known
-        return denoised[known:]
+        return stretched[known:]
 
     def _follow_drift(self, seconds: float) -> None:
         """Adapts the stretching after so many seconds, and begins it where it has become necessary."""

@@ -70,9 +70,16 @@ class Recorder:
             self._tracks[kind].put(samples)
 
     def change(self, input_rate: int, input_channels: int, output_rate: int, output_channels: int) -> None:
-        """The devices were opened again: where rates or channels differ, new files begin. Nobody may put meanwhile."""
+        """The devices were opened again: where rates or channels differ, new files begin. Nobody may put meanwhile.
+
+        Else the shorter file, which lacks what was being denoised, is filled up with silence.
+        """
         formats = {"input": (input_rate, input_channels), "output": (output_rate, output_channels)}
-        if formats != self._formats and not self._failed:
+        if formats == self._formats:
+            seconds = max(track.length / formats[kind][0] for kind, track in self._tracks.items())
+            for kind, track in self._tracks.items():
+                track.fill_up(round(seconds * formats[kind][0]))
+        elif not self._failed:
             self._formats = formats
             for kind, track in self._tracks.items():
                 track.change(*formats[kind], _longest(formats))
@@ -163,7 +170,8 @@ class _Track:
         self._prefix, self._kind = prefix, kind
         self._queue: deque[np.ndarray | int | tuple[int, int, int]] = deque()  # samples, gaps, formats
         self._put = self._taken = 0  # samples; each has one thread that writes it
-        self._gap = 0  # samples dropped since the last that were put
+        self.length = 0  # samples of this format until now, those that were dropped, too
+        self._gap = 0  # samples of silence since the last that were put
         self._capacity = 0
         self.dropped = self.clipped = 0
         self.path: Path | None = None  # of the file that is being written, when it is complete
@@ -171,6 +179,7 @@ class _Track:
 
     def put(self, samples: np.ndarray) -> None:
         """(L,) or (L, C)."""
+        self.length += len(samples)
         if self._put - self._taken + len(samples) > self._capacity:
             self._gap += len(samples)
             self.dropped += len(samples)
@@ -179,8 +188,13 @@ class _Track:
         self._put += len(samples)
         self._queue.append(np.array(samples, np.float32))  # the caller may use its array again
 
+    def fill_up(self, length: int) -> None:
+        """Silence up to so many samples of this format."""
+        self._gap += length - self.length
+        self.length = length
+
     def note_gap(self) -> None:
-        """Puts the samples that were dropped into the queue, as a number."""
+        """Puts the samples that are missing into the queue, as a number."""
         if self._gap:
             self._queue.append(self._gap)
             self._gap = 0
@@ -189,6 +203,7 @@ class _Track:
         """What comes from now on has another format."""
         self.note_gap()
         self._capacity = round(QUEUE_SECONDS * rate)
+        self.length = 0
         self._queue.append((rate, channels, seconds))
 
     def begin(self, rate: int, channels: int, seconds: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from simulated_devices import Devices, PassingNetwork, flags
@@ -58,7 +60,10 @@ def test_callbacks_of_any_size_and_jitter_are_played_without_gaps(sizes, jitter)
 @pytest.mark.parametrize("ppm", [200, -200])
 @pytest.mark.parametrize("jitter", [0.005])
 def test_clocks_that_differ_are_told_and_cost_neither_delay_nor_sound(ppm, jitter):
-    devices = Devices(tone, sizes=(512, 480), ppm=ppm, jitter=jitter)
+    heard: list[np.ndarray] = []
+    made: list[np.ndarray] = []
+    recording = SimpleNamespace(put_input=heard.append, put_output=made.append)
+    devices = Devices(tone, sizes=(512, 480), ppm=ppm, jitter=jitter, recording=recording)
     devices.run(60)
     before, late = devices.pipeline._playout._usual, devices.counters.late_blocks
     played = devices.run(200)
@@ -68,6 +73,8 @@ def test_clocks_that_differ_are_told_and_cost_neither_delay_nor_sound(ppm, jitte
     assert counters.late_blocks == late <= 5 and counters.dropouts == 0
     assert np.abs(np.diff(played)).max() < 1.5 * STEP
     assert abs(devices.pipeline._playout._usual - before) < 0.01  # 140 s of 200 ppm would be 28 ms
+    recorded = np.concatenate(made)
+    np.testing.assert_allclose(recorded, np.concatenate(heard)[: len(recorded)], atol=1e-5)  # the recording is aligned
 
 
 def test_without_the_stage_the_delay_would_grow(monkeypatch):

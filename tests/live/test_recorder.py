@@ -133,6 +133,19 @@ def test_new_files_begin_at_the_same_moment_before_they_are_too_large(tmp_path, 
     assert [len(read(tmp_path / f"a_output{number}.wav")[0]) for number in ("", "_2", "_3")] == [3000, 3000, 2000]
 
 
+def test_files_are_aligned_after_a_reconnection_that_cuts_the_output_short(tmp_path):
+    ones = np.ones(48000, np.float32) / 2
+    with Recorder(tmp_path / "a", 48000, 1, 16000, 1) as recorder:
+        for missing in (600, 0, 300):
+            recorder.change(48000, 1, 16000, 1)
+            recorder.put_input(ones)
+            recorder.put_output(ones[: 16000 - missing])
+    heard, played = (read(path)[0][:, 0] for path in recorder.paths)
+    assert len(heard) == 3 * 48000 and heard.all()
+    np.testing.assert_array_equal(np.flatnonzero(played == 0), np.arange(16000 - 600, 16000))
+    assert recorder.dropped == {"input": 0, "output": 0}
+
+
 def test_other_rates_after_a_reconnection_begin_new_files(tmp_path):
     ones = np.full(800, 0.5, np.float32)
     with Recorder(tmp_path / "a", 16000, 1, 16000, 1) as recorder:
