@@ -123,15 +123,18 @@ def main(argv: Sequence[str] | None = None, prog: str = "real_time_dtln_audio.py
             given = list(sys.argv[1:] if argv is None else argv)
             print("\n".join(install_service([flag for flag in given if flag != "--install-service"])))
             return 0
-        from dtln.live.devices import import_sounddevice, list_devices
+        from dtln.live.devices import hanging_seconds, import_sounddevice, list_devices
         from dtln.live.native import quiet_native_lines
 
-        with quiet_native_lines():
-            sounddevice = import_sounddevice()
-            if args.list_devices:
-                print(list_devices(sounddevice))
-                return 0
-            _run(sounddevice, args)
+        with quiet_native_lines() as native:
+            try:
+                sounddevice = import_sounddevice()
+                if args.list_devices:
+                    print(list_devices(sounddevice))
+                    return 0
+                _run(sounddevice, args)
+            finally:
+                native.stays = hanging_seconds() > 0  # it may write as long as the program lives
     except (AudioDeviceError, MissingPackageError, ModelError, SettingsError, OSError) as error:
         return failed(prog, error)
     except RuntimeError as error:  # BrokenBlock, which is heavy to import here
@@ -232,9 +235,10 @@ def _run(sounddevice: ModuleType, args: argparse.Namespace) -> None:
             if recorder is not None:
                 recorder.close()
                 poll()
-            display.report(report_text(first, last, session.loop_delay))
-            if recorder is not None:
-                display.report(recorder.describe())
+            if last.input_rate:  # else no devices were ever open
+                display.report(report_text(first, last, session.loop_delay))
+                if recorder is not None:
+                    display.report(recorder.describe())
             if args.json:
                 settings = {"model": kind, "runtime": backend.runtime, "latency": args.latency, "level": args.level}
                 write_report(args.json, report_json(first, last, series, session.loop_delay, **settings))

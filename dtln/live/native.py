@@ -26,9 +26,13 @@ TELLS_NOTHING = re.compile(r"Expression '.*' failed in |.*\[error\.\w+\]|Cannot 
 
 
 class NativeLines:
-    """The last lines that C libraries wrote, oldest first."""
+    """The last lines that C libraries wrote, oldest first.
+
+    stays: whether they are to be kept from the standard error also after the block, because they go on.
+    """
 
     def __init__(self) -> None:
+        self.stays = False
         self._lines: deque[str] = deque(maxlen=LINES_KEPT)
         self._rest = b""
         self._lock = threading.Lock()
@@ -109,21 +113,22 @@ def quiet_native_lines() -> Iterator[NativeLines]:
     try:
         yield native
     finally:
-        os.dup2(real, 2)
-        if follows_crashes:
-            faulthandler.enable(2)
-        if sys.stderr is stream:
-            sys.stderr = previous
-        if stream is None:
-            os.close(real)
-        else:
-            with contextlib.suppress(OSError):  # a terminal that is gone
-                stream.close()
-        ended.set()
-        with contextlib.suppress(OSError):  # full: the thread is awake
-            os.write(sink, b"\n")
-        os.close(sink)
-        follower.join()
+        if not native.stays:
+            os.dup2(real, 2)
+            if follows_crashes:
+                faulthandler.enable(2)
+            if sys.stderr is stream:
+                sys.stderr = previous
+            if stream is None:
+                os.close(real)
+            else:
+                with contextlib.suppress(OSError):  # a terminal that is gone
+                    stream.close()
+            ended.set()
+            with contextlib.suppress(OSError):  # full: the thread is awake
+                os.write(sink, b"\n")
+            os.close(sink)
+            follower.join()
 
 
 def _descriptor(stream: TextIO | None) -> int | None:

@@ -65,6 +65,15 @@ def test_exceptions_and_crashes_are_shown(options):
     assert "hidden" not in done.stderr
 
 
+def test_library_that_goes_on_writing_is_kept_quiet_to_the_end():
+    done = run(
+        "with quiet_native_lines() as lines:\n    lines.stays = True\n"
+        "print('Python', file=sys.stderr)\nnative('hidden')\n1 / 0\n"
+    )  # fmt: skip
+    assert done.stderr.startswith("Python\nTraceback") and "ZeroDivisionError" in done.stderr
+    assert "hidden" not in done.stderr
+
+
 def test_closed_descriptor_is_no_error():
     done = run("os.close(2)\nwith quiet_native_lines() as lines:\n    print('works', lines.lines())\n")
     assert done.stdout == "works []\n"
