@@ -18,6 +18,7 @@ JUMP = 0.03  # s between two periods: no clock does that, but a device that stoo
 SETTLING = 2  # periods after a start or a jump that are not looked at
 REFERENCE = 4  # periods whose mean is the delay to keep
 FEWEST_PERIODS = 20  # for an estimate of the drift
+SURE = 20e-6  # standard error with which an estimate is told; on a busy machine it takes longer until then
 MOST_PERIODS = 180
 
 
@@ -113,7 +114,11 @@ class DriftControl:
         if len(self._history) >= FEWEST_PERIODS:
             times, delays = np.array(self._history).T
             times -= times.mean()
-            self.drift = float(times @ delays / (times @ times))
+            spread = float(times @ times)
+            drift = float(times @ delays / spread)
+            rest = delays - delays.mean() - drift * times
+            if float(rest @ rest) / (len(rest) - 2) < spread * SURE**2:
+                self.drift = drift
 
 
 class DriftStage:
