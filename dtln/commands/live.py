@@ -117,7 +117,13 @@ _channel.__name__ = "channel"
 def main(argv: Sequence[str] | None = None, prog: str = "real_time_dtln_audio.py") -> int:
     args = parse(argv, prog)
     try:
+        if args.json and not args.json.absolute().parent.is_dir():
+            raise SettingsError(f"{args.json}: its folder does not exist. Make it first.")
         if args.install_service:
+            if args.record:
+                raise SettingsError(
+                    "--record never overwrites a file, so a service that has it could start only once. Leave it out."
+                )
             from dtln.live.service import install_service
 
             given = list(sys.argv[1:] if argv is None else argv)
@@ -163,13 +169,14 @@ def _run(sounddevice: ModuleType, args: argparse.Namespace) -> None:
     limit = args.attenuation_limit
     controls = Controls(bypass=args.bypass, strength=args.strength if limit is None else strength_for_limit(limit))
     counters = Counters()
-    display = StatusDisplay(sys.stdout, controls, args.quiet, service="JOURNAL_STREAM" in os.environ)
     recorder: Recorder | None = None
     first = counters.snapshot()
     series = Series(first)
     sys.setswitchinterval(SWITCH_SECONDS)
 
     with contextlib.ExitStack() as opened:
+        stream = sys.stdout or opened.enter_context(open(os.devnull, "w"))  # none where it is closed
+        display = StatusDisplay(stream, controls, args.quiet, service="JOURNAL_STREAM" in os.environ)
         keys = opened.enter_context(Keys())
         noted = opened.enter_context(noted_signals())
         kind = args.backend or default_kind(args.model_dir)
@@ -181,7 +188,8 @@ def _run(sounddevice: ModuleType, args: argparse.Namespace) -> None:
             microphone = opened.enter_context(virtual_microphone())
             microphone.check_device(sounddevice)
             args.output_device = microphone.device
-            display.event(microphone.describe())
+            if not args.quiet:
+                display.event(microphone.describe())
 
         def make_pipeline(input_rate: int, output_rate: int, latency: float, loop_delay: float | None) -> Pipeline:
             nonlocal recorder

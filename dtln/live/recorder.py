@@ -101,13 +101,20 @@ class Recorder:
 
     def describe(self) -> str:
         """What was recorded, in lines for people."""
+        files = ", ".join(map(str, self._files())) or "nothing"
+        if self._failed:
+            return f"recorded until that failed: {files}"
         return "\n".join(
             [
-                f"recorded: {', '.join(map(str, self.paths))}",
+                f"recorded: {files}",
                 f"samples missing there, because the disk was slow: {_both(self.dropped)}; "
                 f"clipped: {_both(self.clipped)}",
             ]
         )
+
+    def _files(self) -> list[Path]:
+        """Those that are there, finished or not."""
+        return [path for path in (*self.paths, *map(unfinished, self.paths)) if path.exists()]
 
     def pop_event(self) -> str | None:
         """What a person must know about the recording and was not told yet."""
@@ -144,8 +151,8 @@ class Recorder:
             self._failed = True
             for track in self._tracks.values():
                 track.abandon()
-            left = [str(path) for path in (*self.paths, *map(unfinished, self.paths)) if path.exists()]
-            rest = f" What was recorded: {', '.join(left)}" if left else ""
+            left = self._files()
+            rest = f" What was recorded: {', '.join(map(str, left))}" if left else ""
             self._events.append(f"the recording has ended: {in_words(error)}{rest}")
 
 

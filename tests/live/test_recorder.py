@@ -183,7 +183,7 @@ while (event := recorder.pop_event()) is None:
     recorder.put_output(np.full(1600, 0.25, np.float32))
     time.sleep(0.01)
 recorder.close()
-print(event)
+print(event, recorder.describe(), sep='\\n')
 """
 
 
@@ -192,7 +192,10 @@ def test_disk_that_is_full_leaves_what_was_recorded(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.stdout.startswith("the recording has ended: Is too large") and done.stderr == "", done.stderr
     assert names(tmp_path) == ["a_input.unfinished.wav", "a_output.unfinished.wav"]
-    assert all(name in done.stdout for name in names(tmp_path))
+    event, described = done.stdout.splitlines()
+    assert all(name in event for name in names(tmp_path))
+    files = ", ".join(str(tmp_path / name) for name in names(tmp_path))
+    assert described == f"recorded until that failed: {files}"
     recorded, _ = read(tmp_path / "a_input.unfinished.wav")
     assert 10000 < len(recorded) <= 50000 and np.all(recorded == 16384)
 

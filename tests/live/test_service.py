@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import pytest
 from live_audio import ROOT
 
+from dtln.commands.live import main
 from dtln.errors import SettingsError
 from dtln.live import service
 from dtln.live.service import install_service, unit_path, unit_text
@@ -169,3 +170,8 @@ def test_words_that_no_unit_can_hold_are_refused(home, word):
     with pytest.raises(SettingsError, match="characters that no unit can hold"):
         install_service(["-m", word])
     assert not unit_path().exists()
+
+
+def test_recording_in_a_service_is_refused(home, capsys):
+    assert main(["--install-service", "--record", "talk"]) == 1
+    assert "--record never overwrites" in capsys.readouterr().err and not unit_path().exists()

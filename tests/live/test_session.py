@@ -68,6 +68,16 @@ def test_json_record_and_quiet(fake, tmp_path, capsys):
     assert {path.name for path in tmp_path.glob("*.wav")} == {"take_input.wav", "take_output.wav"}
 
 
+def test_folder_of_the_report_is_missed_before_the_session(fake, tmp_path, capsys):
+    assert main(["--duration", "9", "--json", str(tmp_path / "none" / "live.json")]) == 1
+    assert "its folder does not exist" in capsys.readouterr().err and not fake.opened
+
+
+def test_closed_standard_output(fake, monkeypatch):
+    monkeypatch.setattr("sys.stdout", None)
+    assert main(["--duration", "0.2"]) == 0
+
+
 def test_loop_from_the_output_into_the_input_is_measured(fake, monkeypatch, capsys):
     sound: list[np.ndarray] = []
     feed = type(fake).InputStream
