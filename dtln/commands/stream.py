@@ -148,7 +148,7 @@ class RawStream:
         Interrupts come while it waits, or after it has written: no sample is lost.
         """
         source = sys.stdin.fileno()
-        if os.name == "posix":  # Windows waits in the next line but two
+        if os.name == "posix":  # Windows waits in os.read
             select.select([source], [], [])
         with held_interrupts():
             with naming("stdin"):

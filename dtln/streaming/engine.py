@@ -118,7 +118,7 @@ class StreamingDenoiser:
 
     @property
     def attenuation_limit_db(self) -> float | None:
-        """By how many dB noise goes down at most; None where a strength was set. Setting it sets the strength."""
+        """By how many dB noise goes down at most; None where a strength was set. Sets the strength, too: 1 for None."""
         return self._strength[1]
 
     @attenuation_limit_db.setter
