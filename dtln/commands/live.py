@@ -51,7 +51,8 @@ def parse(argv: Sequence[str] | None, prog: str = "real_time_dtln_audio.py") -> 
     devices.add_argument("-o", "--output-device", metavar="DEVICE", help="loudspeaker: index or part of its name")
     devices.add_argument(
         "--input-channel", type=_channel, metavar="N",
-        help="channel of the microphone to denoise, from 1, or 'mix', the mean of all (default: mono, or the mean)",
+        help="channel of the microphone to denoise, from 1, or 'mix', the mean of all (default: mono, which on a bare "
+        "stereo card is channel 1; the mean where a device has no mono)",
     )  # fmt: skip
     devices.add_argument(
         "--rate", type=positive(int), metavar="HZ",
