@@ -1,4 +1,4 @@
-"""The command `dtln` and the scripts: usage, version, times of --help, and packages that are missing."""
+"""The command `dtln` and the scripts: usage, version, what --help loads, and packages that are missing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import importlib
 import re
 import subprocess
 import sys
-import time
 import types
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from dtln.commands.run import run
 from dtln.errors import MissingPackageError, install_line, require
 
 ROOT = Path(__file__).resolve().parents[2]
-HELP_LIMIT = 0.3  # s
 HEAVY = {"tensorflow", "keras", "torch", "soundfile", "onnxruntime", "h5py", "numpy"}
 SCRIPTS = sorted(path.name for path in ROOT.glob("*.py") if "__main__" in path.read_text())
 
@@ -56,19 +54,12 @@ def help_commands() -> list[list[str]]:
 
 
 @pytest.mark.parametrize("arguments", help_commands(), ids=" ".join)
-def test_help_comes_at_once_and_loads_no_framework(arguments):
-    """At once in the best of a few attempts, because other programs run, too."""
-    taken = []
-    while not taken or (min(taken) >= HELP_LIMIT and len(taken) < 8):
-        start = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-X", "importtime", *arguments], cwd=ROOT, capture_output=True, text=True
-        )  # fmt: skip
-        taken.append(time.perf_counter() - start)
-        assert done.returncode == 0 and "usage: " in done.stdout, done.stderr
+def test_help_loads_nothing_heavy(arguments):
+    """So it comes at once; `benchmarks/speed.py --only start` says how soon."""
+    done = subprocess.run([sys.executable, "-X", "importtime", *arguments], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and "usage: " in done.stdout, done.stderr
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "dtln.commands" in loaded and not loaded & HEAVY
-    assert min(taken) < HELP_LIMIT
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
