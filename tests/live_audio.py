@@ -78,8 +78,8 @@ class Server:
 
     def start(self) -> None:
         """Starts it; for the second time, too, after `kill`. Skips where it does not start."""
-        with contextlib.suppress(FileNotFoundError):
-            self.socket.unlink()
+        for socket in (self.socket, self.folder / "pipewire-0"):  # of one that was killed
+            socket.unlink(missing_ok=True)
         if self.kind == "pulseaudio":
             command = [*PULSEAUDIO, "-L", f"module-native-protocol-unix socket={self.socket} auth-anonymous=1"]
         else:
