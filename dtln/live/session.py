@@ -61,12 +61,16 @@ class Wishes:
 
 @contextmanager
 def noted_signals() -> Iterator[list[int]]:
-    """Gives a list that Ctrl+C and SIGTERM are put into. A second signal ends the program in the usual, hard way.
+    """Gives a list that Ctrl+C, SIGTERM and, unless it is ignored, the SIGHUP of a closed terminal are put into.
+
+    A second signal ends the program in the usual, hard way.
 
     The handler only appends. It interrupts the main thread anywhere, so it must neither raise nor wait for a lock.
     """
     noted: list[int] = []
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    if hasattr(signal, "SIGHUP") and (handler := signal.getsignal(signal.SIGHUP)) is not signal.SIG_IGN:
+        previous[signal.SIGHUP] = handler
 
     def restore() -> None:
         for number, handler in previous.items():

@@ -69,7 +69,7 @@ def test_comparison_fails_without_the_network(server, network, speech, tmp_path)
     assert itself >= 90  # so it was the network, not the way through the devices
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)])
 def test_signal_ends_with_report(server, number):
     with Live(server, "--latency", "0.5") as live:
         time.sleep(2.0)
