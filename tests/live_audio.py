@@ -24,6 +24,7 @@ from dtln.streaming.engine import StreamingDenoiser
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "real_time_dtln_audio.py"
+USUAL_RATE = 48000  # Hz, of sound servers
 RAW = ("--raw", "--format=float32le", f"--rate={SAMPLE_RATE}", "--channels=1")
 SILENCE_SECONDS = 2.0  # that the script hears before the speech
 PULSEAUDIO = (
@@ -59,7 +60,7 @@ class Server:
     rate, channels: of the sinks. process: the server, or the parent of its parts; all are in one process group.
     """
 
-    def __init__(self, folder: Path, kind: str = "pulseaudio", rate: int = SAMPLE_RATE, channels: int = 1) -> None:
+    def __init__(self, folder: Path, kind: str = "pulseaudio", rate: int = USUAL_RATE, channels: int = 1) -> None:
         folder.chmod(0o700)
         (folder / "asound.conf").write_text(ALSA_CONFIG)
         self.folder, self.kind, self.rate, self.channels = folder, kind, rate, channels
@@ -224,9 +225,7 @@ class Server:
 
 
 @contextlib.contextmanager
-def audio_server(
-    folder: Path, kind: str = "pulseaudio", rate: int = SAMPLE_RATE, channels: int = 1
-) -> Iterator[Server]:
+def audio_server(folder: Path, kind: str = "pulseaudio", rate: int = USUAL_RATE, channels: int = 1) -> Iterator[Server]:
     """A server whose socket, home and configuration lie in `folder`; skips where something for it is missing.
 
     kind: "pulseaudio" or "pipewire". rate, channels: of its sinks.
@@ -367,7 +366,7 @@ def record_live(server: Server, folder: Path, speech: np.ndarray, *arguments: st
     files = [folder / "heard.raw", folder / "played.raw"]
     recorders = [server.recorder(f"{sink}.monitor", file) for sink, file in zip(("mic", "speaker"), files, strict=True)]
     try:
-        with Live(server, "--latency", "1", *arguments) as live:
+        with Live(server, "--rate", str(SAMPLE_RATE), "--latency", "1", *arguments) as live:
             wait_for(lambda: all(file.stat().st_size for file in files))
             time.sleep(SILENCE_SECONDS)
             subprocess.run(

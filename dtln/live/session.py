@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,8 +28,10 @@ CLOSE_SECONDS = 2.0  # in which it closes them
 LONGEST_HANG = 45.0  # s; libpulse gives up after 30, what hangs for longer only ends with the program
 RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 10.0  # a search leaves some KB of memory behind
 EARLY_SECONDS = 5.0  # streams that fail sooner are started again, a few times
-OTHER_RATES = (48000, 44100)  # Hz, of sound servers; where it does not have to resample, the output does not run away
-RUNAWAY = 1.5  # times the rate of the output device: PulseAudio's plugin for ALSA starts like this now and then
+RUNAWAY = 1.5  # times the rate of the output device: a start that goes wrong
+# ALSA's plugin for PulseAudio runs away in most starts where the server has to resample, so its rate is tried first.
+SERVER_DEVICES = ("default", "pipewire", "pulse")
+SERVER_RATES = (48000, 44100)  # Hz
 RAN_AWAY = "The output device runs faster than its rate."
 EARLY_STARTS = 5
 LOOP_SECONDS = 3.0  # in which a probe is to come back, after the devices have started
@@ -117,8 +118,7 @@ class Session:
         self._started, self._tick, self._event = started, tick, event
         self._poll, self._before_opening = poll, before_opening
         self._devices: tuple[Device, Device] | None = None  # the last ones that were opened
-        self._output_rates = itertools.cycle((wishes.rate,) if wishes.rate else (None, *OTHER_RATES))
-        self._output_rate = next(self._output_rates)
+        self._runaways = 0  # starts at which the output ran away
         self._begun: float | None = None  # when the first sound was expected
         self._ticked = time.monotonic()
         self.loop_delay: float | None = None
@@ -196,7 +196,7 @@ class Session:
                 if (wanted[number] or "").isdecimal():
                     wanted[number] = device.lasting_name
         source = find_device(sounddevice, wanted[0], "input", wishes.rate, wishes.channel)
-        target = find_device(sounddevice, wanted[1], "output", self._output_rate)
+        target = self._output(wanted[1])
         latencies = [latency_of(device, wishes.latency) for device in (source, target)]
         if wishes.measure_loop and self._devices is None:
             loop = _Loop(source.rate, target.rate)
@@ -223,6 +223,17 @@ class Session:
         )
         return connection
 
+    def _output(self, wanted: str | None) -> Device:
+        """The output device, at the rate that is to be tried. Raises AudioDeviceError."""
+        target = find_device(self._sounddevice, wanted, "output", self._wishes.rate)
+        rates: list[int | None] = [*SERVER_RATES, None]
+        if self._wishes.rate or target.name not in SERVER_DEVICES:
+            rates = [self._wishes.rate]
+        if rate := rates[self._runaways % len(rates)]:
+            with suppress(AudioDeviceError):  # the device does not take it, after all
+                return find_device(self._sounddevice, wanted, "output", rate)
+        return target
+
     def _watch(self, connection: _Connection, noted: Sequence[int]) -> str | None:
         """Waits for the end; returns why the devices are lost, or None where the session is over."""
         pipeline = connection.callbacks
@@ -247,7 +258,7 @@ class Session:
                 mark = (now, progress[1]) if progress[1] else None
             elif now - mark[0] > period:
                 if progress[1] - mark[1] > RUNAWAY * pipeline.output_rate * (now - mark[0]):
-                    self._output_rate = next(self._output_rates)
+                    self._runaways += 1
                     return RAN_AWAY
                 mark = (now, progress[1])
             for name, then in zip(("input", "output"), moved, strict=True):
