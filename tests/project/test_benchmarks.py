@@ -14,7 +14,7 @@ import soundfile
 from signals import random_network, speech_like
 from training_pairs import write_unmixed
 
-from benchmarks import long_recordings, mixtures, mutations, published, robustness, soak, speed
+from benchmarks import live_soak, long_recordings, mixtures, mutations, published, robustness, soak, speed
 from benchmarks.report import Row
 from dtln.commands import enhance
 from dtln.formats import MODEL_DIR, kind_paths
@@ -470,3 +470,34 @@ def test_stretches_follow_from_the_seed():
             samples = recordings.samples(stretch)
             assert samples.dtype == dtype and len(samples) == 40960
             np.testing.assert_array_equal(recordings.samples(stretch), samples)
+
+
+# --- live_soak.py -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_session_in_trouble(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(live_soak, "PAUSE_SECONDS", 5.0)
+    name = "trouble on PulseAudio"
+    live_soak.main(["--minutes", "0.4", "--only", name, "--json", str(tmp_path / "rows.json")])
+    printed = capsys.readouterr().out
+    (row,) = json.loads((tmp_path / "rows.json").read_text())
+    assert row["report"]["reconnections"] == 1 and 1 <= len(row["back"]) <= len(row["delays"]) + 1
+    assert printed.splitlines()[-1].startswith(f"| {name} | ")
+    assert all(line.count("|") == len(live_soak.COLUMNS) + 1 for line in printed.splitlines())
+
+
+def test_what_goes_wrong_in_a_session_is_a_fault():
+    experiment = live_soak.EXPERIMENTS["PulseAudio"]
+    memory = [80.0] * 11 + [100.0]
+    report = {"dropouts": 2, "series": {"memory_mb": memory}}
+    row = live_soak.Row("", delays=[0.3, 0.9, 0.8, 0.4], report=report)
+    live_soak.judge(row, experiment)
+    assert row.faults == [
+        "a delay of 0.80 s that stayed",
+        "20.0 MB more memory than after a tenth of the time",
+        "2 dropouts in peace",
+    ]
+    row = live_soak.Row("", delays=[0.3, 2.0, 0.4], report={"dropouts": 0, "series": {"memory_mb": [80.0] * 12}})
+    live_soak.judge(row, experiment)
+    assert row.faults == []
