@@ -24,9 +24,11 @@ from synthesised import write_corpus
 
 from dtln.commands import convert, enhance
 
-# A shell starts what it puts into the background with interrupts ignored, and every program that tests start inherits
-# that. The tests of Ctrl+C want the usual handler.
+# A shell starts what it puts into the background with interrupts ignored, and nohup with hang-ups; every program that
+# tests start inherits that. The tests of Ctrl+C and of a terminal that is closed want the usual handlers.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP"):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ENVIRONMENTS = pytest.StashKey[Environments]()
 # With CI set, a test that is skipped has failed, but for a reason that begins with one of these.
