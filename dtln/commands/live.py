@@ -249,5 +249,9 @@ def _run(sounddevice: ModuleType, args: argparse.Namespace) -> None:
                 if recorder is not None:
                     display.report(recorder.describe())
             if args.json:
-                settings = {"model": kind, "runtime": backend.runtime, "latency": args.latency, "level": args.level}
+                input_device, output_device = map(str, session.devices or ("none", "none"))
+                settings = {
+                    "model": kind, "runtime": backend.runtime, "latency": args.latency, "level": args.level,
+                    "strength": controls.strength, "input_device": input_device, "output_device": output_device,
+                }  # fmt: skip
                 write_report(args.json, report_json(first, last, series, session.loop_delay, **settings))

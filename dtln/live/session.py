@@ -96,7 +96,8 @@ class Session:
     of the two (s) and the delay of the loop (s or None). The main thread calls started (with what was opened), tick
     (once a second), event (with what a person should know), poll (often) and before_opening.
 
-    loop_delay: s from the output back into the input, where it was measured.
+    loop_delay: s from the output back into the input, where it was measured. devices: the input and the output that
+    were opened last.
     """
 
     def __init__(
@@ -117,7 +118,7 @@ class Session:
         self._controls, self._counters = controls, counters
         self._started, self._tick, self._event = started, tick, event
         self._poll, self._before_opening = poll, before_opening
-        self._devices: tuple[Device, Device] | None = None  # the last ones that were opened
+        self.devices: tuple[Device, Device] | None = None
         self._runaways = 0  # starts at which the output ran away
         self._begun: float | None = None  # when the first sound was expected
         self._ticked = time.monotonic()
@@ -145,7 +146,7 @@ class Session:
                 if not waiting:
                     self._event(f"{error} Waiting for the devices.")
                 waiting = anew = True
-                lost_before = self._devices is not None
+                lost_before = self.devices is not None
                 self._rest(noted, pause)
                 pause = min(pause * 1.2, LONGEST_RETRY_SECONDS)
                 continue
@@ -191,14 +192,14 @@ class Session:
         self._before_opening()
         sounddevice, wishes = self._sounddevice, self._wishes
         wanted: list[str | None] = [wishes.input_device, wishes.output_device]
-        if self._devices:  # an index may mean another device by now
-            for number, device in enumerate(self._devices):
+        if self.devices:  # an index may mean another device by now
+            for number, device in enumerate(self.devices):
                 if (wanted[number] or "").isdecimal():
                     wanted[number] = device.lasting_name
         source = find_device(sounddevice, wanted[0], "input", wishes.rate, wishes.channel)
         target = self._output(wanted[1])
         latencies = [latency_of(device, wishes.latency) for device in (source, target)]
-        if wishes.measure_loop and self._devices is None:
+        if wishes.measure_loop and self.devices is None:
             loop = _Loop(source.rate, target.rate)
             connection = _Connection(sounddevice, (source, target), latencies, loop)
             try:
@@ -210,7 +211,7 @@ class Session:
         pipeline = self._make_pipeline(source.rate, target.rate, max(latencies), self.loop_delay)
         connection = _Connection(sounddevice, (source, target), latencies, pipeline)
         pipeline.start()
-        self._devices = (source, target)
+        self.devices = (source, target)
         self._begun = self._begun or time.monotonic()
         buffers = " and ".join(
             f"{latency * 1e3:.0f} ms of the {name} device"

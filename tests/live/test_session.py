@@ -65,6 +65,7 @@ def test_json_record_and_quiet(fake, tmp_path, capsys):
     assert report["input_rate"] == 16000 and len(report["series"]["seconds"]) == 2
     assert report["blocks"] == pytest.approx(2.2 * 125, abs=15)
     assert report["input_db"] == pytest.approx(-6.0, abs=0.1)
+    assert (report["settings"]["input_device"], report["settings"]["strength"]) == ("0 USB, MME", 1.0)
     assert {path.name for path in tmp_path.glob("*.wav")} == {"take_input.wav", "take_output.wav"}
 
 
