@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+import time
+from typing import Any
 
 import numpy as np
 
-__all__ = ["PROBE_SECONDS", "find_probe", "probe"]
+__all__ = ["PROBE_SECONDS", "Loop", "find_probe", "probe"]
 
 PROBE_SECONDS = 1.0
+POLL_SECONDS = 0.05
+START_SECONDS = 5.0  # in which the devices begin to deliver sound
+LOOP_SECONDS = 3.0  # in which the probe is to come back, after it was sent
 LOWEST, HIGHEST = 300.0, 6000.0  # Hz: what small loudspeakers play
 HIGHEST_SHARE = 0.4  # of the sampling rate, where that is less
 PROBE_PEAK = 0.25  # -12 dBFS
@@ -20,10 +25,10 @@ EARLIEST_SECONDS = 0.1  # that a direct way may be before the peak
 
 def probe(rate: float) -> np.ndarray:
     """A sweep of PROBE_SECONDS that swells and fades, float32 (L,): at any rate the same sound."""
-    time = np.arange(round(PROBE_SECONDS * rate)) / rate  # (L,) s
+    moments = np.arange(round(PROBE_SECONDS * rate)) / rate  # (L,) s
     slope = (_highest(rate) - LOWEST) / PROBE_SECONDS
-    phase = 2 * math.pi * (LOWEST * time + slope / 2 * time**2)
-    return (PROBE_PEAK * np.sin(math.pi * time / PROBE_SECONDS) ** 2 * np.sin(phase)).astype(np.float32)
+    phase = 2 * math.pi * (LOWEST * moments + slope / 2 * moments**2)
+    return (PROBE_PEAK * np.sin(math.pi * moments / PROBE_SECONDS) ** 2 * np.sin(phase)).astype(np.float32)
 
 
 def _highest(rate: float) -> float:
@@ -67,3 +72,51 @@ def find_probe(heard: np.ndarray, probe: np.ndarray, rate: float) -> float | Non
     while first < peak and envelope[first + 1] > envelope[first]:  # up to the top of its hill
         first += 1
     return float(first)
+
+
+class Loop:
+    """Callbacks that play a probe and look for it in the input. input_rate, output_rate: Hz."""
+
+    def __init__(self, input_rate: int, output_rate: int) -> None:
+        self._rate = input_rate
+        self._probe, self._output_rate = probe(output_rate), output_rate
+        self._start = round(0.5 * output_rate)  # samples of silence before it
+        self._played = 0
+        self._sent: float | None = None  # when the first sample was handed over
+        self._heard: list[np.ndarray] = []
+        self._arrivals: list[tuple[int, float]] = []  # samples heard, and when
+        self._count = 0
+
+    def input_callback(self, indata: np.ndarray, frames: int, time_info: Any, status: Any) -> None:
+        """Keeps what is heard."""
+        self._heard.append(indata.mean(axis=1))
+        self._count += frames
+        self._arrivals.append((self._count, time.monotonic()))
+
+    def output_callback(self, outdata: np.ndarray, frames: int, time_info: Any, status: Any) -> None:
+        """Plays the probe after some silence."""
+        outdata[:] = 0.0
+        begin = self._start - self._played
+        if self._count == 0 or (status and status.output_underflow and begin > 0):
+            return
+        if 0 <= begin < frames:
+            self._sent = time.monotonic() + begin / self._output_rate
+        first = max(begin, 0)
+        part = self._probe[max(-begin, 0) :][: max(frames - first, 0)]
+        outdata[first : first + len(part)] = part[:, None]
+        self._played += frames
+
+    def measured(self) -> float | None:
+        """The delay from the output callback to the input callback in s; None where the probe does not come back."""
+        deadline = time.monotonic() + START_SECONDS
+        while self._sent is None and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        if self._sent is None:
+            return None
+        time.sleep(LOOP_SECONDS)
+        heard = np.concatenate(self._heard)
+        at = find_probe(heard, probe(self._rate), self._rate)
+        if at is None:
+            return None
+        count, moment = next((count, moment) for count, moment in [*self._arrivals] if count > at)
+        return max(moment - (count - at) / self._rate - self._sent, 0.0)

@@ -9,12 +9,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
-
 from dtln.errors import AudioDeviceError
 from dtln.live.controls import Controls
 from dtln.live.counters import Counters, Snapshot
-from dtln.live.delay import find_probe, probe
+from dtln.live.delay import Loop
 from dtln.live.devices import Device, answered, find_device, hanging_seconds, latency_of, rescan
 from dtln.live.pipeline import Pipeline
 
@@ -27,14 +25,12 @@ ANSWER_SECONDS = 10.0  # in which PortAudio opens devices, if the sound server i
 CLOSE_SECONDS = 2.0  # in which it closes them
 LONGEST_HANG = 45.0  # s; libpulse gives up after 30, what hangs for longer only ends with the program
 RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 10.0  # a search leaves some KB of memory behind
-EARLY_SECONDS = 5.0  # streams that fail sooner are started again, a few times
+EARLY_SECONDS, EARLY_STARTS = 5.0, 5  # streams that fail sooner are started again, so many times
 RUNAWAY = 1.5  # times the rate of the output device: a start that goes wrong
 # ALSA's plugin for PulseAudio runs away in most starts where the server has to resample, so its rate is tried first.
 SERVER_DEVICES = ("default", "pipewire", "pulse")
 SERVER_RATES = (48000, 44100)  # Hz
 RAN_AWAY = "The output device runs faster than its rate."
-EARLY_STARTS = 5
-LOOP_SECONDS = 3.0  # in which a probe is to come back, after the devices have started
 
 
 class BrokenBlock(RuntimeError):
@@ -64,9 +60,8 @@ class Wishes:
 def noted_signals() -> Iterator[list[int]]:
     """Gives a list that Ctrl+C, SIGTERM and, unless it is ignored, the SIGHUP of a closed terminal are put into.
 
-    A second signal ends the program in the usual, hard way.
-
-    The handler only appends. It interrupts the main thread anywhere, so it must neither raise nor wait for a lock.
+    A second signal ends the program in the usual, hard way. The handler only appends. It interrupts the main thread
+    anywhere, so it must neither raise nor wait for a lock.
     """
     noted: list[int] = []
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -200,7 +195,7 @@ class Session:
         target = self._output(wanted[1])
         latencies = [latency_of(device, wishes.latency) for device in (source, target)]
         if wishes.measure_loop and self.devices is None:
-            loop = _Loop(source.rate, target.rate)
+            loop = Loop(source.rate, target.rate)
             connection = _Connection(sounddevice, (source, target), latencies, loop)
             try:
                 self.loop_delay = loop.measured()
@@ -329,51 +324,3 @@ class _Connection:
             answered(self._close, CLOSE_SECONDS)
         if isinstance(self.callbacks, Pipeline):
             self.callbacks.stop()
-
-
-class _Loop:
-    """Callbacks that play a probe and look for it in the input. input_rate, output_rate: Hz."""
-
-    def __init__(self, input_rate: int, output_rate: int) -> None:
-        self._rate = input_rate
-        self._probe, self._output_rate = probe(output_rate), output_rate
-        self._start = round(0.5 * output_rate)  # samples of silence before it
-        self._played = 0
-        self._sent: float | None = None  # when the first sample was handed over
-        self._heard: list[np.ndarray] = []
-        self._arrivals: list[tuple[int, float]] = []  # samples heard, and when
-        self._count = 0
-
-    def input_callback(self, indata: np.ndarray, frames: int, time_info: Any, status: Any) -> None:
-        """Keeps what is heard."""
-        self._heard.append(indata.mean(axis=1))
-        self._count += frames
-        self._arrivals.append((self._count, time.monotonic()))
-
-    def output_callback(self, outdata: np.ndarray, frames: int, time_info: Any, status: Any) -> None:
-        """Plays the probe after some silence."""
-        outdata[:] = 0.0
-        begin = self._start - self._played
-        if self._count == 0 or (status and status.output_underflow and begin > 0):
-            return
-        if 0 <= begin < frames:
-            self._sent = time.monotonic() + begin / self._output_rate
-        first = max(begin, 0)
-        part = self._probe[max(-begin, 0) :][: max(frames - first, 0)]
-        outdata[first : first + len(part)] = part[:, None]
-        self._played += frames
-
-    def measured(self) -> float | None:
-        """The delay from the output callback to the input callback in s; None where the probe does not come back."""
-        deadline = time.monotonic() + STALL_SECONDS
-        while self._sent is None and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
-        if self._sent is None:
-            return None
-        time.sleep(LOOP_SECONDS)
-        heard = np.concatenate(self._heard)
-        at = find_probe(heard, probe(self._rate), self._rate)
-        if at is None:
-            return None
-        count, moment = next((count, moment) for count, moment in [*self._arrivals] if count > at)
-        return max(moment - (count - at) / self._rate - self._sent, 0.0)
