@@ -120,7 +120,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_evaluation.py") -> 
     args = parse(argv, prog)
     if args.score_only:
         return score.run(args, prog)
-    from dtln.audio.signal_path import strength_for_limit
+    from dtln.audio.signal_path import chosen_strength
     from dtln.evaluation.denoising import account, denoise_files, plan_denoising
     from dtln.evaluation.recording import DenoisingSettings
     from dtln.evaluation.scores import ScoredFile, plan_scores, score_files
@@ -145,7 +145,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_evaluation.py") -> 
             args.engine,
             args.weights,
             level=args.level,
-            strength=args.strength if args.attenuation_limit is None else strength_for_limit(args.attenuation_limit),
+            strength=chosen_strength(args.strength, args.attenuation_limit),
             keep_high_band=args.keep_high_band,
             channel=args.channel,
             salvage=args.salvage,

@@ -127,8 +127,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "real_time_dtln_audio.py
                 )
             from dtln.live.service import install_service
 
-            given = list(sys.argv[1:] if argv is None else argv)
-            print("\n".join(install_service([flag for flag in given if flag != "--install-service"])))
+            print("\n".join(install_service(sys.argv[1:] if argv is None else argv)))
             return 0
         from dtln.live.devices import hanging_seconds, import_sounddevice, list_devices
         from dtln.live.native import quiet_native_lines
@@ -155,7 +154,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "real_time_dtln_audio.py
 
 def _run(sounddevice: ModuleType, args: argparse.Namespace) -> None:
     """Runs a session, and reports."""
-    from dtln.audio.signal_path import strength_for_limit
+    from dtln.audio.signal_path import chosen_strength
     from dtln.live.controls import Controls
     from dtln.live.counters import Counters
     from dtln.live.keys import Keys, apply_key
@@ -167,8 +166,7 @@ def _run(sounddevice: ModuleType, args: argparse.Namespace) -> None:
     from dtln.streaming.backends import Backend, open_backend
     from dtln.streaming.engine import StreamingDenoiser
 
-    limit = args.attenuation_limit
-    controls = Controls(bypass=args.bypass, strength=args.strength if limit is None else strength_for_limit(limit))
+    controls = Controls(bypass=args.bypass, strength=chosen_strength(args.strength, args.attenuation_limit))
     counters = Counters()
     recorder: Recorder | None = None
     first = counters.snapshot()
@@ -205,8 +203,7 @@ def _run(sounddevice: ModuleType, args: argparse.Namespace) -> None:
             channel = None if args.input_channel in (None, "mix") else args.input_channel - 1
             return Pipeline(
                 backend, make, input_rate, output_rate, controls, counters,
-                channel=channel, recording=recorder, loop_delay=loop_delay,
-                latency=latency,
+                channel=channel, recording=recorder, loop_delay=loop_delay, latency=latency,
             )  # fmt: skip
 
         def poll() -> None:
