@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import math
-import os
 
 import pytest
 from snapshots import beginning, later
-from terminals import Terminal
+from terminals import Terminal, full_pipe
 
 from dtln.live.controls import Controls
 from dtln.live.measures import Measures, level_db
@@ -188,12 +186,7 @@ def test_nothing_is_drawn_from_the_background():
 
 def test_full_pipe_does_not_hold_the_session_up():
     counters, start = beginning()
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            os.write(writer, bytes(4096))
-    os.set_blocking(writer, True)
+    reader, writer = full_pipe()
     with open(reader, "rb", buffering=0) as pipe, open(writer, "w") as stream:
         display = StatusDisplay(stream, Controls())
         display.started("running")

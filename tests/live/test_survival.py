@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from live_audio import Live, Server, audio_server, drifting_microphone, wait_for
+from terminals import full_pipe
 
 
 def slow(*values: object):
@@ -265,12 +266,7 @@ def test_terminal_paused(server, how):
 @pytest.mark.parametrize("how", [signal.SIGTERM, slow(None)])
 def test_reader_of_the_output_stalls(server, how):
     """The pipe that takes the standard output is full, as where a pager waits for a key."""
-    reader, writer = os.pipe()
-    os.set_blocking(writer, False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            os.write(writer, bytes(4096))
-    os.set_blocking(writer, True)
+    reader, writer = full_pipe()
     try:
         duration = ("--duration", "4") if how is None else ()
         with Live(server, *FAST, *duration, started=False, terminal=writer) as live:
