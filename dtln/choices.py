@@ -15,6 +15,8 @@ __all__ = ["LEVELS", "LOSSES", "OPTIMIZERS", "ROOM_TARGETS", "SCHEDULES", "START
 LOSSES = {  # (target (B, L), estimate (B, L)) -> (B,)
     "snr": "DTLN_model:negative_snr",
     "si_sdr": "DTLN_model:negative_si_sdr",
+    "level_free_snr": "dtln.training.losses:negative_level_free_snr",
+    "spectral_snr": "dtln.training.losses:negative_spectral_snr",
 }
 STARTS = {  # of encoder and decoder: DTLNLayers -> None
     "random": "DTLN_model:keep_random_start",

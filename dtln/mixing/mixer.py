@@ -12,6 +12,7 @@ Recordings are decoded once and kept as int16 (115 MB an hour); a cache file hol
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -75,14 +76,15 @@ class Mixer:
     def draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """One segment: (noisy, clean), each float32 (segment_length,), aligned.
 
-        noisy is clean plus noise, unless `clipping` clipped it or the room target is "early".
+        noisy is clean plus noise, unless `clipping` clipped it, `offset` moved it or the room target is "early".
         """
         made = self.segment(rng)
-        noisy, clean, _ = mix_with_guard(made.speech, made.noise, made.snr_db, made.level_dbfs, made.target)
+        limit = math.inf if made.over_full_scale else PEAK_LIMIT
+        noisy, clean, _ = mix_with_guard(made.speech, made.noise, made.snr_db, made.level_dbfs, made.target, limit)
         if made.clipped_share:
             limit = np.quantile(np.abs(noisy), 1.0 - made.clipped_share)
             noisy = np.clip(noisy, -limit, limit)
-        return noisy, clean
+        return noisy + np.float32(made.offset), clean
 
     def segment(self, rng: np.random.Generator) -> Segment:
         """Speech and noise of one segment after all augmentations and its room, before they are added."""
@@ -110,9 +112,14 @@ def mix(speech: np.ndarray, noise: np.ndarray, snr_db: float, level_dbfs: float)
 
 
 def mix_with_guard(
-    speech: np.ndarray, noise: np.ndarray, snr_db: float, level_dbfs: float, target: np.ndarray | None = None
+    speech: np.ndarray,
+    noise: np.ndarray,
+    snr_db: float,
+    level_dbfs: float,
+    target: np.ndarray | None = None,
+    peak_limit: float = PEAK_LIMIT,
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """As `mix`; the third result says by how many dB (0 or less) the mixture was turned down for PEAK_LIMIT.
+    """As `mix`; the third result says by how many dB (0 or less) the mixture was turned down for `peak_limit`.
 
     target: float32 (L,), returned as clean, with the gain of the speech in the mixture; None takes the speech.
     """
@@ -125,5 +132,5 @@ def mix_with_guard(
     if power == 0:
         return noisy.astype(np.float32), target.astype(np.float32), 0.0
     wanted = 10 ** (level_dbfs / 20) / np.sqrt(power)
-    gain = min(wanted, PEAK_LIMIT / max(np.max(np.abs(noisy)), np.max(np.abs(target))))
+    gain = min(wanted, peak_limit / max(np.max(np.abs(noisy)), np.max(np.abs(target))))
     return (noisy * gain).astype(np.float32), (target * gain).astype(np.float32), float(20 * np.log10(gain / wanted))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dtln.mixing.recordings import Recordings
+from dtln.mixing.spectra import mean_power, scaled_to
 
 
 @dataclass
@@ -15,7 +16,9 @@ class Segment:
 
     speech, noise: float32 (L,). The target is `speech` as it stands at the end, unless `target` is set. snr_db and
     level_dbfs: what the mixture is scaled to afterwards. clipped_share: the share of the mixture's samples, the loudest
-    ones, that is clipped. all_speech, all_noise: the recordings that augmentations take further crops from.
+    ones, that is clipped. offset: a constant that is added to the mixture, full scale 1. over_full_scale: whether the
+    mixture may exceed full scale where its level asks for it. all_speech, all_noise: the recordings that augmentations
+    take further crops from.
     """
 
     speech: np.ndarray
@@ -26,3 +29,9 @@ class Segment:
     all_noise: Recordings
     target: np.ndarray | None = None
     clipped_share: float = 0.0
+    offset: float = 0.0
+    over_full_scale: bool = False
+
+    def add_noise(self, noise: np.ndarray, relative_db: float) -> None:
+        """Adds a noise (L,) to the noise, `relative_db` louder than it."""
+        self.noise = self.noise + scaled_to(noise, mean_power(self.noise) * 10 ** (relative_db / 10))

@@ -1,14 +1,18 @@
-"""Filters, levels and block spectra, from which augmentations and rooms are made."""
+"""Filters, levels, block spectra and random draws, from which augmentations and rooms are made."""
 
 from __future__ import annotations
 
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dtln.facts import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
 
 
 def mean_power(signal: np.ndarray) -> float:
@@ -95,3 +99,19 @@ def _fast_length(length: int) -> int:
     bound = 1 << (length - 1).bit_length()
     odd = (3**a * 5**b for a in range(bound.bit_length()) for b in range(bound.bit_length()) if 3**a * 5**b <= bound)
     return min(o << max(0, (-(-length // o) - 1).bit_length()) for o in odd)
+
+
+def tilt(slope: float, lowest: float) -> Callable[[np.ndarray], np.ndarray]:
+    """A gain of `slope` dB per octave as a function of the frequencies in Hz: 0 dB at 1 kHz, level below `lowest`."""
+    return lambda f: 10 ** (slope * np.log2(np.maximum(f, lowest) / 1000.0) / 20)
+
+
+def sloping_noise(rng: np.random.Generator, length: int, slope: float) -> np.ndarray:
+    """Gaussian noise of `slope` dB per octave above 40 Hz: float32 (length,)."""
+    white = rng.standard_normal(length).astype(np.float32)
+    return shape_spectrum(white, tilt(slope, 40.0))
+
+
+def log_uniform(rng: np.random.Generator, low: ArrayLike, high: ArrayLike, size: int | None = None) -> Any:
+    """Random numbers whose logarithms are uniform between those of `low` and `high`: a float, or an array of `size`."""
+    return np.exp(rng.uniform(np.log(low), np.log(high), size))
