@@ -188,6 +188,60 @@ def test_every_kind_of_export_is_described():
         assert re.findall(r"`([^`]+?)/?`", row) == list(kind.files)
 
 
+CARD = ROOT / "pretrained_model" / "README.md"
+
+
+def score_tables(text: str) -> Iterator[tuple[list[str], dict[str, list[str]]]]:
+    """The header and the rows, by their names, of each table with PESQ."""
+    for table in re.findall(r"^\|[^\n]*PESQ[^\n]*\n(?:\|[^\n]*\n)+", text, re.MULTILINE):
+        header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+        yield header, {row[0]: row[1:] for row in rows}
+
+
+def scores_of_the_card() -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], str]]:
+    """{(row, column): score} of the unheard pairs, and of those in rooms."""
+    pairs, rooms = (
+        {(name, column): score for name, row in rows.items() for column, score in zip(header[1:], row, strict=True)}
+        for header, rows in score_tables(CARD.read_text(encoding="utf-8"))
+    )
+    return pairs, rooms
+
+
+def test_front_matter_of_the_card_has_its_scores():
+    yaml = pytest.importorskip("yaml")
+    _, front, _ = CARD.read_text(encoding="utf-8").split("---\n", 2)
+    card = yaml.safe_load(front)
+    assert card["pipeline_tag"] == "audio-to-audio" and isinstance(card["language"], list)
+    assert (ROOT / "LICENSE").read_text(encoding="utf-8").startswith(card["license"].upper())
+    (model,) = card["model-index"]
+    for result, scores in zip(model["results"], scores_of_the_card(), strict=True):
+        assert result["task"]["type"] == card["pipeline_tag"] and result["dataset"].keys() == {"type", "name"}
+        given = {metric["name"]: metric["value"] for metric in result["metrics"]}
+        assert given == {column: float(score) for (name, column), score in scores.items() if name == "`model.h5`"}
+        assert {metric["type"] for metric in result["metrics"]} == set(card["metrics"])
+
+
+@pytest.mark.parametrize("text", ["README.md", "docs/results.md"])
+def test_scores_are_those_of_the_card(text):
+    compared = set()
+    for header, rows in score_tables((ROOT / text).read_text(encoding="utf-8")):
+        for name, row in rows.items():
+            in_rooms = header[0] == "in rooms"
+            for column, score in zip(header[1:], row, strict=True):
+                in_rooms |= column.startswith("in rooms: ")
+                known = scores_of_the_card()[in_rooms].get((name, column.removeprefix("in rooms: ")))
+                if known is not None:
+                    assert score == known, f"{name}, {column}"
+                    compared.add((name, in_rooms))
+    assert compared >= {(name, in_rooms) for name in ("noisy", "`model.h5`") for in_rooms in (False, True)}
+
+
+def test_attributions_are_linked():
+    card, corpus = CARD.read_text(encoding="utf-8"), (ROOT / "docs" / "corpus.md").read_text(encoding="utf-8")
+    for file in (ROOT / "pretrained_model").glob("ATTRIBUTION_*.txt"):
+        assert f"({file.name})" in card and f"`{file.name}`" in corpus, file.name
+
+
 def test_site_builds(tmp_path):
     pytest.importorskip("mkdocs")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]

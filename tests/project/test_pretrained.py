@@ -85,5 +85,5 @@ def test_every_shipped_file_is_described():
     card = (PRETRAINED / "README.md").read_text()
     for weights in shipped():
         assert weights.name in card
-    for source in ("speechocean762", "LibriSpeech", "LJ Speech", "ESC-50", "kitchen20", "moodist"):
+    for source in ("speechocean762", "LibriSpeech", "LJ Speech", "Kokoro-82M", "ESC-50", "kitchen20", "moodist"):
         assert source in card
