@@ -1,16 +1,19 @@
 """What the end of a long recording loses to states that were carried through it.
 
     python benchmarks/long_recordings.py -m pretrained_model/model.h5 --speech SPEECH --noise NOISE
+    python benchmarks/long_recordings.py -m a.h5 b.h5 --speech SPEECH --noise NOISE --minutes 1.1 --mixtures 30
 
 Networks trained on short segments may lose decibels once their states have run for minutes. Mixtures of constant SNR
 are made of the speakers and noises that run_training.py keeps for validation by default; the SI-SDR of the end of each,
 denoised with the states of all that went before, stands beside that of the same stretch denoised from zero states and
-with the states that digital silence, a muted microphone's, leaves behind.
+with the states that digital silence, a muted microphone's, leaves behind. Differences have half the width of their 95 %
+interval over mixtures.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,13 +22,35 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from dtln.evaluation.sequences import CHUNK_BLOCKS, SequenceNetwork
 from dtln.facts import SAMPLE_RATE
 from dtln.mixing.mixer import mix
 from dtln.mixing.recordings import load_recordings, split_by_group
+from dtln.scoring.means import mean_with_interval
 from dtln.scoring.metrics import si_sdr
 
 SNRS_DB = (0.0, 5.0, 10.0, 15.0, 20.0)
 LEVEL_DBFS = -25.0
+THREADS = os.cpu_count() or 1
+
+
+class AfterSilence(SequenceNetwork):
+    """A network that has heard digital silence before each signal.
+
+    seconds: of the silence. weights, threads: as `SequenceNetwork` takes them.
+    """
+
+    def __init__(self, weights: Path, seconds: float, threads: int = 1) -> None:
+        super().__init__(weights, threads)
+        self._left_behind = super().initial_states(1)
+        blocks = round(seconds * SAMPLE_RATE) // self.config.block_shift
+        for start in range(0, blocks, CHUNK_BLOCKS):
+            silence = np.zeros((min(CHUNK_BLOCKS, blocks - start), 1, self.config.block_length), np.float32)
+            _, self._left_behind = self.run(silence, self._left_behind)
+
+    def initial_states(self, signals: int) -> list[np.ndarray]:
+        """Those that silence leaves behind, (1, B, U) each."""
+        return [np.repeat(state, signals, axis=1) for state in self._left_behind]
 
 
 def concatenated(recordings, rng: np.random.Generator, length: int) -> np.ndarray:
@@ -46,6 +71,16 @@ def add_weights_and_corpus(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache-dir", type=Path, metavar="DIR", help="likewise")
 
 
+def difference(scores: np.ndarray, reference: np.ndarray) -> str:
+    """The mean difference of the same mixtures' scores with its interval; of those that both have, the others nan."""
+    differences = scores - reference
+    there = differences[~np.isnan(differences)]
+    if not len(there):
+        return "-"
+    mean = mean_with_interval(there)
+    return f"{mean.mean:+.2f} +-{mean.half_width:.2f}"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_weights_and_corpus(parser)
@@ -59,7 +94,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.mixtures < 1 or not 0 < args.end_seconds < 60 * args.minutes or args.silence_seconds < 0:
         parser.error("expected at least one mixture, an end that is shorter than it and no negative silence")
 
-    import DTLN_model as dtln
     from dtln.commands.train_flags import VALIDATION_NOISE_SHARE, VALIDATION_SPEECH_SHARE
 
     speech = load_recordings(args.speech, args.cache_dir)
@@ -67,8 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _, speech = split_by_group(speech, VALIDATION_SPEECH_SHARE)
     _, noise = split_by_group(noise, VALIDATION_NOISE_SHARE)
     length, end = round(args.minutes * 60 * SAMPLE_RATE), round(args.end_seconds * SAMPLE_RATE)
-    silence = np.zeros(round(args.silence_seconds * SAMPLE_RATE), np.float32)
-    networks = [dtln.load_network(path) for path in args.weights]
+    networks = [SequenceNetwork(path, THREADS) for path in args.weights]
+    silent = [AfterSilence(path, args.silence_seconds, THREADS) for path in args.weights]
     scores = np.zeros((len(networks), args.mixtures, 3))
     columns = f"{'carried':>8} {'zero':>8} {'silence':>8}"
     print(f"{'mixture':>7} {'SNR dB':>7} {columns}  SI-SDR in dB of the last {args.end_seconds:g} s")
@@ -77,16 +111,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         snr_db = SNRS_DB[index % len(SNRS_DB)]
         noisy, clean = mix(concatenated(speech, rng, length), concatenated(noise, rng, length), snr_db, LEVEL_DBFS)
         for which, network in enumerate(networks):
-            heard = (noisy, noisy[-end:], np.concatenate([silence, noisy[-end:]]))
-            ends = [network.denoise(signal[None])[0, -end:] for signal in heard]
+            heard = ((network, noisy), (network, noisy[-end:]), (silent[which], noisy[-end:]))
+            ends = [denoiser.denoise(signal[None])[0, -end:] for denoiser, signal in heard]
             scores[which, index] = [si_sdr(clean[-end:], estimate) for estimate in ends]
             row = " ".join(f"{score:8.2f}" for score in scores[which, index])
             print(f"{index:7d} {snr_db:7.0f} {row}", flush=True)
-    for path, (carried, from_zero, silent) in zip(args.weights, scores.mean(axis=1), strict=True):
+    for path, of_network in zip(args.weights, scores, strict=True):
+        carried, from_zero, after_silence = of_network.T  # (mixtures,) each
         print(
-            f"{path.name}: carried {carried:.2f} dB, from zero {from_zero:.2f} dB, difference "
-            f"{carried - from_zero:+.2f} dB; after {args.silence_seconds:g} s of silence {silent:.2f} dB, difference "
-            f"{silent - from_zero:+.2f} dB"
+            f"{path.name}: carried {carried.mean():.2f} dB, from zero {from_zero.mean():.2f} dB, difference "
+            f"{difference(carried, from_zero)} dB; after {args.silence_seconds:g} s of silence "
+            f"{after_silence.mean():.2f} dB, difference {difference(after_silence, from_zero)} dB"
         )
     return 0
 

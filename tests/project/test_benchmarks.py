@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import subprocess
@@ -14,10 +15,23 @@ import soundfile
 from signals import random_network, speech_like
 from training_pairs import write_unmixed
 
-from benchmarks import live_soak, long_recordings, mixtures, mutations, published, robustness, soak, speed
+from benchmarks import (
+    live_soak,
+    long_recordings,
+    low_frequencies,
+    mixtures,
+    mutations,
+    published,
+    robustness,
+    soak,
+    speed,
+)
 from benchmarks.report import Row
 from dtln.commands import enhance
+from dtln.evaluation.sequences import SequenceNetwork
 from dtln.formats import MODEL_DIR, kind_paths
+from dtln.mixing.recordings import Recordings
+from dtln.mixing.spectra import shape_spectrum
 from dtln.streaming.backends import find_tflite_runtime, open_backend
 from dtln.streaming.engine import StreamingDenoiser
 
@@ -237,10 +251,21 @@ def test_end_of_long_recordings_is_scored(tmp_path, capsys):
     scores = np.array([[float(cell) for cell in row.split()] for row in rows])
     assert scores[:, :2].tolist() == [[0, 0], [1, 5]]  # mixture, SNR
     carried, from_zero, silent = scores[:, 2:].mean(axis=0)
-    found = [float(number) for number in re.findall(r"([-+]?\d+\.\d+) dB", summary)]
+    found = [float(number) for number in re.findall(r"([-+]?\d+\.\d+)(?: \+-\d+\.\d+)? dB", summary)]
     expected = [carried, from_zero, carried - from_zero, silent, silent - from_zero]
     assert found == pytest.approx(expected, abs=0.02)
     assert len({carried, from_zero, silent}) == 3  # a network of random weights never forgets its start entirely
+
+
+def test_silence_before_a_signal_leaves_its_states(tmp_path):
+    import DTLN_model as dtln
+
+    random_network(dtln.DTLNConfig(units=8)).save_weights(tmp_path / "random.h5")
+    signals = np.stack([speech_like(4000, seed) for seed in range(2)])
+    whole = SequenceNetwork(tmp_path / "random.h5").denoise(np.pad(signals, ((0, 0), (128 * 600, 0))))
+    after = long_recordings.AfterSilence(tmp_path / "random.h5", 128 * 600 / 16000).denoise(signals)
+    np.testing.assert_allclose(after, whole[:, 128 * 600 :], rtol=0, atol=1e-5)
+    assert np.abs(after - SequenceNetwork(tmp_path / "random.h5").denoise(signals)).max() > 1e-4
 
 
 # --- mixtures.py ------------------------------------------------------------------------------------------------------
@@ -257,7 +282,7 @@ def test_weights_are_compared_on_the_same_mixtures(tmp_path, capsys):
     command = ["-m", paths[0], *paths, *write_unmixed(tmp_path), *sizes, "--kinds", "calls", "gusts"]
     assert mixtures.main(command) == 0
     heading, noisy, first, again, nothing, other, gained = capsys.readouterr().out.splitlines()
-    assert heading.split() == ["SNR", "in", "dB", "recorded", "trained", "on", "calls", "gusts", "in", "rooms"]
+    assert heading.split() == ["SNR", "dB", "recorded", "trained", "on", "calls", "gusts", "in", "rooms"]
     assert [float(cell) for cell in noisy.split()[1:]] == pytest.approx([3.0] * 5, abs=0.01)
     assert first.split()[1:] == again.split()[1:] and nothing.split() == ["+0.00", "+-0.00"] * 5
     means = [[float(cell) for cell in row.split()[1:]] for row in (first, other)]
@@ -289,8 +314,93 @@ def test_speakers_trained_on_have_a_column_for_each_set_of_recordings(tmp_path, 
     sizes = ["--mixtures", "2", "--seconds", "0.5", "--training-speakers", "--kinds"]
     assert mixtures.main(["-m", weights, *folders, *sizes]) == 0
     heading, _, scores = capsys.readouterr().out.splitlines()
-    assert heading.split() == ["SNR", "in", "dB", "recorded", "a", "b"]
+    assert heading.split() == ["SNR", "dB", "recorded", "a", "b"]
     assert len(set(scores.split()[1:])) == 3
+
+
+def test_other_scores_and_near_clean_speech_have_their_places(tmp_path, capsys):
+    """Of recordings without sub-folders, all speakers are heard; what cannot be scored is left out."""
+    folders = write_unmixed(tmp_path)
+    (tmp_path / "speech" / "voices").mkdir()
+    for path in sorted((tmp_path / "speech").glob("*.wav"))[::2]:
+        path.rename(path.parent / "voices" / path.name)
+    sizes = ["--mixtures", "3", "--seconds", "0.3", "--snr-db", "3", "3", "--kinds", "--all-speakers"]
+    command = ["-m", str(MODEL_DIR / "model.h5"), *folders, *sizes, "--scores", "si_sdr_db", "stoi_percent"]
+    assert mixtures.main([*command, "--near-clean", "voices"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["SNR", "dB", "recorded", "40", "dB", "40", "dB", "voices"]
+    assert lines[1].split() == ["noisy", "3.00", "40.00", "40.00"]
+    assert lines[3].startswith("SI-SDR dB") and float(lines[4].split()[1]) == pytest.approx(3.0, abs=0.5)
+    assert lines[6].startswith("STOI %") and lines[7].split() == ["noisy", "-", "-", "-"]  # 0.3 s are too short for it
+    assert mixtures.main([*command, "--near-clean", "elsewhere"]) == 1
+    assert "--near-clean elsewhere: expected a sub-folder of the speech: , voices" in capsys.readouterr().err
+
+
+def test_what_levels_offsets_and_silence_cost(tmp_path, capsys):
+    """A network with open masks denoises nothing at any level: the SNR changes by the power of the offset alone."""
+    import DTLN_model as dtln
+
+    network = random_network(dtln.DTLNConfig(units=8))
+    for core in (network.dtln_layers.core_1, network.dtln_layers.core_2):
+        core.dense.set_weights([0 * core.dense.get_weights()[0], 0 * core.dense.get_weights()[1] + 40.0])
+    decoder = network.dtln_layers.decoder
+    decoder.set_weights([decoder.get_weights()[0] / 4])
+    network.save_weights(tmp_path / "open.h5")
+    sizes = ["--mixtures", "3", "--seconds", "0.5", "--snr-db", "3", "3", "--kinds"]
+    command = ["-m", str(tmp_path / "open.h5"), *write_unmixed(tmp_path), *sizes, "--levels", "--silence", "0.5", "60"]
+    assert mixtures.main(command) == 0
+    heading, cells = capsys.readouterr().out.splitlines()[-2:]
+    levels = ["-60 dBFS", "-55 dBFS", "-45 dBFS", "-35 dBFS", "-15 dBFS", "-5 dBFS", "0 dBFS"]
+    columns = [*levels, "offset 0.05", "offset 0.3", "0.5 s silence", "60 s silence"]
+    assert heading.split("dB", 1)[1].split() == " ".join(columns).split()
+    changes = dict(zip(columns, (float(cell) for cell in cells.split()[1::2]), strict=True))
+    power = 10**-2.5 / (1 + 10**0.3)  # of the noise at 3 dB SNR and -25 dBFS
+    expected = {f"offset {offset}": -10 * np.log10(1 + offset**2 / power) for offset in (0.05, 0.3)}
+    for column, change in changes.items():
+        assert change == pytest.approx(expected.get(column, 0.0), abs=0.25), column
+
+
+def test_rumble_stands_apart_from_speech_at_the_levels_asked_for():
+    rng = np.random.default_rng(0)
+    folder = Recordings(["a.wav"], [np.round(20000 * rng.standard_normal(64000).clip(-1, 1)).astype(np.int16)])
+    column = mixtures.Column(folder, folder, kind="rumble")
+    args = argparse.Namespace(seconds=4.0, mixtures=8, seed=0)
+    noisy, clean = mixtures.mixtures_of(args, column)
+    rumble = np.fft.rfft(noisy - clean)
+    speech, frequencies = np.fft.rfft(clean), np.fft.rfftfreq(64000, 1 / 16000)
+    outside = np.sum(np.abs(rumble[:, (frequencies < 10) | (frequencies > 80)]) ** 2)
+    assert outside < 1e-6 * np.sum(np.abs(rumble) ** 2)
+    assert np.sum(np.abs(speech[:, frequencies <= 80]) ** 2) < 1e-6 * np.sum(np.abs(speech) ** 2)
+    of_speech, of_rumble = (10 * np.log10(np.mean(s**2, axis=1)) for s in (clean, noisy - clean))
+    assert of_speech == pytest.approx(-25, abs=0.1)
+    assert of_rumble.min() > -35.1 and of_rumble.max() < -14.9 and np.ptp(of_rumble) > 5
+
+
+def test_what_is_left_of_rumble_and_of_low_voices():
+    """Gains of bands come out as they went in; noise in the voice's band does not count for the voice."""
+    time = np.arange(32000) / 16000
+    on = np.sin(2 * np.pi * time) > 0  # what is left of it in the pauses does not count
+    low, high = (sum(np.sin(2 * np.pi * k * pitch * time) / k for k in range(1, 6)) * on for pitch in (120, 210))
+    low, high = (shape_spectrum(voice.astype(np.float32), lambda f: f > 80) for voice in (low, high))
+    rumble = np.sin(2 * np.pi * 30 * time).astype(np.float32)
+    other = 0.3 * np.sin(2 * np.pi * 97 * time).astype(np.float32)
+    weaker = shape_spectrum(low, lambda f: np.where((f > 80) & (f < 170), 0.5, 1.0))
+    clean, noisy = np.stack([low, low, high]), np.stack([low, low, high]) + rumble
+    denoised = np.stack([weaker + other + rumble / 10, low + rumble, high])
+    less, share, voices = low_frequencies.rumble_measures(noisy, clean, denoised).values()
+    assert less[:2] == pytest.approx([20, 0], abs=0.1) and less[2] > 40
+    assert share.tolist() == [100, 0, 100]
+    assert voices == pytest.approx([-6.02, 0, np.nan], abs=0.3, nan_ok=True)
+
+
+def test_rumble_has_a_table_of_its_own(tmp_path, capsys):
+    sizes = ["--mixtures", "3", "--seconds", "1", "--kinds", "rumble", "wind", "machine"]
+    weights = str(MODEL_DIR / "model.h5")
+    assert mixtures.main(["-m", weights, weights, *write_unmixed(tmp_path), *sizes]) == 0
+    *_, heading, noisy, first, again, nothing = capsys.readouterr().out.splitlines()
+    assert heading.split("rumble")[1].split() == " ".join(low_frequencies.TITLES).split()
+    assert noisy.split()[:3] == ["noisy", "0.00", "0.00"] and float(first.split()[1]) > 3
+    assert again == first and nothing.split()[:2] == ["+0.00", "+-0.00"]
 
 
 def test_weights_and_folders_that_are_missing_are_named(tmp_path, capsys):
@@ -301,11 +411,19 @@ def test_weights_and_folders_that_are_missing_are_named(tmp_path, capsys):
     assert "expected a folder of audio files" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--mixtures", "1"], ["--seconds", "0"], ["--snr-db", "5", "0"]])
+@pytest.mark.parametrize(
+    "arguments", [["--mixtures", "1"], ["--seconds", "0"], ["--snr-db", "5", "0"], ["--silence", "0"]]
+)
 def test_mixtures_that_cannot_be_made(capsys, arguments):
     with pytest.raises(SystemExit):
         mixtures.main(["-m", "a.h5", "--speech", "speech", "--noise", "noise", *arguments])
     assert "expected at least two mixtures" in capsys.readouterr().err
+
+
+def test_core_1_alone_hears_no_silence(capsys):
+    with pytest.raises(SystemExit):
+        mixtures.main(["-m", "a.h5", "--speech", "speech", "--noise", "noise", "--core-1", "--silence", "9"])
+    assert "--core-1 goes without --silence" in capsys.readouterr().err
 
 
 # --- robustness.py ----------------------------------------------------------------------------------------------------
