@@ -1,6 +1,6 @@
 """Recordings: finds, reads, resamples and writes them. soundfile and soxr are imported where they are used."""
 
-from dtln.audio.folders import audio_extensions, find_audio_files, find_recordings, pair_files
+from dtln.audio.folders import audio_extensions, find_audio_files, find_recordings, of_shard, pair_files
 from dtln.audio.headers import AudioInfo, SampleFormat, audio_info
 from dtln.audio.reading import audio_blocks, read_audio, read_stretch
 from dtln.audio.resampling import Resampler, resample, resampled_length
@@ -18,6 +18,7 @@ __all__ = [
     "find_audio_files",
     "find_recordings",
     "format_for_name",
+    "of_shard",
     "pair_files",
     "read_audio",
     "read_stretch",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from pathlib import Path, PurePath
 
 from dtln.errors import AudioFileError, require
+from dtln.shards import Shard
 
 CONTAINERS = {  # extension: libsndfile's name of the container, where that is not the extension itself
     ".8svx": "SVX",
@@ -27,6 +28,7 @@ CONTAINERS = {  # extension: libsndfile's name of the container, where that is n
     ".sph": "NIST",
     ".wave": "WAV",
 }
+FILE_COST = 32000  # bytes, 1 s at 16 kHz and 16 bits: what a file adds to a shard beside its size
 # fmt: off
 MEDIA_EXTENSIONS = {  # of sound and videos that soundfile does not read
     ".3g2", ".3gp", ".aac", ".ac3", ".amr", ".ape", ".asf", ".avi", ".awb", ".dsf", ".eac3", ".f4v", ".flv", ".m2ts",
@@ -98,6 +100,38 @@ def find_audio_files(folder: str | Path, unlisted: Callable[[Path, str], object]
             "sound or videos, in it or in its sub-folders."
         )
     return sorted(files)
+
+
+def of_shard(shard: Shard | None, folder: Path, paths: Iterable[Path]) -> list[Path]:
+    """Those of the paths below a folder that belong to a shard, in their order; None: all of them.
+
+    It depends on names and sizes alone. Sizes stand for durations: to read a header takes 30 times as long as to ask
+    for a size, and every shard would read the headers of all. Recordings whose outputs may want the same name, a.m4a,
+    a.webm and a.m4a.wav, are in one shard. What is not there has no size, and belongs to one shard as well.
+    """
+    paths = list(paths)
+    if shard is None:
+        return paths
+    extensions = audio_extensions().keys() | MEDIA_EXTENSIONS
+    names = [_without_extensions(path.relative_to(folder).as_posix(), extensions) for path in paths]
+    sizes: dict[str, float] = {}
+    for path, name in zip(paths, names, strict=True):
+        try:
+            size = os.stat(path).st_size
+        except OSError:
+            size = 0
+        sizes[name] = sizes.get(name, 0.0) + size + FILE_COST
+    mine = shard.of(sizes)
+    return [path for path, name in zip(paths, names, strict=True) if name in mine]
+
+
+def _without_extensions(name: str, extensions: Set[str]) -> str:
+    """A name without all the extensions of recordings at its end."""
+    while True:
+        stem, _, extension = name.rpartition(".")
+        if not stem or f".{extension.lower()}" not in extensions:
+            return name
+        name = stem
 
 
 def _walk(top: Path, visited: set[str]) -> Iterator[tuple[Path, list[str], list[str] | OSError]]:

@@ -138,6 +138,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_evaluation.py") -> 
             clean=args.reference,
             may_exist=may_exist,
             salvage=args.salvage,
+            shard=args.shard,
         )
         targets = {job.source: job.target for job in jobs if not job.unreadable}
         pairs = plan_scores(args.input, scoring, denoised=targets) if scoring else []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dtln.choices import LEVELS
 from dtln.formats import EXPORT_KINDS, MODEL_DIR
+from dtln.shards import Shard
 
 __all__ = [
     "SPEAKER_PATTERN_HELP",
@@ -16,6 +17,7 @@ __all__ = [
     "add_kind_argument",
     "add_level_argument",
     "add_published_name",
+    "add_shard_argument",
     "add_strength_arguments",
     "positive",
     "within",
@@ -62,6 +64,22 @@ def add_level_argument(parser: Arguments) -> None:
 def add_published_name(parser: argparse.ArgumentParser, option: str, *, dest: str) -> None:
     """Adds the name under which the published script takes a path; --help does not show it."""
     parser.add_argument(option, dest=dest, type=Path, help=argparse.SUPPRESS)
+
+
+def add_shard_argument(parser: Arguments, what: str) -> None:
+    """Adds --shard; what: what it divides, for the help."""
+
+    def shard(text: str) -> Shard:
+        try:
+            return Shard.parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    parser.add_argument(
+        "--shard", type=shard, metavar="I/N",
+        help=f"do the I-th of N parts of {what}, for the jobs of an array: no two parts have anything in common, and "
+        "together they are the whole",
+    )  # fmt: skip
 
 
 def add_strength_arguments(parser: Arguments) -> None:

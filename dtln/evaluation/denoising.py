@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from dtln.audio.folders import find_recordings
+from dtln.audio.folders import find_recordings, of_shard
 from dtln.audio.headers import audio_info
 from dtln.audio.writing import format_for_name, writable_format
 from dtln.errors import AudioFileError, NotAudioError, describe_error, one_line
@@ -20,6 +20,7 @@ from dtln.facts import SAMPLE_RATE
 from dtln.files import sweep_partials
 from dtln.interrupts import last_words
 from dtln.pool import run_all
+from dtln.shards import Shard
 
 __all__ = ["account", "denoise_files", "plan_denoising"]
 
@@ -40,8 +41,9 @@ def plan_denoising(
     clean: Path | None = None,
     may_exist: bool = False,
     salvage: bool = False,
+    shard: Shard | None = None,
 ) -> list[Job]:
-    """The job of each recording in a folder, or of one recording.
+    """The job of each recording in a folder, or in a shard of it, or of one recording.
 
     target: the folder to write to; for one recording the file, or a folder that exists, or None for NAME_denoised
     beside it. keep_rate, keep_channels: as in the recording instead of 16 kHz and one channel. clean: a recording or a
@@ -51,7 +53,11 @@ def plan_denoising(
     """
     unlisted: list[Job] = []
     folder, sources = find_recordings(source, lambda path, reason: unlisted.append(Job(path, path, unreadable=reason)))
-    if source.is_file():
+    mine = set(of_shard(shard, folder, [*sources, *(job.source for job in unlisted)]))
+    unlisted = [job for job in unlisted if job.source in mine]
+    if not mine:
+        jobs = []
+    elif source.is_file():
         jobs = [_plan_recording(source, target, keep_rate, keep_channels, salvage)]
     else:
         if target is None:
@@ -60,7 +66,9 @@ def plan_denoising(
         if clean and clean.is_dir():
             _require_apart(target, clean, "clean")
         jobs = [
-            _plan_file(path, target / path.relative_to(folder), keep_rate, keep_channels, salvage) for path in sources
+            _plan_file(path, target / path.relative_to(folder), keep_rate, keep_channels, salvage)
+            for path in sources
+            if path in mine
         ]
     jobs = _with_names_apart(jobs) + unlisted
     readable = [job for job in jobs if job.sample_format]

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dtln.audio.folders import find_recordings, pair_files
+from dtln.audio.folders import find_recordings, of_shard, pair_files
 from dtln.audio.reading import read_audio
 from dtln.errors import AudioFileError, NotScorable, describe_error
 from dtln.evaluation.denoising import count, print_files
@@ -21,6 +21,7 @@ from dtln.scoring.findings import UNRELATED, align, find_delay, findings
 from dtln.scoring.input_snr import bins_by_snr, read_manifest, snr_from_name
 from dtln.scoring.means import CONFIDENCE, Scores, summarise, table_lines
 from dtln.scoring.metrics import dnsmos, require_metrics, score, versions
+from dtln.shards import Shard
 
 __all__ = [
     "Pair",
@@ -89,12 +90,14 @@ def plan_scores(
     settings: ScoringSettings,
     noisy: Path | None = None,
     denoised: Mapping[Path, Path] | None = None,
+    shard: Shard | None = None,
 ) -> list[Pair]:
-    """What is scored: a recording or those of a folder.
+    """What is scored: a recording or those of a folder, or of a shard of it.
 
     noisy: what they were denoised from, a recording or a folder likewise. denoised: where each of them will lie once it
-    is denoised; then both are scored. Raises for everything that forbids to start: AudioFileError for recordings
-    without partners, SettingsError for a manifest that cannot be used, MissingPackageError.
+    is denoised; then both are scored. shard: of all recordings, whose partners and input SNRs must be there. Raises for
+    everything that forbids to start: AudioFileError for recordings without partners, SettingsError for a manifest that
+    cannot be used, MissingPackageError.
     """
     require_metrics(settings.reference is not None, settings.dnsmos, settings.pesq)
     folder, sources = find_recordings(recordings) if denoised is None else (_folder(recordings), list(denoised))
@@ -114,9 +117,10 @@ def plan_scores(
         snrs: list[float | None] = list(read_manifest(settings.manifest, names))
     else:
         snrs = [next((snr for snr in map(snr_from_name, known) if snr is not None), None) for known in names]
-    if None in snrs:
-        return pairs  # measured SNRs are others than those of names: they are not mixed
-    return [replace(pair, known_snr=snr) for pair, snr in zip(pairs, snrs, strict=True)]
+    if None not in snrs:  # measured SNRs are others than those of names: they are not mixed
+        pairs = [replace(pair, known_snr=snr) for pair, snr in zip(pairs, snrs, strict=True)]
+    mine = set(of_shard(shard, folder, sources))
+    return [pair for source, pair in zip(sources, pairs, strict=True) if source in mine]
 
 
 def _folder(path: Path) -> Path:
@@ -283,7 +287,7 @@ def write_json(
         origin_of_snrs = "manifest" if settings.get("manifest") else "names"
     report = {
         "settings": {
-            **{name: str(value) if isinstance(value, Path) else value for name, value in settings.items()},
+            **{name: str(value) if isinstance(value, (Path, Shard)) else value for name, value in settings.items()},
             "sample_rate": SAMPLE_RATE,
             "confidence": CONFIDENCE,
             "interval": "Student's t over files",

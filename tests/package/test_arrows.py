@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py") if path.stem != "DTLN_model")
 STOREYS = [  # from below; a room imports itself and rooms of lower storeys
-    ("dtln", "dtln.facts", "dtln.errors", "dtln.files", "dtln.choices", "dtln.machine", "dtln.terminal"),
+    ("dtln", "dtln.facts", "dtln.errors", "dtln.files", "dtln.choices", "dtln.machine", "dtln.shards", "dtln.terminal"),
     ("dtln.blocks", "dtln.formats", "dtln.interrupts"),
     ("dtln.audio", "dtln.weights", "dtln.pool", "dtln.scoring"),
     ("dtln.streaming", "dtln.mixing"),
