@@ -1,5 +1,6 @@
 """Scores of denoised signals, what spoils them, and their means. Metrics import the packages that they need."""
 
+from dtln.scoring.comparison import Comparison, Difference, compare, comparison_lines
 from dtln.scoring.findings import align, find_delay
 from dtln.scoring.means import Mean, mean_with_interval, summarise, table_lines
 from dtln.scoring.metrics import (
@@ -19,8 +20,12 @@ from dtln.scoring.metrics import (
 __all__ = [
     "DNSMOS_METRICS",
     "METRICS",
+    "Comparison",
+    "Difference",
     "Mean",
     "align",
+    "compare",
+    "comparison_lines",
     "dnsmos",
     "find_delay",
     "lqo_pesq",
