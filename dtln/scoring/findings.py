@@ -50,7 +50,7 @@ def align(clean: np.ndarray, estimate: np.ndarray, delay: int) -> tuple[np.ndarr
 def findings(estimate: np.ndarray, clean: np.ndarray | None = None) -> dict[str, str]:
     """What spoils the scores of an estimate (L2,), by itself or against a clean signal (L1,): kind -> words.
 
-    Kinds: "delayed", "unrelated", "at another level", "clipped", "nearly silent".
+    Kinds: "delayed", "unrelated", "at another level", "clipped", "nearly silent", "equal to the clean recording".
     """
     found = {}
     level = level_db(estimate)
@@ -63,6 +63,8 @@ def findings(estimate: np.ndarray, clean: np.ndarray | None = None) -> dict[str,
         found["nearly silent"] = f"{level:.1f} dB of full scale: integer formats leave few steps, and metrics fall"
     if clean is None or not np.any(clean) or not np.any(estimate):
         return found
+    if np.array_equal(estimate, clean):
+        return found | {"equal to the clean recording": "so SI-SDR and SNR are infinite, and their means too"}
     delay, correlation = find_delay(clean, estimate)
     if abs(correlation) < UNRELATED:
         found["unrelated"] = (

@@ -76,12 +76,13 @@ def summarise(files: Sequence[Scores], confidence: float = CONFIDENCE) -> dict[s
 def table_lines(summary: Mapping[str, Mapping[str, Mean]]) -> list[str]:
     """A summary as text: a heading and, for each signal, a line of `mean \u00b1half width`; then the same of DNSMOS."""
     lines = []
+    width = max([12, *map(len, summary)])
     for metrics in (METRICS, DNSMOS_METRICS):
         keys = [key for key in metrics if any(key in scores for scores in summary.values())]
         if keys:
-            lines.append(f"{'':12}" + "".join(f" {metrics[key]:>14}" for key in keys))
+            lines.append(f"{'':{width}}" + "".join(f" {metrics[key]:>14}" for key in keys))
             lines += [
-                f"{signal:12}" + "".join(f" {_cell(scores[key]):>14}" for key in keys)
+                f"{signal:{width}}" + "".join(f" {_cell(scores[key]):>14}" for key in keys)
                 for signal, scores in summary.items()
             ]
     return lines

@@ -140,7 +140,11 @@ def test_two_folders_beside_each_other(triples, score_only, capsys):
     assert score_only(*options) == 0
     out = capsys.readouterr().out
     assert "means over 3 files, with 95 % intervals:" in out
-    assert re.findall(r"input SNR (.*):", out) == ["-5 to 0 dB, 1 file", "0 to 5 dB, 2 files"]
+    assert re.findall(r"input SNR (.*):", out) == [
+        "-7.5 to -2.5 dB, 1 file",
+        "-2.5 to 2.5 dB, 1 file",
+        "2.5 to 7.5 dB, 1 file",
+    ]
     rows = list(csv.DictReader((triples / "scores.csv").read_text(encoding="utf-8").splitlines()))
     report = json.loads((triples / "scores.json").read_text(encoding="utf-8"))
     assert [row["input_snr_db"] for row in rows] == ["-3", "1", "4"]
@@ -156,8 +160,8 @@ def test_two_folders_beside_each_other(triples, score_only, capsys):
     mean = mean_with_interval(enhanced)
     found = report["means"]["enhanced"]["pesq_wb"]
     assert (found["mean"], found["low"], found["high"]) == pytest.approx((mean.mean, mean.low, mean.high))
-    assert report["by_input_snr"]["-5 to 0 dB"]["means"]["noisy"]["snr_db"]["low"] is None  # one file: no interval
-    assert report["by_input_snr"]["0 to 5 dB"]["count"] == 2
+    assert report["by_input_snr"]["-7.5 to -2.5 dB"]["means"]["noisy"]["snr_db"]["low"] is None  # one file: no interval
+    assert report["by_input_snr"]["2.5 to 7.5 dB"]["count"] == 1
     assert report["count"] == {"scored": 3, "left_out": 0, "failed": 0}
     assert report["versions"]["pesq"] and report["versions"]["pystoi"]
     settings = report["settings"]
@@ -180,7 +184,10 @@ def test_input_snr_of_a_manifest_and_measured(triples, score_only, capsys):
     (triples / "mixes.csv").write_text("noisy,snr_db\nmix_fileid_0.wav,1\nmix_fileid_1.wav,2\nmix_fileid_2.wav,17\n")
     options = ("--reference", "@clean", "--json", "@scores.json")
     assert score_only(*options, "--manifest", "@mixes.csv") == 0
-    assert re.findall(r"input SNR (.*):", capsys.readouterr().out) == ["0 to 5 dB, 2 files", "15 to 20 dB, 1 file"]
+    assert re.findall(r"input SNR (.*):", capsys.readouterr().out) == [
+        "-2.5 to 2.5 dB, 2 files",
+        "12.5 to 17.5 dB, 1 file",
+    ]
     assert json.loads((triples / "scores.json").read_text())["settings"]["input_snr"] == "manifest"
     assert score_only(*options) == 0  # neither told nor to be measured: this folder may be the denoised one
     assert "input SNR" not in capsys.readouterr().out

@@ -251,7 +251,8 @@ def test_delay_of_unequal_lengths_and_of_silence(noise):
 
 def test_findings(noise):
     clean, other = noise(32000), noise(32000, seed=1)
-    assert findings(clean, clean) == {}
+    assert list(findings(clean, clean)) == ["equal to the clean recording"]
+    assert findings(clean + np.float32(1e-6) * other, clean) == {}
     assert findings(clean / 20 + 10 ** (15 / 20) * other / 20, clean / 20) == {}  # -15 dB
     late = np.concatenate([np.zeros(384, np.float32), clean])[:32000]
     for estimate, kind, words in (
@@ -356,9 +357,29 @@ def test_snr_of_names(name, expected):
 
 
 def test_bins_of_five_decibels():
-    bins = bins_by_snr([4.999, -0.1, 5.0, -5.0, math.inf, 0.0])
-    assert list(bins.items()) == [("-5 to 0 dB", [1, 3]), ("0 to 5 dB", [0, 5]), ("5 to 10 dB", [2]), ("inf dB", [4])]
+    bins = bins_by_snr([4.999, -0.1, 2.5, -2.5, math.inf, 0.0, -2.6])
+    assert list(bins.items()) == [
+        ("-7.5 to -2.5 dB", [6]),
+        ("-2.5 to 2.5 dB", [1, 3, 5]),
+        ("2.5 to 7.5 dB", [0, 2]),
+        ("inf dB", [4]),
+    ]
     assert bins_by_snr([]) == {}
+    assert list(bins_by_snr([math.inf, -math.inf])) == ["-inf dB", "inf dB"]
+
+
+@pytest.mark.parametrize("nominal", [(-5.0, 0.0, 5.0, 10.0), (0.0, 10.0, 20.0), (2.5, 7.5, 12.5, 17.5), (0.0,), (2.5,)])
+def test_nominal_snrs_share_a_bin(nominal):
+    scatter = np.random.default_rng(0).normal(0, 0.4, (20, len(nominal)))
+    bins = bins_by_snr((scatter + nominal).ravel().tolist())
+    assert len(bins) == len(nominal)
+    for column, indices in enumerate(bins.values()):
+        assert {index % len(nominal) for index in indices} == {column}
+
+
+def test_snrs_that_gather_nowhere_have_the_usual_bins():
+    bins = bins_by_snr(np.random.default_rng(0).uniform(-5, 20, 64).tolist())
+    assert [*bins][:2] == ["-7.5 to -2.5 dB", "-2.5 to 2.5 dB"] and len(bins) == 6
 
 
 @pytest.mark.parametrize(
