@@ -129,6 +129,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_evaluation.py") -> 
     scored: list[ScoredFile] = []
     try:
         score.require_report_folders(args)
+        score.tell_equal_folders(args, prog, denoises=True)
         scoring = score.scoring_settings(args) if args.reference or args.dnsmos else None
         jobs = plan_denoising(
             args.input,

@@ -119,6 +119,7 @@ def run(args: argparse.Namespace, prog: str) -> int:
 
     try:
         require_report_folders(args)
+        tell_equal_folders(args, prog)
         settings = scoring_settings(args)
         with last_words("no scores were written".format):
             scored = score_files(plan_scores(args.input, settings, args.noisy, shard=args.shard), settings, args.jobs)
@@ -133,6 +134,33 @@ def scoring_settings(args: argparse.Namespace) -> ScoringSettings:
     from dtln.evaluation.scores import ScoringSettings
 
     return ScoringSettings(args.reference, args.dnsmos, args.align, args.manifest, not args.no_pesq, args.salvage)
+
+
+def tell_equal_folders(args: argparse.Namespace, prog: str, denoises: bool = False) -> None:
+    """Says on stderr what scores mean where two of the paths are the same, before work starts.
+
+    denoises: whether the input is what is denoised, and not what was denoised.
+    """
+    noisy = args.input if denoises else args.noisy
+
+    def same(one: Path | None, other: Path | None) -> bool:
+        return bool(one and other and one.exists() and other.exists() and one.samefile(other))
+
+    if same(noisy, args.reference):
+        text = (
+            f"{noisy} is noisy input and clean reference at once, so the scores say what denoising does to clean "
+            "speech. If that was not meant, give the clean recordings after --reference"
+        )
+    elif same(args.input, args.reference):
+        text = (
+            f"{args.input} is scored against itself. Expected denoised or noisy recordings; {prog} DENOISED "
+            f"--reference {args.reference} --noisy {args.reference} tells what denoising did to these"
+        )
+    elif not denoises and same(args.input, args.noisy):
+        text = f"{args.input} is denoised and noisy at once, so all differences are 0. Expected what it was made from"
+    else:
+        return
+    print(f"{prog}: note: {one_line(text)}.", file=sys.stderr)
 
 
 def require_report_folders(args: argparse.Namespace) -> None:

@@ -53,6 +53,34 @@ def test_one_recording(triple, capsys):
     assert "means over 1 file:" in out and re.search(r"\nnoisy .*\nenhanced .*\ndifference ", out)
 
 
+def test_equal_folders_are_told_before_work_starts(triple, capsys, monkeypatch):
+    clean, noisy, denoised = (str(triple / name) for name in ("clean", "noisy", "denoised"))
+    monkeypatch.setattr("dtln.evaluation.scores.plan_scores", lambda *_, **__: [])
+    monkeypatch.setattr("dtln.evaluation.scores.score_files", lambda *_, **__: [])
+    linked = triple / "link"
+    linked.symlink_to(clean)
+    for arguments, message in (
+        ([denoised, "--reference", clean, "--noisy", str(linked)], r"link is noisy input and clean reference at once"),
+        ([clean, "--reference", clean], r"clean is scored against itself. Expected denoised .*--noisy .*clean tells"),
+        ([noisy, "--reference", clean, "--noisy", noisy], "noisy is denoised and noisy at once, so all differences"),
+        ([denoised, "--reference", clean, "--noisy", noisy], None),
+        ([denoised, "--reference", clean], None),
+        ([denoised, "--dnsmos"], None),
+    ):
+        score.main(arguments)
+        err = capsys.readouterr().err
+        assert re.search(f"dtln score: note: .*{message}", err) if message else err == "", message
+
+
+def test_transparency_is_told_as_it_is_measured(triple, capsys, monkeypatch):
+    monkeypatch.setattr("dtln.evaluation.denoising.plan_denoising", lambda *_, **__: [])
+    monkeypatch.setattr("dtln.evaluation.denoising.denoise_files", lambda *_, **__: [])
+    monkeypatch.setattr("dtln.evaluation.scores.score_files", lambda *_, **__: [])
+    arguments = [str(triple / "clean"), "-o", str(triple / "out"), "--reference", str(triple / "clean"), "--no-pesq"]
+    assert enhance.main(arguments, "dtln enhance") == 0
+    assert re.search("dtln enhance: note: .*scores say what denoising does to clean speech", capsys.readouterr().err)
+
+
 def test_folder_against_one_file(triple, capsys):
     pytest.importorskip("pesq"), pytest.importorskip("pystoi")
     arguments = [triple / "denoised", "--reference", triple / "clean" / "a.wav"]

@@ -1,0 +1,60 @@
+"""Compare denoisers by scores that were written before: which is ahead, or whether no difference is found.
+
+    dtln score DENOISED_A --noisy NOISY --reference CLEAN --json ours.json
+    dtln score DENOISED_B --noisy NOISY --reference CLEAN --json theirs.json
+    dtln compare ours.json theirs.json
+    dtln compare "model.h5=a.json" "published=b.csv" "another=c.json" --json comparison.json
+
+Each FILE is what --json or --csv of `dtln score` or `dtln enhance` wrote; its name, or NAME= before it, is the name of
+the system. All others are compared with the first, on the files that all have, file by file.
+
+Each interval holds by itself, at 95 %. The verdicts (paired t-test) hold together: Holm's correction over all metrics
+and systems keeps the probability of any wrong one below 5 %. "findable" is the difference that so many files would show
+in four of five repetitions: "no difference found" says nothing about smaller ones. Below ten files it is large.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from dtln.commands.run import failed
+from dtln.errors import SettingsError
+
+EXTRA = "score"
+
+
+def parse(argv: Sequence[str] | None, prog: str = "dtln compare") -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "systems", nargs="+", metavar="[NAME=]FILE", help="scores of a system; the others are compared with the first"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write means, differences and verdicts here")
+    args = parser.parse_args(argv)
+    if len(args.systems) < 2:
+        parser.error("expected the scores of two systems at least")
+    return args
+
+
+def name_and_path(argument: str) -> tuple[str | None, Path]:
+    """The parts of NAME=FILE; a file whose own name holds an equals sign is taken as it is."""
+    name, equals, path = argument.partition("=")
+    return (name, Path(path)) if equals and name and not Path(argument).exists() else (None, Path(argument))
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "dtln compare") -> int:
+    args = parse(argv, prog)
+    from dtln.evaluation.comparing import compare_scores, print_comparison, read_scores, write_comparison
+
+    try:
+        if args.json and not args.json.absolute().parent.is_dir():
+            raise SettingsError(f"{args.json}: its folder does not exist. Make it first.")
+        systems = [read_scores(path, name) for name, path in map(name_and_path, args.systems)]
+        whole, by_snr, notes = compare_scores(systems)
+        print_comparison(whole, by_snr, notes)
+        if args.json:
+            write_comparison(args.json, whole, by_snr, notes)
+    except (SettingsError, OSError) as error:
+        return failed(prog, error)
+    return 0

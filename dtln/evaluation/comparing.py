@@ -1,0 +1,251 @@
+"""Scores that were written before, of several systems: read, brought together file by file, compared."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path, PurePath
+from typing import Any
+
+from dtln.errors import SettingsError, one_line
+from dtln.evaluation.denoising import count
+from dtln.evaluation.scores import NAMES
+from dtln.files import complete_file
+from dtln.scoring.comparison import FEW_FILES, Comparison, compare, comparison_lines
+from dtln.scoring.input_snr import bins_by_snr
+from dtln.scoring.means import CONFIDENCE, Mean, table_lines
+
+__all__ = ["WrittenScores", "compare_scores", "print_comparison", "read_scores", "write_comparison"]
+
+DENOISED_SIGNALS = ("enhanced", "input")  # of what is written of a file, the one that a system is judged by
+SAME_SNR = 0.05  # dB by which the SNR of one noisy recording may differ between two reports: rounding, resampling
+SETTINGS_THAT_COUNT = ("reference", "align", "sample_rate")
+PACKAGES_THAT_COUNT = ("pesq", "pystoi", "speechmos")
+
+
+@dataclass(frozen=True)
+class WrittenScores:
+    """The scores of one system as `dtln score` or `dtln enhance` wrote them."""
+
+    name: str
+    path: Path
+    scores: Mapping[str, Mapping[str, float]]  # file -> metric -> score, nan where it is infinite
+    input_snrs: Mapping[str, float] = field(default_factory=dict)  # file -> dB, where they are known
+    noisy_snrs: Mapping[str, float] = field(default_factory=dict)  # file -> dB, as measured
+    facts: Mapping[str, object] = field(default_factory=dict)  # settings and versions that change scores; {} of a CSV
+
+
+def read_scores(path: Path, name: str | None = None) -> WrittenScores:
+    """Reads what --json or --csv of `dtln score` and `dtln enhance` wrote; name: of the system, else the file's name.
+
+    Raises SettingsError for a file that cannot be read, or that holds something else or no scores.
+    """
+    if path.is_dir():
+        raise SettingsError(
+            f"{path}: is a folder. Expected scores: write them with "
+            f"`dtln score {path} --reference CLEAN --json {path.name}.json`."
+        )
+    try:
+        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
+    try:
+        rows, facts = _rows_of_json(text) if text.lstrip().startswith("{") else (_rows_of_csv(text), {})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise SettingsError(
+            f"{path}: holds no scores. Expected a file that --json or --csv of `dtln score` wrote."
+        ) from error
+    scores, input_snrs, noisy_snrs = {}, {}, {}
+    for file, snr, signals in rows:
+        of_system = next((signals[signal] for signal in DENOISED_SIGNALS if signal in signals), None)
+        if of_system:
+            scores[file] = of_system
+            if snr is not None:
+                input_snrs[file] = snr
+            if "snr_db" in signals.get("noisy", {}):
+                noisy_snrs[file] = signals["noisy"]["snr_db"]
+    if not scores:
+        raise SettingsError(f"{path}: holds the scores of no file. Score some recordings first, with `dtln score`.")
+    return WrittenScores(name or path.stem, path, scores, input_snrs, noisy_snrs, facts)
+
+
+Row = tuple[str, float | None, dict[str, dict[str, float]]]  # file, input SNR, signal -> metric -> score
+
+
+def _rows_of_json(text: str) -> tuple[list[Row], dict[str, object]]:
+    """(rows, facts) of what `write_json` wrote."""
+    import json
+
+    report = json.loads(text)
+    rows = [
+        (
+            file["file"],
+            None if file["input_snr_db"] is None else float(file["input_snr_db"]),
+            {
+                signal: {key: math.nan if value is None else float(value) for key, value in of_signal.items()}
+                for signal, of_signal in file["scores"].items()
+            },
+        )
+        for file in report["files"]
+    ]
+    facts = {name: report["settings"].get(name) for name in SETTINGS_THAT_COUNT}
+    return rows, facts | {name: report["versions"].get(name) for name in PACKAGES_THAT_COUNT}
+
+
+def _rows_of_csv(text: str) -> list[Row]:
+    """The rows of what `write_csv` wrote."""
+    import csv
+    import io
+
+    rows: list[Row] = []
+    for cells in csv.DictReader(io.StringIO(text, newline="")):
+        signals: dict[str, dict[str, float]] = {}
+        for column, cell in cells.items():
+            signal, _, key = column.partition("_")
+            if column not in ("file", "input_snr_db"):
+                signals.setdefault(signal, {})[key] = float(cell) if cell else math.nan
+        snr = cells.get("input_snr_db")
+        rows.append((cells["file"], float(snr) if snr else None, signals))
+    return rows
+
+
+def compare_scores(systems: Sequence[WrittenScores]) -> tuple[Comparison, dict[str, Comparison], list[str]]:
+    """(over all files, by input SNR, notes): the others against the first, on the files that all have scores of.
+
+    Files belong together if their names are equal, whatever the extension, or, where no names are, by their fileid_N.
+    By input SNR: of the bins with two files at least, if there are several and all SNRs are known. Notes say what makes
+    scores less comparable. Raises SettingsError where two systems have one name, where they share no files or metrics,
+    or where files of one name come from different noisy recordings.
+    """
+    names = [system.name for system in systems]
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise SettingsError(f"two systems are called {repeated}. Give them names: NAME=FILE.")
+    systems = _with_equal_names(systems)
+    _require_same_noisy(systems)
+    try:
+        whole = compare({system.name: system.scores for system in systems})
+    except ValueError as error:
+        raise SettingsError(f"{error}. Score the same recordings with the same flags.") from error
+    snrs: list[float] = []
+    for file in whole.files:
+        snrs += [system.input_snrs[file] for system in systems if file in system.input_snrs][:1]
+    bins = bins_by_snr(snrs) if len(snrs) == len(whole.files) else {}
+    by_snr = {
+        label: compare(
+            {s.name: {whole.files[index]: s.scores[whole.files[index]] for index in indices} for s in systems}
+        )
+        for label, indices in bins.items()
+        if len(bins) > 1 and len(indices) > 1
+    }
+    notes = []
+    for key in (*SETTINGS_THAT_COUNT, *PACKAGES_THAT_COUNT):
+        values = {system.name: system.facts[key] for system in systems if system.facts.get(key) is not None}
+        if len(set(map(str, values.values()))) > 1:
+            told = ", ".join(f"{value} ({name})" for name, value in values.items())
+            notes.append(f"the scores were made with different {key}: {told}")
+    return whole, by_snr, notes
+
+
+def _with_equal_names(systems: Sequence[WrittenScores]) -> list[WrittenScores]:
+    """The systems with one name for each file: that of the first system without its extension, or its fileid."""
+
+    def stem(file: str) -> str:
+        return PurePath(file).with_suffix("").as_posix()
+
+    def fileid(file: str) -> str:
+        ids = re.findall(r"fileid_\d+", PurePath(file).stem)
+        return ids[-1] if ids else stem(file)
+
+    for key in (stem, fileid):
+        keys = [{key(file) for file in system.scores} for system in systems]
+        unique = all(len(k) == len(system.scores) for k, system in zip(keys, systems, strict=True))
+        if unique and set.intersection(*keys):
+            return [
+                replace(
+                    system,
+                    scores={key(file): scores for file, scores in system.scores.items()},
+                    input_snrs={key(file): snr for file, snr in system.input_snrs.items()},
+                    noisy_snrs={key(file): snr for file, snr in system.noisy_snrs.items()},
+                )
+                for system in systems
+            ]
+    return list(systems)
+
+
+def _require_same_noisy(systems: Sequence[WrittenScores]) -> None:
+    """Raises SettingsError where the noisy recordings of one name have different SNRs."""
+    first, *others = systems
+    for other in others:
+        for file, snr in first.noisy_snrs.items():
+            other_snr = other.noisy_snrs.get(file, snr)
+            if abs(other_snr - snr) > SAME_SNR:
+                raise SettingsError(
+                    f"{other.path}: the noisy recording {file} has an SNR of {other_snr:.2f} dB, in {first.path} one "
+                    f"of {snr:.2f} dB. Expected scores of the same recordings."
+                )
+
+
+def print_comparison(whole: Comparison, by_snr: Mapping[str, Comparison], notes: Sequence[str]) -> None:
+    """Prints means, differences with verdicts, differences by input SNR, what is missing, and the notes."""
+    print(f"means over {count(len(whole.files), 'file')}, with 95 % intervals:")
+    print("\n".join(table_lines(whole.means)))
+    print("\n".join(comparison_lines(whole)))
+    others = list(dict.fromkeys(difference.other for difference in whole.differences))
+    for other in others if by_snr else ():
+        print(f"{other} - {whole.first} by input SNR, with 95 % intervals, without verdicts:")
+        rows: dict[str, dict[str, Mean]] = {
+            f"{label}, {count(len(comparison.files), 'file')}": {
+                difference.metric: difference.mean
+                for difference in comparison.differences
+                if difference.other == other and difference.mean.files
+            }
+            for label, comparison in by_snr.items()
+        }
+        print("\n".join(table_lines(rows)))
+    if whole.few:
+        print(f'fewer than {FEW_FILES} files: only differences of the size under "findable" would be found; score more')
+    for name, files in whole.missing.items():
+        shown = ", ".join(files[:3]) + (" ..." if len(files) > 3 else "")
+        print(f"{name} lacks {count(len(files), 'file')}, left out of all: {one_line(shown)}")
+    for note in notes:
+        print(f"note: {note}")
+
+
+def write_comparison(path: Path, whole: Comparison, by_snr: Mapping[str, Comparison], notes: Sequence[str]) -> None:
+    """Writes a comparison as JSON: means, differences, verdicts, also by input SNR; null is what is not finite."""
+    import json
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mean):
+            value = {"mean": value.mean, "low": value.low, "high": value.high, "files": value.files}
+        if isinstance(value, Mapping):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    def as_values(comparison: Comparison) -> dict[str, Any]:
+        return {
+            "files": list(comparison.files),
+            "missing": plain(comparison.missing),
+            "means": plain(comparison.means),
+            "differences": [
+                plain(asdict(difference) | {"mean": difference.mean}) for difference in comparison.differences
+            ],
+        }
+
+    report = {
+        "first": whole.first,
+        "confidence": CONFIDENCE,
+        "interval": "Student's t over the differences, of each by itself",
+        "verdicts": "paired t-test, Holm's correction over all differences",
+        "notes": list(notes),
+        **as_values(whole),
+        "by_input_snr": {label: as_values(comparison) for label, comparison in by_snr.items()},
+    }
+    with complete_file(path) as part:
+        text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        part.write_text(text, encoding="utf-8", errors=NAMES)
+    print(f"comparison written to {path}")
