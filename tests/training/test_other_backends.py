@@ -1,5 +1,5 @@
-"""Training where TensorFlow is not installed, in an environment with torch: the tests of `test_training.py` and of
-`cuda_training.py`, and two processes that train together."""
+"""Training where TensorFlow is not installed, in an environment with torch: the tests of `test_training.py`,
+`test_losses.py` and `cuda_training.py`, and two processes that train together."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "KERAS_BACKEND": "torch", "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
-@pytest.mark.parametrize("tests", ["model/test_training.py", "gpu/cuda_training.py"])
+@pytest.mark.parametrize("tests", ["model/test_training.py", "model/test_losses.py", "gpu/cuda_training.py"])
 def test_training_under_torch_without_tensorflow(tests: str, python: str, environment: dict[str, str]) -> None:
     command = [
         python,
