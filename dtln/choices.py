@@ -10,7 +10,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["LEVELS", "LOSSES", "OPTIMIZERS", "ROOM_TARGETS", "SCHEDULES", "STARTS", "resolve"]
+__all__ = ["LEVELS", "LOSSES", "OPTIMIZERS", "ROOM_TARGETS", "SCHEDULES", "SNR_OVER", "STARTS", "resolve"]
 
 LOSSES = {  # (target (B, L), estimate (B, L)) -> (B,)
     "snr": "DTLN_model:negative_snr",
@@ -28,6 +28,7 @@ OPTIMIZERS = {  # (learning rate, **options) -> optimiser
 }
 LEVELS = ("auto", "raw")  # of recordings before the network: brought into the range that it knows, or as they are
 SCHEDULES = ("plateau", "cosine")
+SNR_OVER = ("all", "active")  # frames of a segment whose powers make its SNR: all, or those in which speech is heard
 ROOM_TARGETS = ("reverberant", "early")  # the speech as it sounds in the room, or with its first 50 ms there
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dtln.choices import LOSSES, OPTIMIZERS, ROOM_TARGETS, SCHEDULES, STARTS
+from dtln.choices import LOSSES, OPTIMIZERS, ROOM_TARGETS, SCHEDULES, SNR_OVER, STARTS
 from dtln.commands.flags import SPEAKER_PATTERN_HELP
 from dtln.errors import SettingsError
 from dtln.formats import MODEL_DIR
@@ -486,6 +486,12 @@ def _add_mixing(mixed: FlagGroup) -> None:
         default=[],
         metavar="NAME[=SHARE]",
         help="augmentations, in this order, of all segments or of a share of them; see --list-augmentations",
+    )
+    mixed.add(
+        "--snr-over",
+        choices=SNR_OVER,
+        default="all",
+        help="frames whose powers make the SNR: all of a segment, or (engine keras) those where speech is heard",
     )
     rooms = mixed.group.add_mutually_exclusive_group()
     mixed.add("--rooms", type=int, metavar="N", to=rooms, help="put segments into rooms: simulate N responses")

@@ -51,6 +51,10 @@ class SegmentPool:
                 "speech and noise are paired after they are drawn: expected the room target reverberant, and no "
                 "clipping among the augmentations"
             )
+        if mixer.snr_over != "all":
+            raise SettingsError(
+                f"SNRs over {mixer.snr_over} frames are not computed on a GPU: leave --snr-over, or take --engine keras"
+            )
         if "fork" not in multiprocessing.get_all_start_methods():
             raise SettingsError("training on a GPU forks the processes that mix, which this system cannot: use Linux")
         self.mixer, self.size = mixer, max(1, size // BLOCK_SEGMENTS) * BLOCK_SEGMENTS

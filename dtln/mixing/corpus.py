@@ -43,6 +43,7 @@ class CorpusSettings:
     rir: Path | None
     room_target: str
     reverberant_share: float
+    snr_over: str
 
 
 def training_mixers(
@@ -51,9 +52,9 @@ def training_mixers(
     """The mixers of training and of validation.
 
     They share no speaker and no kind of noise, unless the share for validation is 0 or there is only one. Weights,
-    augmentations and rooms are for training alone. segment_length: in samples. seed: of simulated rooms. tell: is given
-    lines about how the recordings are divided. Raises SettingsError, AudioFileError, and MissingPackageError where
-    rooms cannot be simulated.
+    augmentations, rooms and `snr_over` are for training alone. segment_length: in samples. seed: of simulated rooms.
+    tell: is given lines about how the recordings are divided. Raises SettingsError, AudioFileError, and
+    MissingPackageError where rooms cannot be simulated.
     """
     find_speaker = speaker_rule(corpus.speaker_pattern)
     for folder, held in ((corpus.speech, corpus.val_speech), (corpus.noise, corpus.val_noise)):
@@ -87,7 +88,7 @@ def training_mixers(
     training_noise = training_noise.reweighted(corpus.noise_weights)
     ranges = (segment_length, corpus.snr_db, corpus.level_dbfs)
     in_rooms = (rooms, corpus.room_target, corpus.reverberant_share)
-    training = Mixer(training_speech, training_noise, *ranges, corpus.augment, *in_rooms)
+    training = Mixer(training_speech, training_noise, *ranges, corpus.augment, *in_rooms, corpus.snr_over)
     return training, Mixer(validation_speech, validation_noise, *ranges)
 
 

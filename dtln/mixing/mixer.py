@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from dtln.choices import ROOM_TARGETS
+from dtln.choices import ROOM_TARGETS, SNR_OVER
 from dtln.errors import SettingsError
 from dtln.mixing.augmentations import Change, augmentation_by_name
 from dtln.mixing.recordings import Recordings
@@ -26,6 +26,8 @@ from dtln.mixing.rooms import PlacedInRooms, RoomResponses
 from dtln.mixing.segment import Segment
 from dtln.mixing.spectra import mean_power
 
+ACTIVE_FRAME = 512  # samples: 32 ms
+ACTIVE_RATIO = 1e-4  # 40 dB below its loudest frame, speech counts as a pause
 PEAK_LIMIT = 0.99  # of full scale; a louder mixture is turned down as a whole, its SNR kept
 
 
@@ -36,7 +38,8 @@ class Mixer:
     segment_length: in samples. snr_db, level_dbfs: ranges of uniform draws; the level is that of the mixture (RMS, dB
     relative to full scale). augmentations: as `augmentation_by_name` takes them. rooms: responses to place segments
     with, after the augmentations, because sound meets the room last. room_target: a name of ROOM_TARGETS.
-    reverberant_share: the share of the segments that is placed in a room. Raises SettingsError.
+    reverberant_share: the share of the segments that is placed in a room. snr_over: a name of SNR_OVER, as
+    `mix_with_guard` takes it. Raises SettingsError.
     """
 
     speech: Recordings
@@ -48,6 +51,7 @@ class Mixer:
     rooms: RoomResponses | None = None
     room_target: str = "reverberant"
     reverberant_share: float = 0.5
+    snr_over: str = "all"
     _changes: list[Change] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -61,6 +65,8 @@ class Mixer:
             raise SettingsError(f"reverberant share {self.reverberant_share:g}: expected a share from 0 to 1")
         if self.room_target not in ROOM_TARGETS:
             raise SettingsError(f"unknown room target {self.room_target!r}: expected one of {', '.join(ROOM_TARGETS)}")
+        if self.snr_over not in SNR_OVER:
+            raise SettingsError(f"unknown frames {self.snr_over!r} for the SNR: expected one of {', '.join(SNR_OVER)}")
         self._changes = [augmentation_by_name(name) for name in self.augmentations]
         if self.rooms is not None:
             self._changes.append(PlacedInRooms(self.rooms, self.room_target, self.reverberant_share))
@@ -80,7 +86,9 @@ class Mixer:
         """
         made = self.segment(rng)
         limit = math.inf if made.over_full_scale else PEAK_LIMIT
-        noisy, clean, _ = mix_with_guard(made.speech, made.noise, made.snr_db, made.level_dbfs, made.target, limit)
+        noisy, clean, _ = mix_with_guard(
+            made.speech, made.noise, made.snr_db, made.level_dbfs, made.target, limit, self.snr_over
+        )
         if made.clipped_share:
             limit = np.quantile(np.abs(noisy), 1.0 - made.clipped_share)
             noisy = np.clip(noisy, -limit, limit)
@@ -118,13 +126,21 @@ def mix_with_guard(
     level_dbfs: float,
     target: np.ndarray | None = None,
     peak_limit: float = PEAK_LIMIT,
+    snr_over: str = "all",
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """As `mix`; the third result says by how many dB (0 or less) the mixture was turned down for `peak_limit`.
 
     target: float32 (L,), returned as clean, with the gain of the speech in the mixture; None takes the speech.
+    snr_over: "all" takes the SNR of mean powers over the whole segment, "active" over the frames of 32 ms in which
+    speech is at most 40 dB below its loudest frame, so that its pauses do not make the noise weaker. Where noise is
+    silent in these, the whole counts.
     """
     target = speech if target is None else target
     speech_power, noise_power = mean_power(speech), mean_power(noise)
+    if snr_over == "active" and speech_power > 0:
+        active = active_samples(speech)
+        if mean_power(noise[active]) > 0:
+            speech_power, noise_power = mean_power(speech[active]), mean_power(noise[active])
     if speech_power > 0 and noise_power > 0:
         noise = noise * np.float32(np.sqrt(speech_power / noise_power) * 10 ** (-snr_db / 20))
     noisy = speech + noise
@@ -134,3 +150,11 @@ def mix_with_guard(
     wanted = 10 ** (level_dbfs / 20) / np.sqrt(power)
     gain = min(wanted, peak_limit / max(np.max(np.abs(noisy)), np.max(np.abs(target))))
     return (noisy * gain).astype(np.float32), (target * gain).astype(np.float32), float(20 * np.log10(gain / wanted))
+
+
+def active_samples(speech: np.ndarray) -> np.ndarray:
+    """Where speech (L,) is heard, by frames of 32 ms, the last one perhaps shorter: bool (L,)."""
+    starts = np.arange(0, len(speech), ACTIVE_FRAME)
+    lengths = np.diff(np.append(starts, len(speech)))
+    powers = np.add.reduceat(np.square(speech, dtype=np.float64), starts) / lengths  # (T,)
+    return np.repeat(powers >= ACTIVE_RATIO * powers.max(), lengths)

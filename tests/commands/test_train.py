@@ -110,6 +110,7 @@ def test_arguments_that_do_not_fit(arguments: list[str], message: str, capsys: p
 FLAGS = build_parser("run_training.py", "")[1]
 VALUES = {  # of flags that take one, where "1" does not do
     "--init": ["mdct"], "--loss": ["si_sdr"], "--optimizer": ["muon"], "--schedule": ["cosine"],
+    "--snr-over": ["active"],
     "--room-target": ["early"], "--snr-db": ["1", "2"], "--level-dbfs": ["-2", "-1"], "--speech-weights": ["a=2"],
     "--noise-weights": ["a=2"], "--augment": ["pauses"], "--network": ["b"], "--dropout": ["0"], "--ema": ["0.5"],
     "--process": ["0"], "--compile": ["--mixed-precision"], "--run-dir": ["x"], "--run-name": ["x"],
@@ -477,6 +478,7 @@ def test_training_in_rooms_says_what_is_missing(
 def test_training_mixes_in_rooms(tmp_path: Path) -> None:
     """`--rir` and its flags reach the mixer that is trained on; validation stays as it is without them."""
     rir = ["--rir", str(response_folder(tmp_path / "rir")), "--room-target", "early", "--reverberant-share", "0.9"]
+    rir += ["--snr-over", "active"]
     speech = tmp_path / "speech"
     speech.mkdir()
     for index in range(60):  # enough speakers and kinds to divide by hashes
@@ -486,6 +488,7 @@ def test_training_mixes_in_rooms(tmp_path: Path) -> None:
     (dry, _), (wet, validation) = ([source.mixer for source in pair] for pair in sources)
     assert dry.rooms is None and validation.rooms is None
     assert len(wet.rooms.responses) == 3 and wet.room_target == "early" and wet.reverberant_share == 0.9
+    assert (dry.snr_over, wet.snr_over, validation.snr_over) == ("all", "active", "all")
     assert any(not np.array_equal(dry.draw(rng(s))[0], wet.draw(rng(s))[0]) for s in range(10))
 
 

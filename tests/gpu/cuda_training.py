@@ -178,6 +178,12 @@ def test_pool_says_what_it_cannot_pair(settings: dict[str, object]) -> None:
         SegmentPool(mixer, size=64, processes=1, seed=1)
 
 
+def test_pool_refuses_snrs_that_it_does_not_compute() -> None:
+    mixer = Mixer(recordings(400.0), recordings(3000.0), 2048, snr_over="active")
+    with pytest.raises(ValueError, match="SNRs over active frames are not computed on a GPU: leave --snr-over"):
+        SegmentPool(mixer, size=64, processes=1, seed=1)
+
+
 def test_pool_says_that_a_process_has_ended() -> None:
     mixer = Mixer(recordings(400.0), recordings(3000.0), 2048)
     mixer.segment = lambda rng: 1 / 0

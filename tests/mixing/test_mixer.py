@@ -7,8 +7,9 @@ import pytest
 from mixtures import level_db, mixer
 from training_pairs import speech_like
 
+from dtln.errors import SettingsError
 from dtln.mixing.augmentations import augmentation_by_name
-from dtln.mixing.mixer import PEAK_LIMIT, mix
+from dtln.mixing.mixer import PEAK_LIMIT, mix, mix_with_guard
 from dtln.mixing.recordings import Recordings
 
 
@@ -21,6 +22,35 @@ def test_mixture_has_the_snr_and_level_asked_for(snr_db: float, level_dbfs: floa
     assert level_db(clean) - level_db(noisy - clean) == pytest.approx(snr_db, abs=0.01)
     assert level_db(noisy) == pytest.approx(level_dbfs, abs=0.01)
     assert np.corrcoef(clean, speech)[0, 1] == pytest.approx(1.0, abs=1e-6)  # aligned, only scaled
+
+
+def test_snr_of_active_frames_leaves_pauses_out() -> None:
+    """Frames of 32 ms that are 39 dB below the loudest count, those 41 dB below do not, nor does the noise in them."""
+    rng = np.random.default_rng(0)
+    gains = np.repeat(10 ** (np.array([0, -39, -41, -200]) / 20), 512)
+    speech = np.append(np.sign(rng.standard_normal(2048)) * gains, np.zeros(100)).astype(np.float32)
+    noise = (rng.standard_normal(2148) * np.append(np.repeat([1, 2, 30, 50], 512), np.ones(100))).astype(np.float32)
+    noisy, clean, _ = mix_with_guard(speech, noise, 5.0, -25.0, snr_over="active")
+    assert level_db(clean[:1024]) - level_db((noisy - clean)[:1024]) == pytest.approx(5.0, abs=0.01)
+    whole, clean, _ = mix_with_guard(speech, noise, 5.0, -25.0)
+    assert level_db(clean) - level_db(whole - clean) == pytest.approx(5.0, abs=0.01)
+    only_in_pauses = np.where(np.arange(2148) < 1024, np.float32(0), noise)
+    noisy, clean, _ = mix_with_guard(speech, only_in_pauses, 5.0, -25.0, snr_over="active")
+    assert level_db(clean) - level_db(noisy - clean) == pytest.approx(5.0, abs=0.01)
+    silent, _, _ = mix_with_guard(0 * speech, noise, 5.0, -25.0, snr_over="active")
+    assert level_db(silent) == pytest.approx(-25.0, abs=0.01)
+
+
+def test_mixer_takes_the_snr_over_active_frames() -> None:
+    """Speech that pauses half the time has 3 dB less by the mean of all; the draws are the same."""
+    paused = np.where(np.arange(8192) < 4096, 8000, 0) * np.sign(np.random.default_rng(0).standard_normal(8192))
+    settings = {"speech": Recordings(["s/a_0.wav"], [paused.astype(np.int16)]), "segment_length": 8192}
+    settings |= {"snr_db": (6.0, 6.0), "level_dbfs": (-25.0, -25.0)}
+    for snr_over, expected in (("all", 6.0), ("active", 3.0)):
+        noisy, clean = mixer(**settings, snr_over=snr_over).draw(np.random.default_rng(1))
+        assert level_db(clean) - level_db(noisy - clean) == pytest.approx(expected, abs=0.2)
+    with pytest.raises(SettingsError, match="unknown frames 'speech' for the SNR: expected one of all, active"):
+        mixer(snr_over="speech")
 
 
 def test_peak_is_limited_and_the_snr_kept() -> None:
