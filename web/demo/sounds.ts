@@ -1,0 +1,147 @@
+/** Recordings: opened, denoised and played. */
+
+import type { DenoiserWorker } from "../src/client.js";
+import { sampleRateOf } from "../src/wav.js";
+
+const USUAL_RATE = 48000; // Hz, for files that do not say theirs where we look
+const RAMP = 0.01; // s
+const PIECE_SECONDS = 1;
+
+export interface Recording {
+  name: string;
+  sampleRate: number;
+  channels: Float32Array[];
+}
+
+/** Opens any file that the browser knows; wav and FLAC at their own rate. Throws an Error that names the file. */
+export async function open(name: string, bytes: ArrayBuffer): Promise<Recording> {
+  const decode = async (rate: number) => new OfflineAudioContext(1, 1, rate).decodeAudioData(bytes.slice(0));
+  let buffer: AudioBuffer;
+  try {
+    try {
+      buffer = await decode(sampleRateOf(bytes) ?? USUAL_RATE);
+    } catch {
+      buffer = await decode(USUAL_RATE); // not every browser has a context at every rate
+    }
+  } catch {
+    throw new Error(`${name}: this browser cannot read it. Expected an audio file, or a video with sound.`);
+  }
+  const channels = Array.from({ length: buffer.numberOfChannels }, (_, n) => buffer.getChannelData(n));
+  return { name, sampleRate: buffer.sampleRate, channels };
+}
+
+/**
+ * Denoises a recording piece by piece. progress: is told the share that is done, and says whether to go on. Returns the
+ * denoised channels and the seconds that the worker took; undefined where it was not to go on.
+ */
+export async function denoise(
+  worker: DenoiserWorker,
+  { sampleRate, channels }: Recording,
+  progress: (share: number) => boolean,
+): Promise<{ channels: Float32Array[]; seconds: number } | undefined> {
+  const stream = await worker.open({ sampleRate, channels: channels.length, level: "auto" });
+  const length = channels[0].length;
+  const denoised = channels.map(() => new Float32Array(length));
+  let given = 0;
+  const take = (pieces: Float32Array[]) => {
+    for (const [channel, piece] of pieces.entries()) denoised[channel].set(piece, given);
+    given += pieces[0].length;
+  };
+  for (let start = 0; start < length; start += PIECE_SECONDS * sampleRate) {
+    take(await stream.process(channels.map((column) => column.subarray(start, start + PIECE_SECONDS * sampleRate))));
+    if (!progress(Math.min(1, start / length))) {
+      stream.close();
+      return undefined;
+    }
+  }
+  take(await stream.flush());
+  const seconds = stream.busy / 1e3;
+  stream.close();
+  return { channels: denoised, seconds };
+}
+
+/** Plays a recording and its denoised version together, and mixes them in any shares. */
+export class Player {
+  readonly original: GainNode; // what the recording is, whatever is heard
+  readonly output: GainNode;
+  readonly duration: number;
+  onended = (): void => {};
+  readonly #context: AudioContext;
+  readonly #buffers: AudioBuffer[];
+  readonly #gains: GainNode[];
+  #sources: AudioBufferSourceNode[] = [];
+  #begun = 0; // the context's time at which position 0 was, or would have been
+  #position = 0; // s, while nothing plays
+
+  constructor(context: AudioContext, recording: Recording, denoised: Float32Array[]) {
+    this.#context = context;
+    this.#buffers = [recording.channels, denoised].map((channels) => {
+      const buffer = new AudioBuffer({
+        length: channels[0].length,
+        numberOfChannels: channels.length,
+        sampleRate: recording.sampleRate,
+      });
+      for (const [n, column] of channels.entries()) buffer.copyToChannel(column as Float32Array<ArrayBuffer>, n);
+      return buffer;
+    });
+    this.duration = this.#buffers[0].duration;
+    this.original = new GainNode(context);
+    this.output = new GainNode(context);
+    this.#gains = [0, 1].map((gain) => new GainNode(context, { gain }));
+    for (const gain of this.#gains) gain.connect(this.output);
+    this.output.connect(context.destination);
+  }
+
+  get playing(): boolean {
+    return this.#sources.length > 0;
+  }
+
+  get position(): number {
+    return Math.min(this.duration, this.playing ? this.#context.currentTime - this.#begun : this.#position);
+  }
+
+  /** Hears the denoised version in this share from now on, the recording in the rest. */
+  mix(strength: number): void {
+    for (const [n, gain] of this.#gains.entries()) {
+      gain.gain.setTargetAtTime(n ? strength : 1 - strength, this.#context.currentTime, RAMP / 3);
+    }
+  }
+
+  play(position = this.#position): void {
+    this.pause();
+    const from = position >= this.duration ? 0 : position;
+    const at = this.#context.currentTime + 0.02; // both begin at the same sample
+    this.#sources = this.#buffers.map((buffer, n) => {
+      const source = new AudioBufferSourceNode(this.#context, { buffer });
+      source.connect(this.#gains[n]);
+      if (n === 0) source.connect(this.original);
+      source.start(at, from);
+      return source;
+    });
+    this.#begun = at - from;
+    const [source] = this.#sources;
+    source.onended = () => {
+      if (source !== this.#sources[0]) return; // it was stopped
+      this.#sources = [];
+      this.#position = 0;
+      this.onended();
+    };
+  }
+
+  pause(): void {
+    this.#position = this.position;
+    const sources = this.#sources;
+    this.#sources = [];
+    for (const source of sources) source.stop();
+  }
+
+  seek(position: number): void {
+    if (this.playing) this.play(position);
+    else this.#position = position;
+  }
+
+  close(): void {
+    this.pause();
+    this.output.disconnect();
+  }
+}
