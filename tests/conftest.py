@@ -61,13 +61,13 @@ def pytest_configure_node(node):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Marks tests that want environments as slow, unless they are foreign or of aarch64.
+    """Marks tests that want environments as slow, unless they are foreign, of aarch64 or of the web.
 
     Those of one environment share a worker, so that no other waits.
     """
     for item in items:
         if marker := item.get_closest_marker("environments"):
-            if not (item.get_closest_marker("foreign") or item.get_closest_marker("aarch64")):
+            if not any(item.get_closest_marker(name) for name in ("foreign", "aarch64", "web")):
                 item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.xdist_group(marker.args[0]))
 

@@ -40,6 +40,7 @@ PACKAGES = {  # of each environment, in the order in which they are made
     "openvino": ("openvino", "numpy"),
     "node": ("onnxruntime-web", "@litertjs/core"),  # by npm
     "tract": ("tract", "numpy"),
+    "web": (),  # those of web/package-lock.json, by npm
     "aarch64_3.11": (*LIVE, "onnxruntime"),
     "aarch64_3.13": (*LIVE, "onnxruntime"),
     "onnxruntime_oldest": (
@@ -90,7 +91,7 @@ class Environments:
         Thread(target=lambda: [self._make(name) for name in wanted], daemon=True).start()
 
     def path(self, name: str) -> str:
-        """The python of an environment, once it is made, or the folder with its `node_modules`.
+        """The python of an environment, once it is made, or the folder with its `node_modules`, or that of `build_web`.
 
         Skips and raises as `make_environment`; skips as well where no Python of its VERSIONS, node or npm is found.
         """
@@ -124,6 +125,8 @@ class Environments:
     def _install(self, name: str) -> Path:
         if name == "node":
             return install_with_npm(self.folder / name, packages_of(name))
+        if name == "web":
+            return build_web(self.folder / name)
         if name in COMPUTERS:
             return make_emulated(self.folder / name, packages_of(name), COMPUTERS[name])
         python = python_with(VERSIONS[name]) if name in VERSIONS else sys.executable
@@ -157,12 +160,36 @@ def make_environment(folder: Path, packages: Sequence[str], python: str = sys.ex
     return inside
 
 
+NPM_OPTIONS = ("--no-audit", "--no-fund", "--ignore-scripts")
+
+
 def install_with_npm(folder: Path, packages: Sequence[str]) -> Path:
     """Installs packages for node into a folder; returns it. Skips and raises as `make_environment`."""
+    need_npm()
+    _run(["npm", "install", *NPM_OPTIONS, *packages], cwd=folder)
+    return folder
+
+
+def need_npm() -> None:
+    """Skips the test where node or npm is not installed."""
     for program in ("node", "npm"):
         if not shutil.which(program):
             pytest.skip(f"{program} is not installed")
-    _run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", *packages], cwd=folder)
+
+
+def build_web(folder: Path) -> Path:
+    """Installs and builds a copy of `web`, with the demo, in a folder; returns it. It is laid out like the repository.
+
+    Skips and raises as `make_environment`.
+    """
+    need_npm()
+    built = shutil.ignore_patterns("node_modules", "dist", "build")
+    shutil.copytree(ROOT / "web", folder / "web", ignore=built)
+    shutil.copytree(ROOT / "docs" / "demo", folder / "docs" / "demo", ignore=built)
+    for name in ("pretrained_model", "audio_samples"):
+        (folder / name).symlink_to(ROOT / name, target_is_directory=True)
+    _run(["npm", "ci", *NPM_OPTIONS], cwd=folder / "web")
+    _run(["npm", "run", "build"], cwd=folder / "web")
     return folder
 
 

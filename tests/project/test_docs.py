@@ -27,7 +27,7 @@ TEXTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.
     ROOT / folder / "README.md" for folder in FOLDERS_WITH_README
 ]  # without HISTORY.md: its commands ran on version 0.1.0
 OF_OTHERS = {"aplay", "apt-get", "arecord", "cd", "cpufreq-set", "dpkg", "ffmpeg", "for", "git", "journalctl",
-             "loginctl", "mkdocs", "modprobe", "mypy", "nice", "pactl", "pip", "pre-commit", "ruff", "run",
+             "loginctl", "mkdocs", "modprobe", "mypy", "nice", "npm", "pactl", "pip", "pre-commit", "ruff", "run",
              "systemctl", "vcgencmd"}  # fmt: skip
 STAND_INS = {  # for names that must exist
     "DIR": ROOT / "pretrained_model",
@@ -96,7 +96,7 @@ def test_commands_parse(text, monkeypatch):
             words = words[3 if words[0] == "taskset" else 1 :]
         program, arguments = Path(words[0]).name, words[1:]
         if program.startswith("python") and arguments[0] == "-m":
-            assert arguments[1] in ("venv", "pytest", "pip"), words
+            assert arguments[1] in ("venv", "pytest", "pip", "http.server"), words
         elif program.startswith("python"):
             script = module_at(ROOT / arguments[0])
             command = re.search(r'"(dtln\.commands\.\w+)"', (ROOT / arguments[0]).read_text(encoding="utf-8"))
@@ -250,3 +250,7 @@ def test_site_builds(tmp_path):
     home = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     assert 'src="images/spectrograms.png"' in home and 'href="training/"' in home
     assert (tmp_path / "site" / "images" / "spectrograms.png").is_file()
+    folders = ROOT / "docs" / "demo", tmp_path / "site" / "demo"
+    demo = [{path.relative_to(folder) for path in folder.rglob("*")} for folder in folders]
+    assert Path("index.html") in demo[0] and demo[0] == demo[1]  # with what was built, if it was
+    assert 'href="../demo/"' in (tmp_path / "site" / "browser" / "index.html").read_text(encoding="utf-8")

@@ -1,0 +1,265 @@
+"""The package for browsers and its demo: in node, and in headless Chromium, beside the engine in Python."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from benchmarks import web
+from dtln.audio.reading import read_audio
+from dtln.formats import MODEL_DIR
+from dtln.streaming import StreamingDenoiser, open_backend
+
+pytestmark = [pytest.mark.web, pytest.mark.environments("web")]
+
+HERE = Path(__file__).parent
+NOISY = HERE.parents[1] / "audio_samples" / "noisy"
+TOLERANCE = 1e-3  # of full scale, between browser and Python; float32 gives 3e-7, a 16-bit recording 1e-4
+FADE = 128  # samples in which denoised sound comes back after an underrun
+SEEN = 10.0  # steps of colour between two spectrograms that differ; of the same sound they differ by less than 3
+
+
+@pytest.fixture(scope="session")
+def built(python_of) -> Path:
+    """A folder like the repository, with `web` and `docs/demo` built in it."""
+    return Path(python_of("web"))
+
+
+@pytest.fixture(scope="session")
+def backend():
+    return open_backend("onnx-stream")
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files and says nothing."""
+
+    extensions_map = {**http.server.SimpleHTTPRequestHandler.extensions_map, ".js": "text/javascript"}
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def site(built, tmp_path) -> Iterator[str]:
+    """The address of a static server, of a folder below its top: the demo and pages of the tests lie there."""
+    place = tmp_path / "site" / "some" / "place"
+    place.mkdir(parents=True)
+    (place / "demo").symlink_to(built / "docs" / "demo", target_is_directory=True)
+    handler = functools.partial(Quiet, directory=str(tmp_path / "site"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/some/place/"
+        server.shutdown()
+
+
+@pytest.fixture
+def browse(built, site, tmp_path):
+    """Function (scenario of browser.mjs, page below `site`, options) -> what it said; `tmp_path` has what it saved."""
+    browser = next(filter(None, map(shutil.which, web.BROWSERS)), None)
+    if browser is None:
+        pytest.skip("Chromium is not installed")
+
+    def run(scenario: str, page: str, **options: object) -> dict:
+        words = json.dumps({"browser": browser, **options}, default=str)
+        command = ["node", HERE / "browser.mjs", scenario, site + page, tmp_path, words]
+        done = subprocess.run(
+            [str(word) for word in command], cwd=built / "web", capture_output=True, text=True, timeout=240
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        said = json.loads(done.stdout)
+        assert "error" not in said, said
+        assert said["faults"] == []
+        outside = [url for url in said["requests"] if not url.startswith((site, "blob:", "data:"))]
+        assert said["requests"] and not outside
+        return said
+
+    return run
+
+
+def noisy(sample_rate: int, seconds: float = 2.0) -> np.ndarray:
+    """Speech beside a bus, (L,)."""
+    signal = read_audio(NOISY / "numbers_bus_10dB.wav", sample_rate=sample_rate, mono=True)[0]
+    return signal[: int(seconds * sample_rate) + 17].astype(np.float32)
+
+
+def test_package_passes_its_own_tests(built):
+    run = subprocess.run(
+        ["npm", "test", "--ignore-scripts"], cwd=built / "web", capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert int(re.search(r"^# pass (\d+)$", run.stdout, re.MULTILINE)[1]) > 30
+
+
+def test_code_of_the_docs_compiles(built):
+    text = (HERE.parents[1] / "docs" / "browser.md").read_text(encoding="utf-8")
+    known = """
+declare const [left, right, samples]: Float32Array[];
+declare function bytes(name: string): Promise<Uint8Array>;
+"""
+    blocks = re.findall(r"^```ts\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 2
+    for number, block in enumerate(blocks):
+        (built / "web" / "test" / f"docs_{number}.ts").write_text(known + block)
+    command = ["npx", "tsc", "-p", "tsconfig.json", "--noUnusedLocals", "false"]
+    run = subprocess.run(command, cwd=built / "web", capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_benchmark_runs(built, tmp_path, capsys):
+    if not any(map(shutil.which, web.BROWSERS)):
+        pytest.skip("Chromium is not installed")
+    flags = ["--built", built, "--turns", "2", "--blocks", "20", "--settle", "0", "--json", tmp_path / "times.json"]
+    web.main([str(flag) for flag in flags])  # the status is the machine's
+    rows = capsys.readouterr().out.splitlines()
+    assert [re.split("  +", row)[0] for row in rows[1:4]] == [
+        *(f"block, {kind}" for kind in web.KINDS),
+        "40 ms at 48 kHz",
+    ]
+    times = json.loads((tmp_path / "times.json").read_text())
+    assert len(times["model_stream.onnx"]) == len(times["python onnx-stream"]) == 40
+    assert len(times["48 kHz"]) == len(times["python 48 kHz"]) == 8 and min(map(min, times.values())) > 0
+
+
+@pytest.mark.parametrize("level", ["raw", "auto"])
+@pytest.mark.parametrize(("sample_rate", "channels"), [(16000, 1), (44100, 2), (48000, 1), (44099, 1)])
+def test_package_gives_what_python_gives(sample_rate, channels, level, built, backend, tmp_path):
+    """The second channel is quiet and has an offset; samples that cannot be used, and a switch, are in it."""
+    signal = noisy(sample_rate)
+    signal = np.stack([signal, 0.003 * signal[::-1] + np.float32(0.01)])[:channels]
+    signal[0, sample_rate // 2] = np.nan
+    signal.tofile(tmp_path / "noisy.f32")
+    chunk = 777
+    changes = [(10 * chunk, "strength", 0.4), (20 * chunk, "bypass", True), (25 * chunk, "bypass", False)]
+    options = {"sampleRate": sample_rate, "channels": channels, "level": level, "chunk": chunk, "changes": changes}
+    command = ["node", HERE / "denoise.mjs", built / "web", MODEL_DIR / "model_stream.onnx", json.dumps(options)]
+    command += [tmp_path / "noisy.f32", tmp_path / "denoised.f32"]
+    run = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120)
+    assert run.returncode == 0, run.stderr
+    found = np.fromfile(tmp_path / "denoised.f32", np.float32).reshape(channels, -1)
+
+    denoiser = StreamingDenoiser(backend, level, sample_rate=sample_rate, channels=channels)
+    denoised = denoiser.denoise(signal.T).T
+    assert found.shape == denoised.shape and np.max(np.abs(denoised)) > 0.1
+    said = json.loads(run.stdout)
+    assert said["silenced"] == denoiser.silenced_blocks == 1
+    assert denoiser.latency.samples - 0.0015 * sample_rate <= said["latency"] <= denoiser.latency.samples
+    # Chunks come out a little earlier than in Python, so that switches do: each part is compared with its own mix.
+    gains = np.select(
+        [np.arange(found.shape[1]) < place for place in (10 * chunk, 20 * chunk, 25 * chunk)], [1, 0.4, 0], 0.4
+    )
+    dry = np.nan_to_num(signal)
+    expected = denoised * gains + dry * (1 - gains)
+    settled = np.ones(found.shape[1], bool)
+    for place, _, _ in changes:  # until the switch has come out, and 10 ms of it
+        settled[max(0, place - denoiser.latency.samples - chunk) : place + sample_rate // 100] = False
+    assert settled.mean() > 0.6
+    np.testing.assert_allclose(found[:, settled], expected[:, settled], atol=2e-6)
+
+
+def test_demo_denoises_recordings(browse, site, backend, tmp_path):
+    dropped, chosen = tmp_path / "dropped.wav", tmp_path / "chosen.wav"
+    soundfile.write(dropped, noisy(16000), 16000, subtype="PCM_16")
+    stereo = np.stack([noisy(44100), 0.003 * noisy(44100)[::-1] + 0.01], axis=1)
+    soundfile.write(chosen, stereo, 44100, subtype="FLOAT")
+    (tmp_path / "site" / "some" / "place" / "unbuilt").mkdir()
+    page = HERE.parents[1] / "docs" / "demo"
+    for name in ("index.html", "demo.css"):
+        shutil.copy(page / name, tmp_path / "site" / "some" / "place" / "unbuilt")
+
+    said = browse("files", "demo/", dropped=dropped, chosen=chosen, unbuilt=f"{site}unbuilt/")
+    assert not said["unbuilt"] and said["overflow"] <= 0
+    assert said["name"] == "dropped_denoised.wav"
+    assert "16 kHz, one channel" in said["dropped"] and "44.1 kHz, 2 channels" in said["chosen"]
+    assert said["wrong"].startswith("words.txt: this browser cannot read it. Expected an audio file")
+    for source, target, strength in (
+        (dropped, "dropped_out.wav", 1.0),
+        (dropped, "dropped_30.wav", 0.3),
+        (chosen, "chosen_out.wav", 1.0),
+    ):
+        signal, rate = soundfile.read(source, dtype="float32", always_2d=True)
+        stream = StreamingDenoiser(backend, "auto", sample_rate=rate, channels=signal.shape[1], strength=strength)
+        expected = stream.denoise(signal)
+        found, found_rate = soundfile.read(tmp_path / target, dtype="float32", always_2d=True)
+        assert found_rate == rate and np.max(np.abs(expected - signal)) > 0.01
+        np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+
+
+def test_demo_plays_and_switches(browse):
+    said = browse("listening", "demo/")
+    assert said["differences"]["denoised"] > SEEN < said["differences"]["denoised again"]
+    assert said["differences"]["original"] < 3 > said["differences"]["strength 0"]
+    assert (said["playing"], said["paused"]) == ("Pause", "Play")
+    assert re.fullmatch(r"0:0[1-6] of 0:06", said["time"])
+
+
+def test_demo_denoises_the_microphone(browse, backend, tmp_path):
+    soundfile.write(tmp_path / "microphone.wav", noisy(48000, 4.0), 48000, subtype="PCM_16")
+    said = browse("microphone", "demo/", microphone=tmp_path / "microphone.wav")
+    assert 60 < int(re.fullmatch(r"(\d+) ms", said["delay"])[1]) < 400
+    assert re.fullmatch(r"\d+ ×, \d+ samples", said["underruns"]) and said["load"] != "–"
+    dry, rate = soundfile.read(tmp_path / "microphone_in.wav", dtype="float32")
+    found, _ = soundfile.read(tmp_path / "microphone_out.wav", dtype="float32")
+    assert len(dry) > 3 * rate and np.max(np.abs(dry)) > 0.1
+    expected = StreamingDenoiser(backend, "auto", sample_rate=rate).denoise(dry)
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+
+
+STALLING = """
+import "../demo/build/worker.js";
+const stall = () => { for (const begun = performance.now(); performance.now() - begun < 150; ); };
+setInterval(stall, 500);
+"""
+
+
+@pytest.mark.parametrize(("rate", "stalls"), [(16000, False), (44100, False), (48000, True)])
+def test_live_node_gives_what_python_gives_and_counts_what_is_late(rate, stalls, browse, built, backend, tmp_path):
+    """A page plays noise through a node. Every sample that is not Python's is one that was counted as late."""
+    place = tmp_path / "site" / "some" / "place"
+    command = ["node_modules/.bin/esbuild", HERE / "live.mjs", "--bundle", "--format=esm", "--log-level=error"]
+    command += ["--alias:dtln-web=./dist/index.js", "--external:module", f"--outfile={place / 'live' / 'live.js'}"]
+    subprocess.run([str(word) for word in command], cwd=built / "web", check=True, timeout=60)
+    page = '<!doctype html><link rel="icon" href="data:,"><script type="module" src="live.js"></script>'
+    (place / "live" / "index.html").write_text(page)
+    options = {"build": "../demo/build/"}
+    if stalls:
+        options["assets"] = "../stalling/"
+        (place / "stalling").mkdir()
+        (place / "stalling" / "worker.js").write_text(STALLING)
+        for name in ("worklet.js", "ort-wasm-simd-threaded.wasm"):
+            shutil.copy(place / "demo" / "build" / name, place / "stalling")
+    said = browse("page", "live/", seconds=3, rate=rate, buffer=0.04, changes=[(2.2, "bypass", True)], **options)
+    assert said["failures"] == []
+
+    # The last report before a gap, if there is one: after a gap the network begins anew, and Python does not.
+    report = [one for one in said["reports"] if not one["skippedFrames"]][-1]
+    dry, wet = (np.fromfile(tmp_path / f"{name}.f32", np.float32) for name in ("dry", "wet"))
+    assert report["frames"] <= len(wet) == len(dry) and np.max(np.abs(dry)) > 0.1
+    delay = said["delay"]
+    assert not wet[:delay].any()
+    bypassed = int(2 * rate)  # of the samples that went in
+    played = wet[delay : report["frames"]]
+    dry = dry[: len(played)]
+    denoised = StreamingDenoiser(backend, sample_rate=rate).denoise(dry)  # complete but for the last samples
+    usual = np.arange(len(played)) < min(bypassed, len(played) - delay)
+    late = usual & (played == dry)
+    other = usual & ~late & (np.abs(played - denoised) > TOLERANCE)
+    assert usual.sum() > 0.5 * rate
+    assert np.max(np.abs(denoised - dry)[usual]) > 0.1
+    assert late.sum() <= report["lateFrames"]
+    assert other.sum() <= FADE * report["underruns"]
+    if stalls:
+        assert report["underruns"] > 0 and late.sum() > 0
+    if len(played) > 2.9 * rate - delay:
+        tail = slice(int(2.6 * rate), None)  # the switch has come out
+        np.testing.assert_array_equal(played[tail], dry[tail])
