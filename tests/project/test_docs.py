@@ -225,13 +225,13 @@ def test_front_matter_of_the_card_has_its_scores():
 def test_scores_are_those_of_the_card(text):
     compared = set()
     for header, rows in score_tables((ROOT / text).read_text(encoding="utf-8")):
-        for name, row in rows.items():
+        for name, row in rows.items() if header[0] != "clean speech" else ():
             in_rooms = header[0] == "in rooms"
             for column, score in zip(header[1:], row, strict=True):
                 in_rooms |= column.startswith("in rooms: ")
                 known = scores_of_the_card()[in_rooms].get((name, column.removeprefix("in rooms: ")))
                 if known is not None:
-                    assert score == known, f"{name}, {column}"
+                    assert score.partition(" ±")[0] == known, f"{name}, {column}"
                     compared.add((name, in_rooms))
     assert compared >= {(name, in_rooms) for name in ("noisy", "`model.h5`") for in_rooms in (False, True)}
 

@@ -1,0 +1,146 @@
+"""docs/make_results.py: tables from scores that lie there, and the same scores in README and model card."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dtln.evaluation.scores import Pair, ScoredFile, write_json
+from dtln.scoring.means import mean_with_interval
+
+ROOT = Path(__file__).resolve().parents[2]
+pytest.importorskip("scipy")
+KEYS = ("pesq_raw_nb", "pesq_lqo_nb", "pesq_wb", "stoi_percent", "estoi_percent", "si_sdr_db")
+
+
+@pytest.fixture
+def results(monkeypatch):
+    """The script as a module."""
+    spec = importlib.util.spec_from_file_location("make_results", ROOT / "docs" / "make_results.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setitem(sys.modules, "make_results", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def scored(tmp_path):
+    """Scores in WORK, as a run before left them: noisy ones, `model.h5`, and `other.h5`, which is worse but in STOI."""
+    rng = np.random.default_rng(0)
+    values = {}
+    for name, gain in (("pairs", 1.0), ("rooms", 2.0)):
+        noisy, noise = rng.normal(5, 1, (20, 6)), rng.normal(0, 0.05, (20, 6))
+        systems = {
+            "noisy": noisy,
+            "`model.h5`": noisy + gain,
+            "`other.h5`": noisy + gain + noise - np.array([0.5, 0.5, 0.5, 0, 0.5, 0.5]),
+        }
+        for system, scores in systems.items():
+            files = [
+                ScoredFile(
+                    Pair(f"{i}.wav", {"input": tmp_path}, None, 5.0 * (i % 2)),
+                    scores={"input": dict(zip(KEYS, row, strict=True))},
+                )
+                for i, row in enumerate(scores)
+            ]
+            file = tmp_path / "work" / name / f"{re.sub('[^a-z0-9]+', '_', system).strip('_')}.json"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(file, files, {})
+            values[name, system] = scores
+        for folder in ("noisy", "clean"):
+            (tmp_path / name / folder).mkdir(parents=True)
+    return values
+
+
+def run(results, tmp_path, *more: object) -> str:
+    flags = ["--pairs", tmp_path / "pairs", "--rooms", tmp_path / "rooms", "--work", tmp_path / "work"]
+    systems = ["`model.h5`=a.h5", "`other.h5`=b.h5", "-o", tmp_path / "out.md"]
+    assert results.main([str(argument) for argument in [*flags, *systems, *more]]) == 0
+    return (tmp_path / "out.md").read_text(encoding="utf-8")
+
+
+def test_tables(results, scored, tmp_path):
+    (tmp_path / "out.md").write_text("# Before\n\n<!-- results -->\nhand-made\n<!-- end of results -->\n\nafter\n")
+    text = run(results, tmp_path)
+    assert text.startswith("# Before\n\n<!-- results -->\n\n## Speech and noise") and text.endswith("-->\n\nafter\n")
+    assert "hand-made" not in text
+    mean = mean_with_interval(scored["pairs", "`model.h5`"][:, 0].tolist())
+    assert f"| `model.h5` | {mean.mean:.3f} ±{mean.half_width:.3f} |" in text
+    mean = mean_with_interval((scored["rooms", "`other.h5`"] - scored["rooms", "`model.h5`"])[:, 5].tolist())
+    rows = re.findall(r"^\| `other.h5` − `model.h5` \| (.*) \|$", text, re.MULTILINE)
+    cells = rows[4].split(" | ")  # pairs: all, three by SNR; then rooms
+    assert cells[5] == f"**{mean.mean:+.2f}** ±{mean.half_width:.2f}"
+    assert [cell.startswith("**-") for cell in cells] == [True, True, True, False, True, True]
+    assert "| PESQ raw NB | -2.5 to 2.5 dB (n = 10) | 2.5 to 7.5 dB (n = 10) |" in text
+    assert text.index("| in rooms |") > text.index("## In rooms") and "noisy −" not in text
+
+
+def test_scores_of_other_texts_are_replaced(results, scored, tmp_path):
+    card = tmp_path / "card.md"
+    card.write_text((ROOT / "pretrained_model" / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
+    readme = tmp_path / "README.md"
+    readme.write_text((ROOT / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
+    run(results, tmp_path, "--also", card, "--also", readme)
+    new, old = card.read_text(encoding="utf-8"), (ROOT / "pretrained_model" / "README.md").read_text(encoding="utf-8")
+    for name, digits in (("pairs", (3, 3, 3, 2, 2, 2)), ("rooms", (3, 3, 3, 2, 2, 2))):
+        means = scored[name, "`model.h5`"].mean(axis=0)
+        cells = [f"{mean:.{count}f}" for mean, count in zip(means, digits, strict=True)]
+        assert f"| `model.h5` | {' | '.join(cells)} |" in new
+        assert f"name: PESQ WB, value: {cells[2]} }}" in new and f"name: SI-SDR dB, value: {cells[5]} }}" in new
+    kept = [line for line in old.splitlines() if line.startswith("| published") or "h.h5" in line]
+    assert len(kept) > 4 and all(line in new for line in kept)
+    wb, rooms = (scored[name, "`model.h5`"].mean(axis=0) for name in ("pairs", "rooms"))
+    expected = (
+        f"| `model.h5` | {wb[0]:.3f} | {wb[2]:.3f} | {wb[3]:.2f} | {wb[5]:.2f} | {rooms[3]:.2f} | {rooms[5]:.2f} |"
+    )
+    assert expected in readme.read_text(encoding="utf-8")
+    untouched = [re.sub(r"value: [\d.]+|\|.*", "", text) for text in (old, new)]
+    assert untouched[0] == untouched[1]
+
+
+def test_eight_bits_are_those_of_the_row_above(results, scored, tmp_path):
+    text = tmp_path / "a.md"
+    text.write_text("| | PESQ WB |\n|---|---|\n| `model.h5` | 1 |\n| the same in 8 bits | 2 |\n")
+    flags = ["--pairs", tmp_path / "pairs", "--work", tmp_path / "work", "-o", tmp_path / "out.md", "--also", text]
+    (tmp_path / "work" / "pairs" / "model_h5_in_8_bits.json").write_bytes(
+        (tmp_path / "work" / "pairs" / "other_h5.json").read_bytes()
+    )
+    systems = ["`model.h5`=a.h5", "`model.h5` in 8 bits=a:tflite-stream-quant"]
+    assert results.main([str(argument) for argument in [*flags, *systems]]) == 0
+    row = f"| the same in 8 bits | {scored['pairs', '`other.h5`'][:, 2].mean():.3f} |"
+    assert (
+        text.read_text()
+        == f"| | PESQ WB |\n|---|---|\n| `model.h5` | {scored['pairs', '`model.h5`'][:, 2].mean():.3f} |\n{row}\n"
+    )
+
+
+def test_systems(results, tmp_path):
+    (tmp_path / "denoised").mkdir()
+    assert results.system(f"other={tmp_path}/denoised").denoised_already
+    exports = results.system("in 8 bits=pretrained_model:tflite-stream-quant")
+    assert (exports.path, exports.engine, exports.denoised_already) == (
+        Path("pretrained_model"), "tflite-stream-quant", False,
+    )  # fmt: skip
+    assert results.system(r"a=C:\weights.h5").engine is None
+    with pytest.raises(ValueError, match="expected NAME=PATH"):
+        try:
+            results.system("a.h5")
+        except Exception as error:
+            raise ValueError(str(error)) from error
+
+
+def test_what_is_missing_is_said(results, scored, tmp_path, capsys):
+    (tmp_path / "out.md").write_text("# Without marks\n")
+    flags = ["--pairs", str(tmp_path / "pairs"), "--work", str(tmp_path / "work"), "-o", str(tmp_path / "out.md")]
+    assert results.main([*flags, "`model.h5`=a.h5"]) == 1
+    assert "the lines <!-- results --> and <!-- end of results --> are missing" in capsys.readouterr().err
+    assert (tmp_path / "out.md").read_text() == "# Without marks\n"
+    flags[1] = str(tmp_path / "work")
+    assert results.main([*flags, "`model.h5`=a.h5"]) == 1
+    assert re.search("work/(noisy|clean): is no folder. Expected recordings in", capsys.readouterr().err)
