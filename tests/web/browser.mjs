@@ -14,13 +14,13 @@ const { browser: executablePath, microphone, ...options } = JSON.parse(json);
 const FLAGS = [
   "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
   "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
-  "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
+  "--use-fake-device-for-media-stream", options.denied ? "--deny-permission-prompts" : "--use-fake-ui-for-media-stream",
 ];
 if (microphone) FLAGS.push(`--use-file-for-fake-audio-capture=${microphone}`);
 
 const profile = fs.mkdtempSync(path.join(os.tmpdir(), "dtln-chromium-"));
 const context = await chromium.launchPersistentContext(profile, {
-  executablePath, headless: true, args: FLAGS, acceptDownloads: true, permissions: ["microphone"],
+  executablePath, headless: true, args: FLAGS, acceptDownloads: true, permissions: options.denied ? [] : ["microphone"],
   viewport: { width: 1100, height: 1150 },
 });
 const page = context.pages()[0];
@@ -133,7 +133,7 @@ const scenarios = {
   async microphone() {
     await page.goto(address);
     await page.locator("#microphone").click();
-    await page.waitForFunction(() => /samples/.test(document.getElementById("underruns").innerText));
+    await page.waitForFunction(() => /ms/.test(document.getElementById("delay").innerText));
     await wait(2.5);
     const said = { differences: { denoised: await difference(1) } };
     await page.locator("input[value=original]").check({ force: true });
@@ -150,10 +150,29 @@ const scenarios = {
     return said;
   },
 
+  // What the page says without a microphone, and without one of its files.
+  async troubles() {
+    await page.goto(address);
+    const failed = () => page.waitForFunction(() => document.getElementById("status").classList.contains("error"));
+    await page.route("**/model_stream.onnx", (route) => route.fulfill({ status: 404, body: "" }));
+    await page.locator("#sample").click();
+    await failed();
+    const said = { model: await text("status") };
+    await page.unroute("**/model_stream.onnx");
+    faults.splice(0);
+    await page.locator("#sample").click();
+    await finished("sample.wav"); // the next attempt loads it anew
+    await page.locator("#microphone").click();
+    await failed();
+    said.microphone = await text("status");
+    said.canPlay = await page.locator("#play").isEnabled();
+    return said;
+  },
+
   // A page of the tests that answers by window.result, a promise of an object; float arrays in it become files.
   async page() {
     await page.goto(address);
-    await page.waitForFunction(() => window.result, undefined, { timeout: 30_000 });
+    await page.waitForFunction(() => window.result);
     const result = await page.evaluate(async (options) => {
       const result = await window.result(options);
       for (const [name, value] of Object.entries(result)) {

@@ -93,7 +93,7 @@ async function take(recording: Recording, mine: number): Promise<void> {
   applyMix();
   seek.max = String(player.duration);
   const load = result.seconds / player.duration;
-  showFigures(load, undefined, "0 samples");
+  showFigures(load, undefined, "none");
   const kind = `${sampleRate / 1000} kHz, ${channels.length === 1 ? "one channel" : `${channels.length} channels`}`;
   tell(`${name} (${kind}): ${player.duration.toFixed(1)} s took ${result.seconds.toFixed(2)} s. Play it, and switch.`);
   showPlaying();
@@ -127,7 +127,7 @@ async function startMicrophone(): Promise<void> {
   microphone.denoiser.addEventListener("stats", () => {
     const { load, underruns, lateFrames } = opening.denoiser.stats;
     const delay = opening.denoiser.latency.seconds + (audio?.baseLatency ?? 0) + (audio?.outputLatency ?? 0);
-    showFigures(load, delay, `${underruns} ×, ${lateFrames} samples`);
+    showFigures(load, delay, underruns ? `${underruns}, of ${lateFrames} samples` : "0");
     if (opening === microphone && opening.seconds > LONGEST_RECORDING) attempt(endRecording);
   });
   microphone.denoiser.addEventListener("failure", (event) => tell((event as CustomEvent<Error>).detail.message, true));

@@ -10,13 +10,14 @@ import type { DenoiserStats, Failed, WorkletRequest } from "./protocol.js";
 const QUANTUM = 128; // samples that a worklet gets at once
 const CHUNK_SECONDS = 0.005; // about so much goes to the worker at once: fewer messages, not much later
 const MARGIN_SECONDS = 0.02; // for the way to the worker and back, and for threads that have to wait
+const LEAST_BURST_SECONDS = 0.01; // of samples that a sound card wants at once: Firefox says 0 of it
 
 export interface DenoiserNodeOptions extends Omit<StreamOptions, "sampleRate"> {
   /** A worker that is there already; without it, one is started with `model` and `assets`, and ends with the node. */
   worker?: DenoiserWorker;
   model?: WorkerOptions["model"];
   assets?: WorkerOptions["assets"];
-  /** Seconds that denoised samples may take to come back. By default the context's `baseLatency` and 20 ms. */
+  /** Seconds that denoised samples may take to come back. By default the context's `baseLatency`, or 10 ms, and 20 ms. */
   buffer?: number;
 }
 
@@ -47,7 +48,8 @@ export class DenoiserNode extends Base {
       throw new Error("an OfflineAudioContext waits for no worker. Expected an AudioContext; use Denoiser for recordings.");
     }
     const settings = checkedStream({ ...options, sampleRate: context.sampleRate });
-    const { model, assets, buffer = ((context as AudioContext).baseLatency ?? 0) + MARGIN_SECONDS } = options;
+    const burst = Math.max((context as AudioContext).baseLatency ?? 0, LEAST_BURST_SECONDS);
+    const { model, assets, buffer = burst + MARGIN_SECONDS } = options;
     if (!(buffer >= 0 && buffer <= 10)) {
       throw new RangeError(`a buffer of ${buffer} was given. Expected seconds, 0 to 10.`);
     }

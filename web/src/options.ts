@@ -28,7 +28,7 @@ export function checkedColumns(columns: Float32Array[], channels: number): Float
   const lengths = columns.map((column) => column.length);
   if (columns.length !== channels || lengths.some((length) => length !== lengths[0])) {
     throw new RangeError(
-      `${columns.length} channels of ${lengths.join(", ")} samples were given. Expected ${channels}, equally long.`,
+      `arrays of ${lengths.join(", ")} samples were given. Expected one for each channel, ${channels}, equally long.`,
     );
   }
   return columns;

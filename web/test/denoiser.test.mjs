@@ -128,7 +128,7 @@ test("what cannot be is said before work starts", async () => {
   assert.throws(() => new Denoiser(model, { level: "loud" }), /level "loud".*raw, auto/);
   const denoiser = new Denoiser(model, { channels: 2 });
   assert.throws(() => (denoiser.strength = NaN), /strength of NaN/);
-  await assert.rejects(denoiser.process([new Float32Array(5), new Float32Array(4)]), /2 channels of 5, 4.*Expected 2/);
+  await assert.rejects(denoiser.process([new Float32Array(5), new Float32Array(4)]), /arrays of 5, 4 samples.*each channel, 2/);
   await assert.rejects(denoiser.process([[1, 2], [3, 4]]), /another type.*Float32Array/);
   await assert.rejects(Model.load(new Uint8Array([1, 2, 3])), /the model: cannot be loaded.*Expected model_stream.onnx/);
   await assert.rejects(Model.load(bytes.subarray(0, 1000)), /the model: cannot be loaded/);
