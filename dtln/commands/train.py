@@ -11,9 +11,9 @@ RUN_last.h5, the log training_RUN.log, config.json from which the run can be rep
 goes on.
 
 The engine cuda trains several networks at once on one GPU, 400 hours of mixtures in a minute on an H200; it needs
-PyTorch. All networks hear the same batches. The optimizer is Muon, the loss negative SNR, the schedule warm-up and
-cosine. In models_RUN/ appear NAME.h5 and NAME_last.h5 of each network, the log training.csv and config.json. Without a
-GPU it runs step by step, for tests.
+PyTorch. All networks hear the same batches. The optimizer is Muon, the schedule warm-up and cosine. In models_RUN/
+appear NAME.h5 and NAME_last.h5 of each network, the log training.csv, config.json and the state from which --resume
+goes on; --deterministic repeats a run bit by bit. Without a GPU it runs step by step, for tests.
 
 A flag that an engine does not honour is refused.
 """
@@ -73,10 +73,10 @@ def _what_is_kept(args: argparse.Namespace) -> str:
     """What a run that is stopped leaves behind, and how to go on."""
     kept = files_of_run(args)
     if not kept:
-        return "no epoch had ended, nothing was kept"
+        return f"no {'epoch' if args.engine == 'keras' else 'step'} had ended, nothing was kept"
     names = ", ".join(path.name for path in kept)
-    if args.engine != "keras":
-        return f"{args.run_dir} keeps {names}; begin again from them with --network NAME weights=FILE"
     if not state_of_run(args).is_file():
-        return f"{args.run_dir} keeps {names}; begin again from them with --init-weights"
-    return f"{args.run_dir} keeps {names}; the same command with --resume goes on after the last whole epoch"
+        flags = "--init-weights" if args.engine == "keras" else "--network NAME weights=FILE"
+        return f"{args.run_dir} keeps {names}; begin again from them with {flags}"
+    where = "after the last whole epoch" if args.engine == "keras" else "within a minute of where it was"
+    return f"{args.run_dir} keeps {names}; the same command with --resume goes on {where}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from dtln.commands.train_flags import gpu_settings, remove_run, stored_arguments
+from dtln.commands.train_flags import gpu_settings, remove_run, state_of_run, stored_arguments
 from dtln.commands.train_sources import mixers_of
 from dtln.gpu.training import prepare, train_networks
 from dtln.training.run_config import write_run_config
@@ -13,11 +13,13 @@ from dtln.training.run_config import write_run_config
 def run(args: argparse.Namespace) -> None:
     """Trains. Raises SettingsError, AudioFileError, WeightsFileError, MissingPackageError or OSError for what a user
     can mend."""
-    prepare()  # a missing package is told before a corpus is decoded
+    settings = gpu_settings(args)
+    prepare(settings.deterministic)  # a missing package is told before a corpus is decoded
     from dtln.blocks import segment_length
 
     def begin() -> None:
-        remove_run(args)
+        if args.overwrite:
+            remove_run(args)
         write_run_config(args.run_dir, stored_arguments(args))
 
     training, validation = mixers_of(args, segment_length(args.segment_seconds))
@@ -26,7 +28,9 @@ def run(args: argparse.Namespace) -> None:
         training,
         validation,
         args.validation_segments,
-        gpu_settings(args),
+        settings,
         args.run_dir,
+        state_of_run(args),
+        resume=args.resume,
         begin=begin,
     )

@@ -36,7 +36,7 @@ ALTERNATIVES = (("rooms", "rir"), ("rir", "rooms"))  # a flag for the first sets
 
 NO_RUN = (
     "--resume: {} holds no run to go on with, {} is missing. Check --run-name and --run-dir, or begin the run without "
-    "--resume; its first state appears when its first epoch ends"
+    "--resume; its first state appears when its first epoch ends, with --engine cuda within a minute"
 )
 
 RETIRED = {  # flags that have left: the value that means "off" in an old config.json, and what replaced the flag
@@ -212,9 +212,7 @@ def build_parser(prog: str, description: str) -> tuple[Parser, dict[str, Flag]]:
         "--resume",
         action="store_true",
         default=False,
-        engines=["keras"],
-        instead="begin another run from its weights: --network NAME weights=NAME_last.h5",
-        help="go on with the run of this name, with its settings; flags here win (keras)",
+        help="go on with the run of this name, with its settings; flags here win",
     )
     run.add(
         "--overwrite",
@@ -287,17 +285,23 @@ def build_parser(prog: str, description: str) -> tuple[Parser, dict[str, Flag]]:
         default=False,
         help="compute the cores in bfloat16; signal and variables stay float32",
     )
-    loop.add("--seed", type=int, default=42, help="seed of order, mixtures, dropout and start")
-
-    keras = FlagGroup(parser, table, "loop of the engine keras", "keras")
-    keras.add(
+    loop.add(
         "--loss",
         type=choice("loss", LOSSES),
         choices=tuple(LOSSES),
         default="snr",
-        instead="its loss is the negative SNR",
         help="training lowers the negative of this, in dB; snr is the paper's",
     )
+    loop.add(
+        "--ema",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="validate and keep a moving average of the weights; each step keeps this share of it, 0.999 say",
+    )
+    loop.add("--seed", type=int, default=42, help="seed of order, mixtures, dropout and start")
+
+    keras = FlagGroup(parser, table, "loop of the engine keras", "keras")
     keras.add(
         "--optimizer",
         choices=tuple(OPTIMIZERS),
@@ -326,13 +330,6 @@ def build_parser(prog: str, description: str) -> tuple[Parser, dict[str, Flag]]:
         default=10,
         instead="it takes all of --steps, and keeps the best weights beside the last ones",
         help="stop after so many epochs without improvement",
-    )
-    keras.add(
-        "--ema",
-        type=float,
-        default=0.0,
-        metavar="SHARE",
-        help="validate and keep a moving average of the weights; each step keeps this share of it, 0.999 say",
     )
     keras.add("--workers", type=int, default=1, instead="give --mixing-processes", help="threads that make batches")
 
@@ -376,6 +373,14 @@ def build_parser(prog: str, description: str) -> tuple[Parser, dict[str, Flag]]:
         default=False,
         instead=other,
         help="let Triton make the kernels: several times faster; with --mixed-precision",
+    )
+    cuda.add(
+        "--deterministic",
+        action="store_true",
+        default=False,
+        instead=other,
+        help="the same settings give the same weights, bit by bit, on the same machine, also after --resume; steps "
+        "wait for the segments that are due. Not with --minutes",
     )
     cuda.add(
         "--no-graph",
@@ -552,6 +557,10 @@ def parse(argv: Sequence[str] | None, prog: str, description: str) -> argparse.N
     args = argparse.Namespace(**defaults | stored | given | {"engine": engine})
     args.run_dir = args.run_dir or Path(f"models_{args.run_name}")
     check_ranges(parser, args)
+    if args.resume and args.overwrite:
+        parser.error("--resume goes on with a run, --overwrite replaces it: give one of them")
+    if args.resume and not any(vars(args).get(name) for name in (*PAIRED, *UNMIXED)):  # no config.json told them
+        parser.error(NO_RUN.format(args.run_dir, CONFIG_NAME))
     {"keras": _check_keras, "cuda": _check_cuda}[engine](parser, args)
     if engine == "keras" and args.resume and args.init_weights != stored.get("init_weights", []):
         parser.error("--resume goes on with the run's own weights; --init-weights starts another one")
@@ -609,7 +618,8 @@ def files_of_run(args: argparse.Namespace) -> list[Path]:
     """The files of a run that hold what its training has cost: weights, log and state, those that exist."""
     networks = getattr(args, "network", None) or []  # words at first, then settings
     names = [network[0] if isinstance(network, list) else network.name for network in networks]
-    names = [word for name in names for word in (f"{name}.h5", f"{name}_last.h5")] + ["training.csv"]
+    names = [word for name in names for word in (f"{name}.h5", f"{name}_last.h5")]
+    names += [state_of_run(args).name, "training.csv"]
     if args.engine == "keras":
         run = args.run_name
         names = [f"{run}.h5", f"{run}_last.h5", state_of_run(args).name, f"training_{run}.log"]
@@ -635,7 +645,7 @@ def check_run(args: argparse.Namespace) -> None:
 
 
 def state_of_run(args: argparse.Namespace) -> Path:
-    """The file from which a run with Keras goes on."""
+    """The file from which a run goes on."""
     return args.run_dir / f"{args.run_name}_state.npz"
 
 
@@ -666,8 +676,6 @@ def _check_keras(parser: Parser, args: argparse.Namespace) -> None:
         parser.error(
             "--val-speech and --val-noise go with --speech and --noise; pairs have --val-noisy and --val-clean"
         )
-    if args.resume and not any([*paired, *unmixed]):  # no config.json told them
-        parser.error(NO_RUN.format(args.run_dir, CONFIG_NAME))
     if not (all(paired) and not any(unmixed)) and not (all(unmixed) and not any(paired)):
         parser.error("give either --train-noisy, --train-clean, --val-noisy and --val-clean, or --speech and --noise")
     if not 0 <= args.dropout < 1:
@@ -711,8 +719,11 @@ def gpu_settings(args: argparse.Namespace) -> GPUSettings:
         mixing_processes=max(1, (os.cpu_count() or 1) - 1) if args.mixing_processes is None else args.mixing_processes,
         adam_share=args.adam_share,
         clip_norm=args.clip_norm,
+        loss=args.loss,
+        ema=args.ema,
         mixed_precision=args.mixed_precision,
         compiled=args.compile,
         graph=not args.no_graph,
+        deterministic=args.deterministic,
         seed=args.seed,
     )

@@ -1,6 +1,6 @@
-"""The network and its loss in plain PyTorch, for training on one CUDA GPU.
+"""The network in plain PyTorch, for training on one CUDA GPU.
 
-`denoise` and `negative_snr` are those of `DTLN_model.py`; tests/gpu/cuda_training.py compares the two.
+`denoise` is that of `DTLN_model.py`; tests/gpu/cuda_training.py compares the two.
 
 Shapes in comments: B signals, L samples, T blocks, N block length, S block shift, F = N // 2 + 1 frequency bins,
 E encoder size, U LSTM units, P segments in the pool.
@@ -8,7 +8,6 @@ E encoder size, U LSTM units, P segments in the pool.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -30,7 +29,6 @@ class Operations:
     magnitudes: Callable[[Tensor], Tensor]
     normalised: Callable[[Tensor, Tensor, Tensor], Tensor]
     masked: Callable[[Tensor, Tensor], Tensor]
-    negative_snr: Callable[[Tensor, Tensor], Tensor]
     overlap_add: Callable[[Tensor, int], Tensor]
 
 
@@ -109,15 +107,7 @@ def _overlap_add(blocks: Tensor, block_shift: int) -> Tensor:
     return sum(shifted[1:], shifted[0]).reshape(batch, -1)
 
 
-def negative_snr(target: Tensor, estimate: Tensor) -> Tensor:
-    """`DTLN_model.negative_snr`, the paper's loss, in dB: (B, L), (B, L) -> (B,)."""
-    power = target.square().mean(dim=-1)
-    error = (target - estimate).square().mean(dim=-1)
-    power = torch.where(power > 0, power, EPSILON)
-    return -10.0 / math.log(10.0) * (torch.log(power) - torch.log(error + EPSILON))
-
-
-PLAIN = Operations(_lstm, _magnitudes, _normalised, _masked, negative_snr, _overlap_add)
+PLAIN = Operations(_lstm, _magnitudes, _normalised, _masked, _overlap_add)
 
 
 def compiled_operations() -> Operations:
@@ -128,5 +118,10 @@ def compiled_operations() -> Operations:
     require("triton", "compiling kernels")
     from dtln.gpu import kernels
 
-    others = (_magnitudes, _normalised, _masked, negative_snr, _overlap_add)
-    return Operations(kernels.lstm, *(torch.compile(operation, dynamic=False) for operation in others))
+    others = (_magnitudes, _normalised, _masked, _overlap_add)
+    return Operations(kernels.lstm, *(compiled(operation) for operation in others))
+
+
+def compiled(operation: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """An operation as Triton compiles it."""
+    return torch.compile(operation, dynamic=False)

@@ -6,10 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dtln.choices import STARTS
+from dtln.choices import LOSSES, STARTS
 from dtln.errors import SettingsError
 
 COMPILED_SIGNALS = 16  # of one program of a compiled LSTM, the least that tensor cores multiply; batches are multiples
+
+BLOCK_SEGMENTS = 64  # segments that come into the pool together
+SERVINGS = 4  # batches that each segment of a deterministic run serves, on average
+
+
+def blocks_kept(pool_segments: int) -> int:
+    """Blocks of a pool of so many segments: at least one, otherwise rounded down."""
+    return max(1, pool_segments // BLOCK_SEGMENTS)
 
 
 @dataclass(frozen=True)
@@ -68,8 +76,10 @@ class GPUSettings:
 
     steps: at most. minutes: if above 0, training and its schedule end by then. check_every: steps between validations.
     pool_segments: how many lie on the GPU. mixing_processes: of the host. adam_share: Adam's learning rate over Muon's.
-    clip_norm: of the gradient of each weight. compiled: Triton makes the kernels. graph: on CUDA, a step is recorded
-    once and replayed. Raises SettingsError.
+    clip_norm: of the gradient of each weight. loss: a name of LOSSES. ema: above 0, the share of a moving average of
+    the weights that each step keeps; the average is what is validated and written. compiled: Triton makes the kernels.
+    graph: on CUDA, a step is recorded once and replayed. deterministic: the same settings give the same weights, bit by
+    bit, on the same machine. Raises SettingsError.
     """
 
     batch_size: int = 256
@@ -81,9 +91,12 @@ class GPUSettings:
     mixing_processes: int = 1
     adam_share: float = 0.2
     clip_norm: float = 3.0
+    loss: str = "snr"
+    ema: float = 0.0
     mixed_precision: bool = False
     compiled: bool = False
     graph: bool = True
+    deterministic: bool = False
     seed: int = 42
 
     def __post_init__(self) -> None:
@@ -96,6 +109,15 @@ class GPUSettings:
                 f"clipping norm {self.clip_norm:g}: expected steps and minutes of at least 0, a share above 0 and at "
                 "most 1, and a norm above 0"
             )
+        if self.loss not in LOSSES:
+            raise SettingsError(f"loss {self.loss}: expected {' or '.join(LOSSES)}")
+        if not 0 <= self.ema < 1:
+            raise SettingsError(f"moving average {self.ema:g}: expected a share from 0 to below 1")
+        if self.deterministic and self.minutes > 0:
+            raise SettingsError(
+                f"{self.minutes:g} minutes: a run that ends by the clock cannot be repeated bit by bit. Give --steps "
+                "instead of --minutes, or leave out --deterministic"
+            )
         if self.compiled and not self.mixed_precision:
             raise SettingsError(
                 "compiled kernels need mixed precision (--compile --mixed-precision): recurrent weights in float32 do "
@@ -105,3 +127,11 @@ class GPUSettings:
             raise SettingsError(
                 f"a batch of {self.batch_size} segments: compiled kernels need a multiple of {COMPILED_SIGNALS}"
             )
+
+    def blocks_due(self, step: int) -> int:
+        """Blocks of segments that have come into the pool before a step: all of a deterministic run, at step 0 of any.
+
+        The first step finds a quarter of the pool full, and at least a batch if the pool holds one.
+        """
+        first = min(blocks_kept(max(self.batch_size, self.pool_segments // 4)), blocks_kept(self.pool_segments))
+        return first + step * self.batch_size // (SERVINGS * BLOCK_SEGMENTS)

@@ -98,6 +98,10 @@ CUDA = [*MIXED, "--engine", "cuda", "--network", "a"]
         ([*CUDA, "--warmup-steps", "-1"], "expected steps and minutes of at least 0"),
         ([*CUDA, "--snr-db", "5", "1"], "is an empty range"),
         ([*CUDA, "--validation-segments", "0"], "--validation-segments 0: expected at least 1"),
+        ([*CUDA, "--deterministic", "--minutes", "1"], "1 minutes: a run that ends by the clock cannot be repeated"),
+        ([*CUDA, "--ema", "1"], "moving average 1: expected a share from 0 to below 1"),
+        ([*CUDA, "--resume", "--overwrite"], "--resume goes on with a run, --overwrite replaces it: give one of them"),
+        (["--run-name", "none", "--engine", "cuda", "--resume"], "models_none holds no run to go on with, config.json"),
     ],
 )
 def test_arguments_that_do_not_fit(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -105,6 +109,15 @@ def test_arguments_that_do_not_fit(arguments: list[str], message: str, capsys: p
         train.main(arguments)
     assert stopped.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_stopped_run_on_a_gpu_says_how_to_go_on(tmp_path: Path) -> None:
+    args = train.parse([*CUDA, "--run-dir", str(tmp_path)])
+    assert train._what_is_kept(args) == "no step had ended, nothing was kept"
+    (tmp_path / "a.h5").write_text("weights")
+    assert "a.h5; begin again from them with --network NAME weights=FILE" in train._what_is_kept(args)
+    (tmp_path / "r_state.npz").write_text("state")
+    assert "a.h5, r_state.npz; the same command with --resume goes on within a minute" in train._what_is_kept(args)
 
 
 FLAGS = build_parser("run_training.py", "")[1]

@@ -10,7 +10,6 @@ import json
 import os
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported
@@ -22,13 +21,15 @@ import soundfile
 import torch
 
 import DTLN_model as dtln
+from dtln.choices import LOSSES, resolve
 from dtln.commands import train
 from dtln.errors import MissingPackageError
+from dtln.gpu import losses
 from dtln.gpu.kernels import ROWS, lstm
-from dtln.gpu.network import PLAIN, compiled_operations, denoise, negative_snr
+from dtln.gpu.network import PLAIN, compiled, compiled_operations, denoise
 from dtln.gpu.optimizer import Muon
 from dtln.gpu.pool import SegmentPool, mix_batch
-from dtln.gpu.steps import TrainedNetwork, schedule
+from dtln.gpu.steps import Steps, TrainedNetwork, schedule
 from dtln.mixing.mixer import Mixer, mix
 from dtln.mixing.recordings import Recordings
 
@@ -58,16 +59,31 @@ def signals(count: int, length: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("norm_stft", [False, True])
-def test_network_and_loss_are_those_of_keras(norm_stft: bool) -> None:
+def test_network_is_that_of_keras(norm_stft: bool) -> None:
     network = network_of(norm_stft)
     noisy, clean = signals(3, 4096)
     expected = keras.ops.convert_to_numpy(network(noisy, training=False))
     found = denoise(weights_of(network), network.config, torch.tensor(noisy))
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
     assert np.abs(expected).max() > 0.05
-    clean[0] = 0.0
-    loss = negative_snr(torch.tensor(clean), found)
-    np.testing.assert_allclose(loss, keras.ops.convert_to_numpy(dtln.negative_snr(clean, expected)), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_are_those_of_keras(name: str) -> None:
+    """With gradients, for usual, quiet and silent targets."""
+    noisy, clean = signals(4, 4096)
+    clean[1] *= 1e-3
+    clean[2] *= 1e-6
+    clean[3] = 0.0
+    results = []
+    for loss in (resolve(LOSSES, name), losses.LOSSES[name], losses.compiled_loss(name, lambda part: part)):
+        estimate = torch.tensor(0.3 * noisy).requires_grad_()
+        values = loss(torch.tensor(clean), estimate)
+        results.append((values.detach(), torch.autograd.grad(values.sum(), estimate)[0]))
+    for values, gradient in results[1:]:
+        torch.testing.assert_close(values, results[0][0], atol=1e-3, rtol=1e-4)
+        torch.testing.assert_close(gradient, results[0][1], atol=1e-5, rtol=1e-3)
+    assert results[0][0].shape == (4,) and all(torch.isfinite(part).all() for part in results[0])
 
 
 @pytest.mark.parametrize("norm_stft", [False, True])
@@ -75,9 +91,10 @@ def test_steps_are_those_of_keras(norm_stft: bool) -> None:
     """After three of them the weights are the same to 5e-5, having moved by over 5e-3."""
     network = network_of(norm_stft)
     before = weights_of(network)
-    settings = dtln.TrainingSettings(batch_size=4, learning_rate=3e-3, optimizer="muon", adam_share=0.5, clip_norm=0.5)
+    shared = {"adam_share": 0.5, "clip_norm": 0.5, "ema": 0.7}
+    settings = dtln.TrainingSettings(batch_size=4, learning_rate=3e-3, optimizer="muon", **shared)
     dtln.compile_network(network, settings, 1)
-    ours = TrainedNetwork("a", network.config, before, 3e-3, adam_share=0.5, clip_norm=0.5)
+    ours = TrainedNetwork("a", network.config, before, 3e-3, **shared)
     noisy, clean = signals(4, 4096)
     for _ in range(3):
         network.train_on_batch(noisy, clean)
@@ -86,6 +103,16 @@ def test_steps_are_those_of_keras(norm_stft: bool) -> None:
         np.testing.assert_allclose(weight.detach(), keras_weight, atol=5e-5)
         assert float((weight.detach() - start).abs().max()) > 5e-4
     assert max(float((w.detach() - b).abs().max()) for w, b in zip(ours.weights, before, strict=True)) > 5e-3
+    averages = {id(v): a for v, a in zip(*averaged(network.optimizer), strict=True)}
+    variables = [weight for layer in dtln.weighted_layers(network) for weight in layer.weights]
+    for variable, average, weight in zip(variables, ours.validated, ours.weights, strict=True):
+        np.testing.assert_allclose(average, keras.ops.convert_to_numpy(averages[id(variable)]), atol=5e-5)
+        assert float((average - weight.detach()).abs().max()) > 1e-4
+
+
+def averaged(optimizer: keras.Optimizer) -> tuple[list, list]:
+    """The variables of a Keras optimizer, and their moving averages."""
+    return optimizer._trainable_variables, optimizer._model_variables_moving_average
 
 
 def test_gradient_that_is_not_finite_moves_nothing() -> None:
@@ -97,6 +124,24 @@ def test_gradient_that_is_not_finite_moves_nothing() -> None:
     assert torch.equal(weights[0], torch.ones(3, 4)) and torch.equal(weights[1], torch.ones(4))
     optimizer.step([torch.ones(3, 4), torch.ones(4)], torch.tensor(0.1))
     assert not torch.equal(weights[0], torch.ones(3, 4)) and not torch.equal(weights[1], torch.ones(4))
+    assert float(optimizer.left_out) == 1 and float(optimizer.largest) == pytest.approx(12**0.5)
+
+
+def test_large_recurrent_weights_make_gradients_that_are_not_finite() -> None:
+    """Over the 750 blocks of six seconds; Muon without weight decay lets all singular values grow alike."""
+    torch.manual_seed(0)
+    orthogonal = torch.linalg.qr(torch.randn(512, 128))[0].T  # (128, 512), its singular values are 1
+    features, bias, direction = torch.randn(1, 750, 16), torch.zeros(512), torch.randn(1, 750, 128)
+    norms = {}
+    for size in (3.0, 12.0, 40.0):
+        recurrent = (size * orthogonal).requires_grad_()
+        hidden = PLAIN.lstm(features, torch.randn(16, 512), recurrent, bias)
+        (gradient,) = torch.autograd.grad((hidden * direction).sum(), recurrent)
+        norms[size] = float(gradient.norm())
+    assert norms[3.0] < 1e4 and norms[12.0] > 1e9 and not np.isfinite(norms[40.0])
+    weights = [torch.ones(128, 512)]
+    Muon(weights).step([gradient], torch.tensor(0.1))
+    assert torch.equal(weights[0], torch.ones(128, 512))
 
 
 @pytest.mark.parametrize("units, features", [(32, 40), (128, 264)])
@@ -120,19 +165,20 @@ def test_kernels_say_what_batches_they_take() -> None:
         lstm(torch.zeros(17, 3, 8), torch.zeros(8, 64), torch.zeros(16, 64), torch.zeros(64))
 
 
-@pytest.mark.parametrize("norm_stft", [False, True])
-def test_compiled_operations_give_the_same_loss_and_gradient(norm_stft: bool) -> None:
+@pytest.mark.parametrize("norm_stft, name", [(False, "snr"), (True, "spectral_snr")])
+def test_compiled_operations_give_the_same_loss_and_gradient(norm_stft: bool, name: str) -> None:
     network = network_of(norm_stft)
     weights = [weight.requires_grad_() for weight in weights_of(network)]
     noisy, clean = (torch.tensor(part) for part in signals(ROWS, 1024))
     results = []
-    for operations in (PLAIN, compiled_operations()):
+    ways = (PLAIN, losses.LOSSES[name]), (compiled_operations(), losses.compiled_loss(name, compiled))
+    for operations, loss_of in ways:
         estimate = denoise(weights, network.config, noisy, operations=operations)
-        loss = operations.negative_snr(clean, estimate).mean()
+        loss = loss_of(clean, estimate).mean()
         results.append((float(loss), torch.autograd.grad(loss, weights)))
     assert results[1][0] == pytest.approx(results[0][0], abs=1e-3)
-    for plain, compiled in zip(results[0][1], results[1][1], strict=True):
-        assert float((plain - compiled).norm() / plain.norm()) < 1e-3
+    for plain, gradient in zip(results[0][1], results[1][1], strict=True):
+        assert float((plain - gradient).norm() / plain.norm()) < 1e-3
 
 
 def test_mixtures_are_those_of_the_mixer() -> None:
@@ -156,13 +202,15 @@ def recordings(frequency: float, count: int = 3) -> Recordings:
 def test_pool_pairs_speech_and_noise_anew() -> None:
     mixer = Mixer(recordings(400.0), recordings(3000.0), 2048, snr_db=(3.0, 9.0), level_dbfs=(-30.0, -20.0))
     with SegmentPool(mixer, size=100, processes=2, seed=1) as pool:
-        pool.open(torch.device("cpu"), first=64)
-        assert pool.size == 64
+        pool.open(torch.device("cpu"), until=1)
+        assert pool.size == pool.uploaded == 64
         noisy, clean = pool.batch(50)
         pool.start()
-        uploaded = pool.uploaded
-        while pool.uploaded == uploaded:  # segments go on being replaced
-            pass
+        while pool.uploaded == 64:  # segments go on being replaced, without waiting for them
+            pool.advance()
+        before = pool.uploaded
+        pool.advance(until=before // 64 + 3)  # or with it
+        assert pool.uploaded == before + 3 * 64
     snr_db = 10 * torch.log10(clean.square().mean(dim=1) / (noisy - clean).square().mean(dim=1))
     level_db = 10 * torch.log10(noisy.square().mean(dim=1))
     assert 3.0 - 0.1 < snr_db.min() < 4.5 and 7.5 < snr_db.max() < 9.0 + 0.1
@@ -184,12 +232,38 @@ def test_pool_refuses_snrs_that_it_does_not_compute() -> None:
         SegmentPool(mixer, size=64, processes=1, seed=1)
 
 
+def test_pool_mixes_what_augmentations_ask_for() -> None:
+    """As the mixer does, with the same draws: SNRs that are set or moved, levels up to full scale, offsets."""
+    names = ["rumble=0.7", "near_clean=0.3", "levels=0.6", "offset=0.5", "pauses=0.5"]
+    mixer = Mixer(recordings(400.0), recordings(3000.0), 2048, (3.0, 3.0), (-28.0, -28.0), names)
+    with SegmentPool(mixer, size=64, processes=1, seed=1) as pool:
+        pool.open(torch.device("cpu"), until=1)
+    found = pool.pairs(torch.arange(64).repeat(2, 1), torch.rand(2, 64))
+    rng = np.random.default_rng([1, 0])
+    drawn = [mixer.draw(rng) for _ in range(64)]
+    for part, expected in zip(found, zip(*drawn, strict=True), strict=True):
+        np.testing.assert_allclose(part.numpy(), np.stack(expected), atol=2e-4)  # the pool has 16 bits
+    offsets = found[0].mean(dim=1).abs()
+    assert 10 < (offsets > 1e-3).sum() < 50 and found[0].abs().max() > 1.0
+
+
+def test_segments_do_not_depend_on_the_number_of_processes() -> None:
+    mixer = Mixer(recordings(400.0), recordings(3000.0), 512, augmentations=["coloured_noise", "levels"])
+    contents = []
+    for processes, first, until in ((1, 0, 4), (3, 0, 4), (2, 2, 4)):
+        with SegmentPool(mixer, size=2 * 64, processes=processes, seed=1, first_block=first) as pool:
+            pool.open(torch.device("cpu"), until)
+        contents.append((pool._pool, pool._pool_values))
+    for audio, values in contents[1:]:
+        assert torch.equal(audio, contents[0][0]) and torch.equal(values, contents[0][1])
+
+
 def test_pool_says_that_a_process_has_ended() -> None:
     mixer = Mixer(recordings(400.0), recordings(3000.0), 2048)
     mixer.segment = lambda rng: 1 / 0
     pool = SegmentPool(mixer, size=64, processes=1, seed=1)
     with pool, pytest.raises(RuntimeError, match="a process that draws segments has ended"):
-        pool.open(torch.device("cpu"), first=64)
+        pool.open(torch.device("cpu"), until=1)
 
 
 def test_schedule_warms_up_and_falls_to_nothing() -> None:
@@ -233,7 +307,7 @@ def test_script_trains_several_networks(folders: list[str], tmp_path: Path, caps
     ]
     assert train.main([*folders, *SHORT.split(), *networks]) == 0
     run = tmp_path / "run"
-    names = {"a.h5", "a_last.h5", "b.h5", "b_last.h5", "config.json", "training.csv"}
+    names = {"a.h5", "a_last.h5", "b.h5", "b_last.h5", "config.json", "r_state.npz", "training.csv"}
     assert {path.name for path in run.iterdir()} == names
     with open(run / "training.csv") as stream:
         rows = list(csv.DictReader(stream))
@@ -248,7 +322,7 @@ def test_script_trains_several_networks(folders: list[str], tmp_path: Path, caps
     further = ["--network", "c", f"weights={run / 'a_last.h5'}", "rate=1e-9"]
     command = [*folders, *SHORT.split(), *further, "--minutes", "0.01", "--no-graph"]
     assert train.main(command) == 1
-    assert "holds training.csv of an earlier run" in capsys.readouterr().err
+    assert "holds r_state.npz, training.csv of an earlier run" in capsys.readouterr().err
     assert train.main([*command, "--overwrite"]) == 0
     assert {path.name for path in run.iterdir()} == names | {"c.h5", "c_last.h5"}
     assert "c starts from" in capsys.readouterr().out
@@ -301,27 +375,21 @@ def test_error_while_segments_are_replaced_ends_the_training(
     folders: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It happens in a thread; training would go on with the segments that are there."""
-    upload, calls = SegmentPool._upload, []
+    fetch, calls = SegmentPool._fetch, []
 
-    def failing(pool: SegmentPool) -> None:
+    def failing(pool: SegmentPool) -> object:
         calls.append(threading.current_thread())
         if len(calls) > 1:
             raise OSError("the GPU has fallen off the bus")
-        upload(pool)
+        return fetch(pool)
 
-    monkeypatch.setattr(SegmentPool, "_upload", failing)
+    monkeypatch.setattr(SegmentPool, "_fetch", failing)
     steps = ["--steps", "1000000", "--check-every", "1000000"]
     assert train.main([*folders, *SHORT.split(), *steps, "--network", "a"]) == 1
     assert calls[-1] is not threading.main_thread()
-    monkeypatch.setattr(SegmentPool, "_upload", lambda pool: failing_otherwise(pool, upload))
+    monkeypatch.setattr(SegmentPool, "_fetch", lambda pool: fetch(pool) if not pool.uploaded else 1 / 0)
     with pytest.raises(ZeroDivisionError):  # a bug, with its traceback
-        train.main([*folders, *SHORT.split(), *steps, "--network", "a"])
-
-
-def failing_otherwise(pool: SegmentPool, upload: Callable[[SegmentPool], None]) -> None:
-    if pool.uploaded:
-        1 / 0  # noqa: B018
-    upload(pool)
+        train.main([*folders, *SHORT.split(), *steps, "--network", "a", "--overwrite"])
 
 
 def test_process_that_ends_while_segments_are_replaced_ends_the_training(
@@ -336,3 +404,169 @@ def test_process_that_ends_while_segments_are_replaced_ends_the_training(
     monkeypatch.setattr(SegmentPool, "start", start_and_kill)
     with pytest.raises(RuntimeError, match="a process that draws segments has ended"):
         train.main([*folders, *SHORT.split(), "--steps", "1000000", "--check-every", "1000000", "--network", "a"])
+
+
+# ----------------------------------------------------------------------------------------------------------------------
+# Going on, and repeating
+# ----------------------------------------------------------------------------------------------------------------------
+
+
+BRIEF = ["--segment-seconds", "0.128"]
+EXACT = (
+    "--deterministic --steps 14 --check-every 4 --pool-segments 256 --batch-size 24 --ema 0.6 --segment-seconds 0.128"
+)
+EXACT += " --network a init=mdct --network b norm rate=0.01"
+
+
+def exact_run(folders: list[str], run: Path, *flags: str) -> int:
+    return train.main([*folders, *SHORT.split(), *EXACT.split(), "--run-dir", str(run), *flags])
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """Lets an interrupt come before that step of the next run."""
+    take, taken = Steps.take, []
+
+    def stopping(steps: Steps, shape: float) -> None:
+        taken.append(shape)
+        take(steps, shape)
+        if len(taken) == step:
+            monkeypatch.setattr(Steps, "take", take)
+            monkeypatch.setattr(SegmentPool, "advance", interrupted)
+
+    advance = SegmentPool.advance
+
+    def interrupted(pool: SegmentPool, until: int | None = None) -> None:
+        monkeypatch.setattr(SegmentPool, "advance", advance)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Steps, "take", stopping)
+
+
+def rows_of(run: Path) -> list[dict[str, str]]:
+    with open(run / "training.csv") as stream:
+        return [{**row, "seconds": ""} for row in csv.DictReader(stream)]
+
+
+@pytest.fixture
+def whole(folders: list[str], tmp_path: Path) -> Path:
+    """A deterministic run that nothing has interrupted."""
+    assert exact_run(folders, tmp_path / "whole") == 0
+    return tmp_path / "whole"
+
+
+def test_deterministic_run_is_repeated_and_resumed_bit_by_bit(
+    whole: Path, folders: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """With blocks that come into the pool and leave it, dropout, a moving average, and three processes for one."""
+    run = tmp_path / "again"
+    for step in (6, 5):  # between validations, each within its own run of the script
+        stop_at(monkeypatch, step)
+        with pytest.raises(KeyboardInterrupt):
+            exact_run(folders, run, "--mixing-processes", "3", *(["--resume"] if step == 5 else []))
+    stopped = np.load(run / "r_state.npz")
+    assert json.loads(str(stopped["about"]))["progress"]["step"] == 11
+    assert train.main(["--run-name", "r", "--run-dir", str(run), "--resume"]) == 0  # with the settings of config.json
+    assert rows_of(run) == rows_of(whole) and len(rows_of(run)) == 8
+    with np.load(run / "r_state.npz") as ours, np.load(whole / "r_state.npz") as theirs:
+        assert set(ours.files) == set(theirs.files) and len(ours.files) > 100
+        for name in set(ours.files) - {"about"}:
+            np.testing.assert_array_equal(ours[name], theirs[name])
+    for name in ("a", "a_last", "b", "b_last"):
+        for own, other in zip(*(dtln.load_network(d / f"{name}.h5").get_weights() for d in (run, whole)), strict=True):
+            np.testing.assert_array_equal(own, other)
+    capsys.readouterr()
+    assert train.main(["--run-name", "r", "--run-dir", str(run), "--resume"]) == 0
+    assert "the run has already ended after 14 steps" in capsys.readouterr().out
+
+
+def test_resumed_run_goes_on_with_other_segments(
+    folders: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_at(monkeypatch, 13)
+    command = [*folders, *SHORT.split(), *BRIEF, "--network", "a", "init=mdct", "rate=1e-9"]
+    with pytest.raises(KeyboardInterrupt):
+        train.main(command)
+    before = np.load(tmp_path / "run" / "r_state.npz")
+    assert train.main([*command, "--resume", "--steps", "23"]) == 0
+    after = np.load(tmp_path / "run" / "r_state.npz")
+    progress = [json.loads(str(state["about"]))["progress"] for state in (before, after)]
+    assert [p["step"] for p in progress] == [13, 23]
+    assert progress[1]["seconds"] > progress[0]["seconds"] and progress[1]["drawn"] > progress[0]["drawn"]
+    rows = rows_of(tmp_path / "run")
+    assert [row["step"] for row in rows] == ["10", "20", "23"]
+    assert progress[1]["next_block"] > progress[0]["next_block"]
+    np.testing.assert_allclose(after["0_0"], before["0_0"], atol=1e-6)
+
+
+def test_minutes_count_those_before(
+    folders: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    stop_at(monkeypatch, 10)
+    command = [*folders, *SHORT.split(), *BRIEF, "--network", "a", "--steps", "1000000"]
+    with pytest.raises(KeyboardInterrupt):
+        train.main(command)
+    state = tmp_path / "run" / "r_state.npz"
+    with np.load(state) as stored:
+        arrays = dict(stored)
+    about = json.loads(str(arrays["about"]))
+    about["progress"]["seconds"] = 119.9
+    np.savez(state, **{**arrays, "about": json.dumps(about)})
+    assert train.main([*command, "--resume", "--minutes", "2"]) == 0
+    assert 10 < int(rows_of(tmp_path / "run")[-1]["step"]) < 1000
+    assert train.main([*command, "--resume", "--minutes", "2"]) == 0
+    assert "the run has already ended after" in capsys.readouterr().out
+
+
+def test_state_that_does_not_fit_is_refused(whole: Path, folders: list[str], capsys: pytest.CaptureFixture) -> None:
+    kept = {path: path.read_bytes() for path in whole.iterdir()}
+    resumed = ["--resume", "--steps", "20"]
+
+    def refusal(*flags: str) -> str:
+        assert train.main([*folders, *SHORT.split(), "--run-dir", str(whole), *resumed, *flags]) == 1
+        assert {path: path.read_bytes() for path in whole.iterdir()} == kept
+        return capsys.readouterr().err
+
+    assert "holds the networks a, b norm, this run has a. Resume with the settings" in refusal("--network", "a")
+    two = ["--network", "a", "--network", "b", "norm"]
+    assert "do not fit" in (message := refusal(*two, "--ema", "0")) and "--ema for one" in message
+    (whole / "r_state.npz").write_bytes(b"PK")
+    kept[whole / "r_state.npz"] = b"PK"
+    assert "r_state.npz: no state to go on from" in (message := refusal(*two)) and "--overwrite" in message
+
+
+def test_network_that_breaks_down_is_set_back(
+    folders: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """Its best weights come back with their momenta, its rate is halved; the other network is left alone."""
+    take, taken, best = Steps.take, [], []
+
+    def breaking(steps: Steps, shape: float) -> None:
+        take(steps, shape)
+        taken.append(shape)
+        with torch.no_grad():
+            if len(taken) == 4:
+                best.extend(tensor.clone() for tensor in steps.networks[0].optimizer.state)
+            if len(taken) == 8:
+                steps.networks[0].weights[6].mul_(-100.0)
+            if len(taken) == 9:
+                shares = [float(network.rate_share) for network in steps.networks]
+                assert shares == [0.5, 1.0] and float(steps.networks[1].optimizer.steps) == 9
+                assert float(steps.networks[0].optimizer.steps) == 5
+            if len(taken) == 12:
+                steps.networks[0].weights[6].fill_(torch.nan)
+
+    monkeypatch.setattr(Steps, "take", breaking)
+    networks = ["--network", "a", "init=mdct", "rate=1e-9", "--network", "b", "init=mdct", "rate=1e-9"]
+    assert train.main([*folders, *SHORT.split(), *BRIEF, "--steps", "16", "--check-every", "4", *networks]) == 0
+    told = capsys.readouterr().out
+    assert told.count("a has broken down: val_loss") == 2 and "b has broken down" not in told
+    assert "at half the rate, 5e-10" in told and "at half the rate, 2.5e-10" in told
+    rows = [row for row in rows_of(tmp_path / "run") if row["network"] == "a"]
+    assert [row["rate"] for row in rows] == ["1e-09", "1e-09", "5e-10", "2.5e-10"]
+    assert rows[2]["val_loss"] == "nan" and float(rows[1]["val_loss"]) > float(rows[0]["val_loss"]) + 3
+    assert float(rows[3]["val_loss"]) == pytest.approx(float(rows[0]["val_loss"]), abs=0.05)
+    assert float(rows[0]["longest_gradient"]) > 0 and rows[0]["left_out"] == "0"
+    with np.load(tmp_path / "run" / "r_state.npz") as state:
+        np.testing.assert_allclose(state["0_6"], best[6], atol=1e-5)
+    for path in ("a.h5", "a_last.h5"):
+        assert all(np.isfinite(w).all() for w in dtln.load_network(tmp_path / "run" / path).get_weights())
