@@ -21,6 +21,7 @@ import soundfile
 import torch
 
 import DTLN_model as dtln
+from benchmarks import gpu_training
 from dtln.choices import LOSSES, resolve
 from dtln.commands import train
 from dtln.errors import MissingPackageError
@@ -256,6 +257,17 @@ def test_segments_do_not_depend_on_the_number_of_processes() -> None:
         contents.append((pool._pool, pool._pool_values))
     for audio, values in contents[1:]:
         assert torch.equal(audio, contents[0][0]) and torch.equal(values, contents[0][1])
+
+
+def test_benchmark_times_every_step_in_turns(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    sizes = "--batch-size 2 --segment-seconds 0.128 --networks 2 --turns 3 --steps 2 --json"
+    assert gpu_training.main([*sizes.split(), str(tmp_path / "times.json")]) == 0
+    report = json.loads((tmp_path / "times.json").read_text())
+    assert set(report["contenders"]) == {"keras", "cuda"} and len(report["missing"]) == 2
+    for found in report["contenders"].values():
+        assert found["count"] == 6 and len(found["turn_medians_ms"]) == 3 and 0 < found["p5_ms"] <= found["p95_ms"]
+    printed = capsys.readouterr().out
+    assert "cuda, graph: not here, this device is no GPU" in printed and "keras | " in printed
 
 
 def test_pool_says_that_a_process_has_ended() -> None:
