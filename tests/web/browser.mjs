@@ -1,7 +1,8 @@
 // Drives headless Chromium: node browser.mjs SCENARIO ADDRESS FOLDER [JSON], in a folder with the package's node_modules
 //
 // What pages made lies in FOLDER afterwards; what they said is printed as JSON. Every scenario reports which addresses
-// were asked for, and what went wrong in the page.
+// were asked for, and what went wrong in the page. With `pictures` in the JSON, screenshots lie in FOLDER as well, of
+// which "listening denoised again.png", cut to the page, is docs/images/demo.png.
 
 import fs from "node:fs";
 import { createRequire } from "node:module";

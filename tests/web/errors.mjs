@@ -7,6 +7,8 @@ window.result = async ({ build }) => {
   const context = new AudioContext();
   const worker = await DenoiserWorker.start({ model, assets: build });
   const elsewhere = await DenoiserWorker.start({ model, assets: "without_worklet/" });
+  const insecure = new AudioContext();
+  Object.defineProperty(insecure, "audioWorklet", { value: undefined }); // as over http
   const attempts = {
     "no worker": () => DenoiserWorker.start({ model, assets: "nowhere/" }),
     "no runtime": () => DenoiserWorker.start({ model, assets: "without_wasm/" }),
@@ -15,6 +17,7 @@ window.result = async ({ build }) => {
     "no worklet": () => createDenoiserNode(context, { worker: elsewhere }),
     "neither": () => createDenoiserNode(context, {}),
     "offline": () => createDenoiserNode(new OfflineAudioContext(1, 100, 48000), { worker }),
+    "insecure": () => createDenoiserNode(insecure, { worker }),
     "buffer": () => createDenoiserNode(context, { worker, buffer: -1 }),
     "channels": () => createDenoiserNode(context, { worker, channels: 100 }),
     "strength": () => worker.open({ strength: 2 }),

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from signals import snr_db
 
 from benchmarks import web
 from dtln.audio.reading import read_audio
@@ -109,6 +110,21 @@ def noisy(sample_rate: int, seconds: float = 2.0) -> np.ndarray:
     return signal[: int(seconds * sample_rate) + 17].astype(np.float32)
 
 
+@pytest.fixture
+def in_node(built, tmp_path):
+    """Function (signal (C, L), options of denoise.mjs, model) -> denoised (C, L), what the script said."""
+
+    def run(signal: np.ndarray, options: dict, model: str = "model_stream.onnx") -> tuple[np.ndarray, dict]:
+        signal.tofile(tmp_path / "noisy.f32")
+        command = ["node", HERE / "denoise.mjs", built / "web", MODEL_DIR / model, json.dumps(options)]
+        command += [tmp_path / "noisy.f32", tmp_path / "denoised.f32"]
+        done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        return np.fromfile(tmp_path / "denoised.f32", np.float32).reshape(len(signal), -1), json.loads(done.stdout)
+
+    return run
+
+
 def test_package_passes_its_own_tests(built):
     run = subprocess.run(
         ["npm", "test", "--ignore-scripts"], cwd=built / "web", capture_output=True, text=True, timeout=300
@@ -149,25 +165,19 @@ def test_benchmark_runs(built, tmp_path, capsys):
 
 @pytest.mark.parametrize("level", ["raw", "auto"])
 @pytest.mark.parametrize(("sample_rate", "channels"), [(16000, 1), (44100, 2), (48000, 1), (44099, 1)])
-def test_package_gives_what_python_gives(sample_rate, channels, level, built, backend, tmp_path):
+def test_package_gives_what_python_gives(sample_rate, channels, level, in_node, backend):
     """The second channel is quiet and has an offset; samples that cannot be used, and a switch, are in it."""
     signal = noisy(sample_rate)
     signal = np.stack([signal, 0.003 * signal[::-1] + np.float32(0.01)])[:channels]
     signal[0, sample_rate // 2] = np.nan
-    signal.tofile(tmp_path / "noisy.f32")
     chunk = 777
     changes = [(10 * chunk, "strength", 0.4), (20 * chunk, "bypass", True), (25 * chunk, "bypass", False)]
     options = {"sampleRate": sample_rate, "channels": channels, "level": level, "chunk": chunk, "changes": changes}
-    command = ["node", HERE / "denoise.mjs", built / "web", MODEL_DIR / "model_stream.onnx", json.dumps(options)]
-    command += [tmp_path / "noisy.f32", tmp_path / "denoised.f32"]
-    run = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120)
-    assert run.returncode == 0, run.stderr
-    found = np.fromfile(tmp_path / "denoised.f32", np.float32).reshape(channels, -1)
+    found, said = in_node(signal, options)
 
     denoiser = StreamingDenoiser(backend, level, sample_rate=sample_rate, channels=channels)
     denoised = denoiser.denoise(signal.T).T
     assert found.shape == denoised.shape and np.max(np.abs(denoised)) > 0.1
-    said = json.loads(run.stdout)
     assert said["silenced"] == denoiser.silenced_blocks == 1
     assert denoiser.latency.samples - 0.0015 * sample_rate <= said["latency"] <= denoiser.latency.samples
     # Chunks come out a little earlier than in Python, so that switches do: each part is compared with its own mix.
@@ -181,6 +191,14 @@ def test_package_gives_what_python_gives(sample_rate, channels, level, built, ba
         settled[max(0, place - denoiser.latency.samples - chunk) : place + sample_rate // 100] = False
     assert settled.mean() > 0.6
     np.testing.assert_allclose(found[:, settled], expected[:, settled], atol=2e-6)
+
+
+def test_package_runs_the_8_bit_model(in_node):
+    signal = noisy(16000)
+    (found,), _ = in_node(signal[None], {"chunk": 1000}, "model_stream_quant.onnx")
+    expected = StreamingDenoiser(open_backend("onnx-stream-quant")).denoise(signal)
+    assert snr_db(expected, found) > 50  # 65 were seen; the float model's output is at 46
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE)
 
 
 def test_demo_denoises_recordings(browse, site, backend, tmp_path):
@@ -248,6 +266,7 @@ MESSAGES = {
     "no worklet": r"http.*/without_worklet/worklet.js: cannot be loaded .* Expected the built worklet.",
     "neither": r"neither a worker nor a model was given. Expected one of them.",
     "offline": r"an OfflineAudioContext waits for no worker. Expected an AudioContext; use Denoiser for recordings.",
+    "insecure": r"a page gets an AudioWorklet only over https, or from localhost.",
     "buffer": r"a buffer of -1 was given. Expected seconds, 0 to 10.",
     "channels": r"a number of channels of 100 was given. Expected a whole number of channels, 1 to 64.",
     "strength": r"a strength of 2 was given. Expected a number from 0 to 1.",

@@ -47,6 +47,7 @@ export class DenoiserNode extends Base {
     if (typeof OfflineAudioContext !== "undefined" && context instanceof OfflineAudioContext) {
       throw new Error("an OfflineAudioContext waits for no worker. Expected an AudioContext; use Denoiser for recordings.");
     }
+    if (!context.audioWorklet) throw new Error("a page gets an AudioWorklet only over https, or from localhost.");
     const settings = checkedStream({ ...options, sampleRate: context.sampleRate });
     const burst = Math.max((context as AudioContext).baseLatency ?? 0, LEAST_BURST_SECONDS);
     const { model, assets, buffer = burst + MARGIN_SECONDS } = options;
