@@ -190,7 +190,7 @@ def test_package_gives_what_python_gives(sample_rate, channels, level, in_node, 
     for place, _, _ in changes:  # until the switch has come out, and 10 ms of it
         settled[max(0, place - denoiser.latency.samples - chunk) : place + sample_rate // 100] = False
     assert settled.mean() > 0.6
-    np.testing.assert_allclose(found[:, settled], expected[:, settled], atol=2e-6)
+    np.testing.assert_allclose(found[:, settled], expected[:, settled], atol=1e-5)  # 3e-7 were seen
 
 
 def test_package_runs_the_8_bit_model(in_node):
