@@ -9,6 +9,7 @@ import math
 import mmap
 import multiprocessing
 import queue
+import signal
 import threading
 from typing import Any
 
@@ -123,6 +124,10 @@ class SegmentPool:
         return (self.next_block - self.first_block) * BLOCK_SEGMENTS
 
     def _draw(self, seed: int, number: int) -> None:
+        # what the program does at signals is not for its processes: a fork inherits it, and would wake the program
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the program ends them
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for count in itertools.count():
             self._free[number].acquire()
             place = count % BLOCKS_AHEAD
@@ -130,9 +135,9 @@ class SegmentPool:
             for row in range(BLOCK_SEGMENTS):
                 segment = self._undrawn.segment(rng)
                 self._values[number, place, row] = mixture_values(segment)
-                for part, signal in enumerate((segment.speech, segment.noise)):
-                    peak = max(float(np.abs(signal).max()), 1e-9)
-                    self._audio[number, place, part, row] = np.rint(signal * (INT16_PEAK / peak))
+                for part, samples in enumerate((segment.speech, segment.noise)):
+                    peak = max(float(np.abs(samples).max()), 1e-9)
+                    self._audio[number, place, part, row] = np.rint(samples * (INT16_PEAK / peak))
             self._ready[number].release()
 
     def __enter__(self) -> SegmentPool:

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 
 os.environ["TRITON_INTERPRET"] = "1"  # before Triton is imported
@@ -22,6 +23,7 @@ import torch
 
 import DTLN_model as dtln
 from benchmarks import gpu_training
+from dtln import interrupts
 from dtln.choices import LOSSES, resolve
 from dtln.commands import train
 from dtln.errors import MissingPackageError
@@ -268,6 +270,20 @@ def test_benchmark_times_every_step_in_turns(tmp_path: Path, capsys: pytest.Capt
         assert found["count"] == 6 and len(found["turn_medians_ms"]) == 3 and 0 < found["p5_ms"] <= found["p95_ms"]
     printed = capsys.readouterr().out
     assert "cuda, graph: not here, this device is no GPU" in printed and "keras | " in printed
+
+
+def test_processes_end_without_a_word_and_without_the_program(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    """They inherit what the program does at signals."""
+    ended: list[tuple[object, ...]] = []
+    monkeypatch.setattr(interrupts, "end_now", lambda *arguments: ended.append(arguments))
+    mixer = Mixer(recordings(400.0), recordings(3000.0), 2048)
+    with interrupts.ending_at_signals("x"):
+        with SegmentPool(mixer, size=64, processes=1, seed=1) as pool:
+            pool.open(torch.device("cpu"), until=1)
+        time.sleep(interrupts.GRACE_SECONDS + 0.2)
+    assert not ended and "Traceback" not in capfd.readouterr().err
 
 
 def test_pool_says_that_a_process_has_ended() -> None:
