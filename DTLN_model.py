@@ -49,6 +49,7 @@ from dtln.choices import LOSSES, OPTIMIZERS, SCHEDULES, resolve
 from dtln.errors import AudioFileError, SettingsError, WeightsFileError, require
 from dtln.facts import BLOCK_LENGTH, BLOCK_SHIFT, EPSILON, SAMPLE_RATE
 from dtln.files import complete_file
+from dtln.training.losses import negative_si_sdr, negative_snr
 from dtln.weights import (
     DTLNConfig,
     StoredLayer,
@@ -217,34 +218,6 @@ class Magnitude(layers.Layer):
 # ----------------------------------------------------------------------------------------------------------------------
 # Loss
 # ----------------------------------------------------------------------------------------------------------------------
-
-
-def negative_snr(target: Any, estimate: Any) -> Any:
-    """Negative signal-to-noise ratio in dB of signals (B, L): (B,).
-
-    -10 log10(mean(s^2) / (mean((s - s^)^2) + 1e-7)), the paper's cost function. Deviation: a silent target would give
-    infinity. Its power is taken as 1e-7, so that the loss is the level of what the network left over (0 dB at -70 dBFS
-    and below). Every other target gives the published number.
-    """
-    power = ops.mean(ops.square(target), axis=-1)
-    error = ops.mean(ops.square(target - estimate), axis=-1)
-    power = ops.where(power > 0, power, EPSILON)
-    return -10.0 / math.log(10.0) * (ops.log(power) - ops.log(error + EPSILON))  # (B,)
-
-
-def negative_si_sdr(target: Any, estimate: Any) -> Any:
-    """Negative scale-invariant signal-to-distortion ratio in dB of signals (B, L): (B,).
-
-    Le Roux et al., "SDR - half-baked or well done?", ICASSP 2019, equation 4, means removed. The level of the estimate
-    does not count. Deviation: powers are floored at 1e-7 as in `negative_snr`, which keeps silent targets finite.
-    """
-    target = target - ops.mean(target, axis=-1, keepdims=True)
-    estimate = estimate - ops.mean(estimate, axis=-1, keepdims=True)
-    power = ops.mean(ops.square(target), axis=-1, keepdims=True) + EPSILON  # (B, 1)
-    scale = ops.mean(target * estimate, axis=-1, keepdims=True) / power
-    wanted = ops.mean(ops.square(scale * target), axis=-1)
-    distortion = ops.mean(ops.square(scale * target - estimate), axis=-1)
-    return -10.0 / math.log(10.0) * (ops.log(wanted + EPSILON) - ops.log(distortion + EPSILON))  # (B,)
 
 
 # ----------------------------------------------------------------------------------------------------------------------

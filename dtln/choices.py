@@ -13,8 +13,8 @@ from typing import Any
 __all__ = ["LEVELS", "LOSSES", "OPTIMIZERS", "ROOM_TARGETS", "SCHEDULES", "SNR_OVER", "STARTS", "resolve"]
 
 LOSSES = {  # (target (B, L), estimate (B, L)) -> (B,)
-    "snr": "DTLN_model:negative_snr",
-    "si_sdr": "DTLN_model:negative_si_sdr",
+    "snr": "dtln.training.losses:negative_snr",
+    "si_sdr": "dtln.training.losses:negative_si_sdr",
     "level_free_snr": "dtln.training.losses:negative_level_free_snr",
     "spectral_snr": "dtln.training.losses:negative_spectral_snr",
 }

@@ -1,6 +1,6 @@
 """The losses of `dtln.choices.LOSSES` in plain PyTorch: (target (B, L), estimate (B, L)) -> (B,), in dB.
 
-They are those of `DTLN_model.py` and `dtln/training/losses.py`, which say what each is for; tests/gpu/cuda_training.py
+They are those of `dtln/training/losses.py`, which says what each is for; tests/gpu/cuda_training.py
 compares the two. Shapes in comments: B signals, L samples, T blocks, F frequency bins.
 """
 
@@ -21,7 +21,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def negative_snr(target: Tensor, estimate: Tensor) -> Tensor:
-    """`DTLN_model.negative_snr`, the paper's loss."""
+    """`dtln.training.losses.negative_snr`, the paper's loss."""
     power = target.square().mean(dim=-1)
     error = (target - estimate).square().mean(dim=-1)
     power = torch.where(power > 0, power, EPSILON)
@@ -29,7 +29,7 @@ def negative_snr(target: Tensor, estimate: Tensor) -> Tensor:
 
 
 def negative_si_sdr(target: Tensor, estimate: Tensor) -> Tensor:
-    """`DTLN_model.negative_si_sdr`."""
+    """`dtln.training.losses.negative_si_sdr`."""
     target, estimate = (signal - signal.mean(dim=-1, keepdim=True) for signal in (target, estimate))
     power = target.square().mean(dim=-1, keepdim=True) + EPSILON  # (B, 1)
     scaled = target * ((target * estimate).mean(dim=-1, keepdim=True) / power)

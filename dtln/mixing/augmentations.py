@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+import dtln.mixing.noises  # noqa: F401, it registers its augmentations
 from dtln.facts import SAMPLE_RATE
-from dtln.mixing import noises as _noises  # noqa: F401, it registers its augmentations
 from dtln.mixing.recordings import Recordings
 from dtln.mixing.registry import AUGMENTATIONS, Augmentation, Change, augmentation, augmentation_by_name
 from dtln.mixing.segment import Segment
