@@ -24,10 +24,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import numpy as np
 from live_audio import RAW, Server, audio_server, favour
-from make_spectrograms import save
 from terminals import Terminal, screen
 
 from dtln.facts import BLOCK_SHIFT, SAMPLE_RATE
+from dtln.plotting import save
 
 ROOT = Path(__file__).resolve().parents[1]
 LIVE = "import sys; from dtln.commands.live import main; sys.exit(main(sys.argv[1:], 'dtln live'))"

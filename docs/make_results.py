@@ -203,7 +203,8 @@ def section(one: Set, systems: Sequence[WrittenScores], noisy: WrittenScores | N
         }
         parts += [
             f"Differences to {first}, recording by recording, positive where the other is ahead. Bold: a difference "
-            "was found (paired t-test, Holm's correction over this table). Of the others these recordings cannot tell.",
+            "was found (paired t-test, Holm's correction over all metrics and systems). Of the others these recordings "
+            "cannot tell.",
             table([f"{one.corner}: difference".removeprefix(": "), *(METRICS[key] for key in keys)], rows),
         ]
     if others and by_snr:

@@ -14,6 +14,7 @@ COMMANDS = {  # name: (module, what it does)
     "synthesize": ("dtln.commands.synthesize", "make noisy and clean wavs to train on"),
     "convert": ("dtln.commands.convert", "convert weights to SavedModel, TF-lite and ONNX"),
     "benchmark": ("dtln.commands.benchmark", "measure the time of one block"),
+    "plot": ("dtln.commands.plot", "draw spectrograms, training curves and histograms of block times"),
     "models": ("dtln.commands.models", "list the installed models"),
     "doctor": ("dtln.commands.doctor", "print versions, runtimes and devices, for bug reports"),
 }

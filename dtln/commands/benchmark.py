@@ -45,7 +45,7 @@ def measure(kind: str, model_dir: Path, threads: int, blocks: int) -> dict:
     from dtln.facts import SAMPLE_RATE
     from dtln.streaming.backends import open_backend
     from dtln.streaming.engine import TimedDenoiser
-    from dtln.streaming.times import describe_times, time_summary
+    from dtln.streaming.times import BlockTimes, describe_times, time_summary
 
     backend = open_backend(kind, model_dir, threads)
     denoiser = TimedDenoiser(backend)
@@ -55,6 +55,9 @@ def measure(kind: str, model_dir: Path, threads: int, blocks: int) -> dict:
     for samples in noise:
         denoiser.process_block(samples)
     times = time_summary(denoiser.milliseconds[warm_up:], shift)
+    bins = BlockTimes()
+    for milliseconds in denoiser.milliseconds[warm_up:]:
+        bins.add(milliseconds)
     shift_ms = shift / SAMPLE_RATE * 1e3
     real_time = times.p99 < shift_ms
     print(f"{kind} ({backend.runtime}): {describe_times(times)}")
@@ -67,6 +70,7 @@ def measure(kind: str, model_dir: Path, threads: int, blocks: int) -> dict:
         "shift_ms": shift_ms,
         **asdict(times),
         "real_time": real_time,
+        "histogram": bins.histogram(),
     }
 
 

@@ -19,6 +19,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from dtln.commands.flags import name_and_path
 from dtln.commands.run import failed
 from dtln.errors import SettingsError
 
@@ -35,12 +36,6 @@ def parse(argv: Sequence[str] | None, prog: str = "dtln compare") -> argparse.Na
     if len(args.systems) < 2:
         parser.error("expected the scores of two systems at least")
     return args
-
-
-def name_and_path(argument: str) -> tuple[str | None, Path]:
-    """The parts of NAME=FILE; a file whose own name holds an equals sign is taken as it is."""
-    name, equals, path = argument.partition("=")
-    return (name, Path(path)) if equals and name and not Path(argument).exists() else (None, Path(argument))
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "dtln compare") -> int:

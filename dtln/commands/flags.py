@@ -19,6 +19,7 @@ __all__ = [
     "add_published_name",
     "add_shard_argument",
     "add_strength_arguments",
+    "name_and_path",
     "positive",
     "within",
 ]
@@ -93,6 +94,12 @@ def add_strength_arguments(parser: Arguments) -> None:
         "--attenuation-limit", type=within(0, math.inf), metavar="DB",
         help="turn the noise down by at most so many dB: --strength 1 - 10^(-DB/20)",
     )  # fmt: skip
+
+
+def name_and_path(argument: str) -> tuple[str | None, Path]:
+    """The parts of NAME=FILE; a file whose own name holds an equals sign is taken as it is."""
+    name, equals, path = argument.partition("=")
+    return (name, Path(path)) if equals and name and not Path(argument).exists() else (None, Path(argument))
 
 
 def within(lowest: float, highest: float) -> Callable[[str], float]:

@@ -107,7 +107,7 @@ def report_json(
     series: lists with one number for each second or, in sessions of more than MOST_ROWS seconds, for longer times.
     seconds is since the beginning, before the devices were opened. Levels are in dB of full scale, null for silence.
     p50, p99 and max are in ms per block; load is the share of a block's 8 ms. The troubles (xruns, late_blocks, ...)
-    are those of the row alone.
+    are those of the row alone. histogram: of ms per block, see `BlockTimes.histogram`.
     settings: of the session, as the caller likes.
     """
     measures = Measures(first, last)
@@ -121,6 +121,7 @@ def report_json(
         "ms_per_block": {
             name: _rounded(getattr(measures.times, name)) for name in ("mean", "p50", "p95", "p99", "max")
         },
+        "histogram": last.times.since(first.times).histogram(),
         "load": _rounded(measures.load),
         "input_db": _rounded(_audible(measures.input_db)),
         "output_db": _rounded(_audible(measures.output_db)),

@@ -22,6 +22,7 @@ def test_measuring_all_exports(model_dir, tmp_path, capsys):
         assert result["blocks"] == 50 and result["threads"] == 1 and result["shift_ms"] == 8.0
         assert 0 < result["p50"] <= result["p95"] <= result["p99"] <= result["max"]
         assert result["real_time"] == (result["p99"] < 8.0)
+        assert sum(result["histogram"]["blocks"]) == 50
     assert numbers["processor"] in report and "of the 8 ms shift" in report
 
 

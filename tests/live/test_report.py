@@ -68,6 +68,7 @@ def test_json_has_the_course_of_the_session(tmp_path):
     assert len({len(column) for column in columns.values()}) == 1 and all(mb > 10 for mb in columns["memory_mb"])
     assert report["blocks"] == 3 * BLOCKS_PER_SECOND and report["late_blocks"] == 1 and report["round_trip_ms"] == 50
     assert report["ms_per_block"]["max"] == 4 and report["xruns_by_kind"]["input_overflow"] == 0
+    assert sum(report["histogram"]["blocks"]) == report["blocks"] > 0
     assert report["settings"] == {"model": "tflite"} and report["input_rate"] == 48000
     assert report["versions"]["numpy"] == np.__version__ and report["machine"]["processor"]
     assert report["peak_memory_mb"] >= report["memory_mb"] > 10

@@ -1,0 +1,52 @@
+"""Figures and the files that they are written to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dtln.errors import SettingsError, require
+from dtln.files import complete_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PICTURE_SUFFIXES = (".png", ".svg")
+COLOURS = 128  # of a PNG's palette: a third of the bytes of full colour
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches. Raises MissingPackageError where matplotlib is not installed."""
+    require("matplotlib", "drawing")
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=100, layout="constrained")
+
+
+def require_picture_path(path: Path) -> None:
+    """Raises SettingsError for a picture that is neither PNG nor SVG, or whose folder does not exist."""
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        raise SettingsError(f"{path}: pictures are {' or '.join(PICTURE_SUFFIXES)}. Choose a name that ends so.")
+    if not path.absolute().parent.is_dir():
+        raise SettingsError(f"{path}: its folder does not exist. Make it first.")
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure, a PNG with a palette or an SVG, the same bytes each time. Raises SettingsError and OSError."""
+    require_picture_path(path)
+    if path.suffix.lower() == ".svg":
+        import matplotlib
+
+        with complete_file(path) as part, matplotlib.rc_context({"svg.hashsalt": "dtln"}):
+            figure.savefig(part, format="svg", metadata={"Date": None})
+        return
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image  # matplotlib brings it
+
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = np.array(canvas.buffer_rgba())[..., :3]  # (height, width, RGB)
+    with complete_file(path) as part:
+        Image.fromarray(pixels).quantize(COLOURS).save(part, format="PNG", optimize=True)
