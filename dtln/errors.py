@@ -80,6 +80,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {  # package as it is imported: the extras 
     "pesq": ("score", "dnsmos"),
     "pyroomacoustics": ("synthesis",),
     "pystoi": ("score", "dnsmos"),
+    "ray": ("ray",),
     "requests": ("dnsmos",),
     "scipy": ("score", "dnsmos"),
     "sounddevice": ("live", "tflite"),

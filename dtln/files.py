@@ -16,7 +16,7 @@ try:
 except ImportError:  # Windows, where a file that is open cannot be deleted anyway
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["abandon_files", "complete_file", "included_folder", "sweep_partials"]
+__all__ = ["abandon_files", "complete_file", "included_folder", "marked_folder", "sweep_partials"]
 
 PARTIAL_NAME = re.compile(r"\..*\.partial\.[a-z0-9_]{8}(\.[^.]*)?", re.DOTALL)
 STEM_BYTES, SUFFIX_BYTES = 80, 80  # of a partial's name, which may have 255 as the final one
@@ -61,6 +61,22 @@ def complete_file(path: str | Path) -> Iterator[Path]:
     finally:
         _begun.discard(partial)
         partial.unlink(missing_ok=True)
+        if lock is not None:
+            os.close(lock)
+
+
+@contextmanager
+def marked_folder(folder: Path) -> Iterator[Path]:
+    """Yields an empty hidden file in a folder, by which other machines tell that they see the same one.
+
+    It is deleted when the block ends, or as a partial. Raises OSError where the folder cannot be written to.
+    """
+    mark, lock = _new_partial(folder / "mark")
+    try:
+        yield mark
+    finally:
+        _begun.discard(mark)
+        mark.unlink(missing_ok=True)
         if lock is not None:
             os.close(lock)
 

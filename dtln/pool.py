@@ -25,8 +25,10 @@ TICK_SECONDS = 0.2  # between two looks at the progress
 class WorkerKilled(RuntimeError):
     """The process that did a job was killed; other jobs are not concerned."""
 
-    def __init__(self) -> None:
-        super().__init__("a worker process was killed, perhaps because memory ran out. Try again with fewer --jobs.")
+    def __init__(
+        self, words: str = "a worker process was killed, perhaps because memory ran out. Try again with fewer --jobs."
+    ) -> None:
+        super().__init__(words)
 
 
 class Stopped(BaseException):

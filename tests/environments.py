@@ -37,6 +37,10 @@ PACKAGES = {  # of each environment, in the order in which they are made
     "jax": ("keras", "jax", "h5py", "soundfile", "wavinfo", "numpy"),
     "ai_edge_litert": (),  # those of tflite_env.yml
     "tflite_runtime": ("numpy<2", "tflite-runtime"),  # and the rest of tflite_env.yml
+    "ray": (
+        *("ray[client]", "soundfile", "soxr", "h5py", "onnx", "onnxruntime", "numpy"),
+        *("pystoi", "scipy"),
+    ),
     "openvino": ("openvino", "numpy"),
     "node": ("onnxruntime-web", "@litertjs/core"),  # by npm
     "tract": ("tract", "numpy"),

@@ -152,14 +152,14 @@ def main(argv: Sequence[str] | None = None, prog: str = "run_evaluation.py") -> 
             channel=args.channel,
             salvage=args.salvage,
         )
-        denoised = denoise_files(jobs, settings, args.jobs, args.skip_existing)
+        denoised = denoise_files(jobs, settings, args.jobs, args.skip_existing, args.ray)
         if args.output is None and any(not file.failure for file in denoised):
             print(f"written to {jobs[0].target}")
         if scoring:
             useless = {file.job.source for file in denoised if file.failure or file.empty}
             scorable = [pair for pair in pairs if pair.signals["noisy"] not in useless]
             with last_words("all recordings were written, no scores were".format):
-                scored = score_files(scorable, scoring, args.jobs)
+                scored = score_files(scorable, scoring, args.jobs, args.ray)
         with last_words("all recordings were written, no report was".format):
             score.write_reports(args, scored, vars(args), account(jobs, denoised))
     except score.USER_ERRORS as error:

@@ -17,7 +17,7 @@ __all__ = [
     "add_kind_argument",
     "add_level_argument",
     "add_published_name",
-    "add_shard_argument",
+    "add_scale_arguments",
     "add_strength_arguments",
     "name_and_path",
     "positive",
@@ -67,8 +67,8 @@ def add_published_name(parser: argparse.ArgumentParser, option: str, *, dest: st
     parser.add_argument(option, dest=dest, type=Path, help=argparse.SUPPRESS)
 
 
-def add_shard_argument(parser: Arguments, what: str) -> None:
-    """Adds --shard; what: what it divides, for the help."""
+def add_scale_arguments(parser: Arguments, what: str) -> None:
+    """Adds --shard and --ray; what: what the former divides, for the help."""
 
     def shard(text: str) -> Shard:
         try:
@@ -80,6 +80,11 @@ def add_shard_argument(parser: Arguments, what: str) -> None:
         "--shard", type=shard, metavar="I/N",
         help=f"do the I-th of N parts of {what}, for the jobs of an array: no two parts have anything in common, and "
         "together they are the whole",
+    )  # fmt: skip
+    parser.add_argument(
+        "--ray", metavar="ADDRESS",
+        help="let the machines of a Ray cluster do the work: auto, HOST:PORT or ray://HOST:PORT of one that runs, or "
+        "local, which starts one here; all must see the same files under the same paths (needs the package ray)",
     )  # fmt: skip
 
 

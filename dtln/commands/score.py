@@ -23,7 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dtln.commands.flags import add_shard_argument
+from dtln.commands.flags import add_scale_arguments
 from dtln.commands.run import failed
 from dtln.errors import AudioFileError, MissingPackageError, ModelError, SettingsError, WeightsFileError, one_line
 from dtln.interrupts import last_words
@@ -66,7 +66,7 @@ def add_flags(parser: argparse.ArgumentParser, recordings: tuple[str, str], jobs
         help="read what is there of recordings whose header announces more or less than the file holds (a recorder "
         "that crashed, a file cut off, files joined end to end), instead of refusing them",
     )
-    add_shard_argument(parser, "the recordings, of equal sizes")
+    add_scale_arguments(parser, "the recordings, of equal sizes")
     group = parser.add_argument_group("scores")
     group.add_argument(
         "--reference", type=Path, metavar="CLEAN", help="score against this clean recording, or those in this folder"
@@ -122,7 +122,8 @@ def run(args: argparse.Namespace, prog: str) -> int:
         tell_equal_folders(args, prog)
         settings = scoring_settings(args)
         with last_words("no scores were written".format):
-            scored = score_files(plan_scores(args.input, settings, args.noisy, shard=args.shard), settings, args.jobs)
+            pairs = plan_scores(args.input, settings, args.noisy, shard=args.shard)
+            scored = score_files(pairs, settings, args.jobs, args.ray)
             write_reports(args, scored, {name: value for name, value in vars(args).items() if name not in NOT_SCORING})
     except USER_ERRORS as error:
         return failed(prog, error)

@@ -10,8 +10,9 @@ level. Pairs lie in OUTPUT/training/{noisy,clean} and OUTPUT/validation/{noisy,c
 noise recording in common, as wavs of 16 kHz, mono, 16 bits. A noisy file is called SPEAKER_snr5_tl-25_fileid_12.wav
 (without speech: nospeech_tl-25_fileid_12.wav) and its partner clean_fileid_12.wav, as in the DNS-Challenge set; tl is
 the level in dBFS. manifest.csv tells what each pair was made of, settings.json takes --settings to make it again.
-The same recordings, settings and seed give the same files, whatever the number of jobs. Recordings that turn out to be
-damaged or silent are replaced by others and listed at the end; the exit status is then 1.
+The same recordings, settings and seed give the same files, whatever the number of jobs, shards or machines. Shards may
+write into one folder; --resume without --shard then makes what is missing and joins their manifests. Recordings that
+turn out to be damaged or silent are replaced by others and listed at the end; the exit status is then 1.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from dtln.choices import ROOM_TARGETS
-from dtln.commands.flags import SPEAKER_PATTERN_HELP
+from dtln.commands.flags import SPEAKER_PATTERN_HELP, add_scale_arguments
 from dtln.commands.run import failed
 from dtln.errors import AudioFileError, SettingsError
 from dtln.interrupts import last_words
@@ -41,8 +42,10 @@ def parse(
     parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="new or empty folder to write to")
     parser.add_argument("--settings", type=Path, metavar="FILE", help="take settings from this JSON; flags win over it")
-    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, metavar="N", help="worker processes (default: 1)")
     parser.add_argument("--resume", action="store_true", help="go on in OUTPUT, with the settings it was begun with")
+
+    add_scale_arguments(parser, "the pairs, in the order of their numbers")
 
     names = {field.name for field in fields(Settings)}
     group = parser.add_argument_group("settings (kept in settings.json)", argument_default=argparse.SUPPRESS)
@@ -91,7 +94,7 @@ def parse(
     )
     group.add_argument("--seed", type=int, help=f"default: {Settings.seed}")
     args = parser.parse_args(argv)
-    if args.jobs < 1:
+    if args.jobs is not None and args.jobs < 1:
         parser.error(f"--jobs {args.jobs}: expected at least one process")
     return args, {name: value for name, value in vars(args).items() if name in names}
 
@@ -106,14 +109,14 @@ def main(argv: Sequence[str] | None = None, prog: str = "synthesize_training_dat
     try:
         settings = effective_settings(given, file)
         with last_words("what was written is complete, --resume goes on".format):
-            made, unusable = synthesize(settings, args.output, args.jobs, args.resume)
+            made, there, unusable = synthesize(settings, args.output, args.jobs, args.resume, args.shard, args.ray)
     except (AudioFileError, SettingsError, OSError) as error:
         return failed(prog, error)
     except WorkerKilled as error:
         print(f"{prog}: {error} What was written is complete; --resume goes on.", file=sys.stderr)
         return 1
-    hours = settings.total * settings.seconds / 3600
-    print(f"{args.output}: {settings.total} pairs, {hours:.2f} h; {made} made now, {settings.total - made} were there")
+    hours = (made + there) * settings.seconds / 3600
+    print(f"{args.output}: {made + there} pairs, {hours:.2f} h; {made} made now, {there} were there")
     for reason in unusable:
         print(f"LEFT OUT {reason}", file=sys.stderr)
     return 1 if unusable else 0

@@ -13,6 +13,7 @@ from pathlib import Path
 from dtln.audio.folders import find_recordings, of_shard
 from dtln.audio.headers import audio_info
 from dtln.audio.writing import format_for_name, writable_format
+from dtln.cluster import Cluster, common_folder
 from dtln.errors import AudioFileError, NotAudioError, describe_error, one_line
 from dtln.evaluation.engines import TENSORFLOW_ENGINES, load_engine
 from dtln.evaluation.recording import DenoisedFile, DenoisingSettings, Job, denoise_file
@@ -163,11 +164,13 @@ def denoise_files(
     settings: DenoisingSettings = DEFAULTS,
     workers: int | None = None,
     skip_existing: bool = False,
+    ray: str | None = None,
 ) -> list[DenoisedFile]:
     """Does the jobs, prints the summary and returns what became of each that was not skipped.
 
-    workers: files at a time; None: one per core, with TensorFlow one.
-    skip_existing: leaves outputs that exist as they are. Raises as `load_engine`, before the first file.
+    workers: files at a time; None: one per core, with TensorFlow one. skip_existing: leaves outputs that exist as they
+    are. ray: the address of a cluster that does the work, as `dtln.cluster.Cluster` takes it. Raises as `load_engine`,
+    before the first file, and with `ray` as `Cluster` and its `as_done`.
     """
     silent = [job for job in jobs if job.no_audio]
     todo = [
@@ -179,18 +182,26 @@ def denoise_files(
         sweep_partials(folder)
     started = time.perf_counter()
     with last_words(_written_so_far(todo)):
-        done = run_all(
-            partial(denoise_file, settings),
-            todo,
-            workers or (1 if processes else os.cpu_count() or 1),
-            "denoising",
-            lambda job, reason: DenoisedFile(job, f"{job.source}: {reason}"),
-            processes,
-            [job.seconds for job in todo],
-        )
+        work = partial(denoise_file, settings)
+        audio = [job.seconds for job in todo]
+        if ray and todo:
+            read = [common_folder(job.source for job in todo), settings.weights]
+            with Cluster(ray, workers, read, common_folder(job.target for job in todo)) as cluster:
+                started = time.perf_counter()
+                done = cluster.run_all(work, todo, "denoising", _lost, audio)
+        else:
+            workers = workers or (1 if processes else os.cpu_count() or 1)
+            done = run_all(work, todo, workers, "denoising", _lost, processes, audio)
+    for folder in {job.target.parent for job in todo} if ray or processes else ():
+        sweep_partials(folder)  # of processes that were killed
     _report(done, len(jobs) - len(silent) - len(todo), time.perf_counter() - started)
     print_files("without sound, passed over", [job.unreadable or "" for job in silent])
     return done
+
+
+def _lost(job: Job, reason: str) -> DenoisedFile:
+    """What became of a job whose process was killed."""
+    return DenoisedFile(job, f"{job.source}: {reason}")
 
 
 def account(jobs: Sequence[Job], done: Sequence[DenoisedFile]) -> list[dict[str, object]]:

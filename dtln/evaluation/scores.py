@@ -12,6 +12,7 @@ from typing import Any
 
 from dtln.audio.folders import find_recordings, of_shard, pair_files
 from dtln.audio.reading import read_audio
+from dtln.cluster import Cluster, common_folder
 from dtln.errors import AudioFileError, NotScorable, describe_error
 from dtln.evaluation.denoising import count, print_files
 from dtln.facts import SAMPLE_RATE
@@ -145,21 +146,29 @@ def _partners(recordings: Path, sources: Sequence[Path], others: Path) -> dict[P
 # ----------------------------------------------------------------------------------------------------------------------
 
 
-def score_files(pairs: Sequence[Pair], settings: ScoringSettings, workers: int | None = None) -> list[ScoredFile]:
+def score_files(
+    pairs: Sequence[Pair], settings: ScoringSettings, workers: int | None = None, ray: str | None = None
+) -> list[ScoredFile]:
     """Scores all pairs, prints the means, and returns what became of each.
 
-    workers: processes; None: as many as pay, at most one per core.
+    workers: processes; None: as many as pay, at most one per core. ray: the address of a cluster that does the work, as
+    `dtln.cluster.Cluster` takes it. Raises with `ray` as `Cluster` and its `as_done`.
     """
-    files = run_all(
-        partial(score_file, settings),
-        pairs,
-        workers or min(os.cpu_count() or 1, len(pairs) // FILES_WORTH_A_PROCESS),
-        "scoring",
-        lambda pair, reason: ScoredFile(pair, f"{pair.source}: {reason}"),
-        processes=True,
-    )
+    work = partial(score_file, settings)
+    if ray and pairs:
+        read = [*(path for pair in pairs for path in pair.signals.values()), *(p.clean for p in pairs if p.clean)]
+        with Cluster(ray, workers, [common_folder(read)]) as cluster:
+            files = cluster.run_all(work, pairs, "scoring", _lost)
+    else:
+        workers = workers or min(os.cpu_count() or 1, len(pairs) // FILES_WORTH_A_PROCESS)
+        files = run_all(work, pairs, workers, "scoring", _lost, processes=True)
     _report(files)
     return files
+
+
+def _lost(pair: Pair, reason: str) -> ScoredFile:
+    """What became of a pair whose process was killed."""
+    return ScoredFile(pair, f"{pair.source}: {reason}")
 
 
 def score_file(settings: ScoringSettings, pair: Pair) -> ScoredFile:

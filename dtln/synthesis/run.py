@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dtln.errors import SettingsError
-from dtln.synthesis.drawing import draw_pair
-from dtln.synthesis.output import JOURNAL_NAME, check_output, open_output, write_manifest
+from dtln.errors import SettingsError, require
+from dtln.shards import Shard
+from dtln.synthesis.drawing import PairPlan, draw_pair
+from dtln.synthesis.output import check_output, journal_of, open_output, write_manifest
 from dtln.synthesis.pairs import Row, make_pair
 from dtln.synthesis.recordings import Part, divide
 from dtln.synthesis.settings import Settings
@@ -21,56 +24,100 @@ ATTEMPTS = 10  # plans of one pair; if none gives sound, that is an error
 
 
 def make_pairs(
-    settings: Settings, parts: Mapping[str, Part], output: Path, indices: Sequence[int], jobs: int
+    settings: Settings,
+    parts: Mapping[str, Part],
+    output: Path,
+    indices: Sequence[int],
+    jobs: int | None,
+    ray: str | None = None,
 ) -> Iterator[Row | str]:
     """Makes the pairs and yields the row of each as soon as it is there, in any order.
 
-    Where recordings cannot be used it yields the reason in words, and plans the pair anew. Raises SettingsError where
-    no attempt succeeds, and what `make_pair` raises.
+    Where recordings cannot be used it yields the reason in words, and plans the pair anew. jobs, ray: as in
+    `synthesize`. Raises SettingsError where no attempt succeeds, and what `make_pair`, a pool or a cluster raises.
     """
-    from collections import deque
-
-    from dtln.pool import as_finished, open_pool
-
     waiting = deque((index, 0) for index in indices)
+    for (index, attempt), result in _made(settings, parts, output, waiting, jobs, ray):
+        if isinstance(result, str):
+            if attempt + 1 == ATTEMPTS:
+                raise SettingsError(f"pair {index}: {ATTEMPTS} draws gave nothing to use; the last: {result}")
+            waiting.appendleft((index, attempt + 1))
+        yield result
+
+
+def _made(
+    settings: Settings,
+    parts: Mapping[str, Part],
+    output: Path,
+    waiting: deque[tuple[int, int]],
+    jobs: int | None,
+    ray: str | None,
+) -> Iterator[tuple[tuple[int, int], Row | str]]:
+    """What `make_pair` makes of each (index, attempt) that is waiting."""
+    from dtln.pool import WorkerKilled, as_finished, open_pool
+
+    def plan(entry: tuple[int, int]) -> PairPlan:
+        return draw_pair(settings, parts, *entry)
+
+    work = partial(make_pair, settings, output)
+    if ray and waiting:
+        from dtln.cluster import Cluster
+
+        read = [Path(folder) for folder in (settings.speech, settings.noise, settings.rir) if folder]
+        with Cluster(ray, jobs, read, output) as cluster:
+            for entry, result in cluster.as_done(work, waiting, plan, lambda entry: settings.seconds):
+                if isinstance(result, WorkerKilled):
+                    raise result
+                yield entry, result
+        return
+    jobs = jobs or 1
     with open_pool(jobs, processes=True) as pool:
 
-        def start(job: tuple[int, int]) -> Future[Row | str]:
-            return pool.submit(make_pair, settings, output, draw_pair(settings, parts, *job))
+        def start(entry: tuple[int, int]) -> Future[Row | str]:
+            return pool.submit(work, plan(entry))
 
         ahead = 2 * jobs if jobs > 1 else 1  # so that no process waits for its next pair
-        for (index, attempt), future in as_finished(start, waiting, ahead):
-            result = future.result()
-            if isinstance(result, str):
-                if attempt + 1 == ATTEMPTS:
-                    raise SettingsError(f"pair {index}: {ATTEMPTS} draws gave nothing to use; the last: {result}")
-                waiting.appendleft((index, attempt + 1))
-            yield result
+        for entry, future in as_finished(start, waiting, ahead):
+            yield entry, future.result()
 
 
-def synthesize(settings: Settings, output: Path, jobs: int, resume: bool) -> tuple[int, list[str]]:
-    """Writes the pairs that `settings` ask for, in `jobs` processes.
+def synthesize(
+    settings: Settings,
+    output: Path,
+    jobs: int | None,
+    resume: bool,
+    shard: Shard | None = None,
+    ray: str | None = None,
+) -> tuple[int, int, list[str]]:
+    """Writes the pairs that `settings` ask for, or a shard of them, in `jobs` processes.
 
-    Returns how many were made now, and a line for each recording that could not be used. resume: goes on in a folder
-    that was begun before. Raises SettingsError, AudioFileError, OSError or MissingPackageError.
+    Returns how many were made now, how many were there, and a line for each recording that could not be used. jobs:
+    None is one, or with `ray` one for each core of the cluster. resume: goes on in a folder that was begun before.
+    shard: pairs with the numbers of its range, which other shards may write beside it into the same folder; the pairs
+    are those of a run without shards. ray: the address of a cluster that does the work, as `dtln.cluster.Cluster` takes
+    it. Raises SettingsError, AudioFileError, OSError, MissingPackageError, or WorkerKilled.
     """
     from dtln.pool import Progress
 
-    check_output(output, settings, resume)
+    check_output(output, settings, resume, shard)
     if settings.simulated_rooms:
         from dtln.mixing.rooms import require_pyroomacoustics
 
         require_pyroomacoustics()
+    if ray:
+        require("ray", f"--ray {ray}")
     parts, fingerprint = divide(settings)
-    rows = open_output(output, settings, fingerprint, resume)
-    missing = [index for index in range(settings.total) if index not in rows]
+    wanted = shard.range(settings.total) if shard else range(settings.total)
+    rows = open_output(output, settings, fingerprint, resume, shard)
+    there = len(rows)
+    missing = [index for index in wanted if index not in rows]
     unusable: set[str] = set()
     with (
-        open(output / JOURNAL_NAME, "a", encoding="utf-8") as journal,
-        Progress("synthesizing", settings.total, "pair", done=len(rows)) as progress,
+        open(journal_of(output, shard), "a", encoding="utf-8") as journal,
+        Progress("synthesizing", len(wanted), "pair", done=there) as progress,
     ):
         journal.write("\n")  # ends a line at which an earlier run was stopped
-        for row in make_pairs(settings, parts, output, missing, jobs):
+        for row in make_pairs(settings, parts, output, missing, jobs, ray):
             if isinstance(row, str):
                 unusable.add(row)
                 continue
@@ -78,5 +125,5 @@ def synthesize(settings: Settings, output: Path, jobs: int, resume: bool) -> tup
             journal.write(json.dumps(row) + "\n")
             journal.flush()
             progress.step(settings.seconds)
-    write_manifest(output, rows)
-    return len(missing), sorted(unusable)
+    write_manifest(output, rows, shard)
+    return len(missing), there, sorted(unusable)

@@ -78,7 +78,7 @@ def test_resuming_after_a_kill(corpus: Path, tmp_path: Path, capsys: pytest.Capt
 
     journal = broken / "unfinished.jsonl"
     journal.write_text(journal.read_text()[:-7])  # the kill came while a row was written
-    (broken / "training" / "noisy" / ".x.partial.y.wav").write_bytes(b"RIFF")  # ... or a wav
+    (broken / "training" / "noisy" / ".x.partial.0a1b2c3d.wav").write_bytes(b"RIFF")  # ... or a wav
     capsys.readouterr()
     before = {path: path.stat().st_mtime_ns for path in left}
     assert synthesize.main(["--output", str(broken), "--resume"]) == 0
