@@ -6,7 +6,8 @@
     dtln compare "model.h5=a.json" "published=b.csv" "another=c.json" --json comparison.json
 
 Each FILE is what --json or --csv of `dtln score` or `dtln enhance` wrote; its name, or NAME= before it, is the name of
-the system. All others are compared with the first, on the files that all have, file by file.
+the system; files of one NAME are joined, as --shard makes them. All others are compared with the first, on the files
+that all have, file by file.
 
 Each interval holds by itself, at 95 %. The verdicts (paired t-test) hold together: Holm's correction over all metrics
 and systems keeps the probability of any wrong one below 5 %. "findable" is the difference that so many files would show

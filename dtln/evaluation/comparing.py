@@ -116,14 +116,14 @@ def compare_scores(systems: Sequence[WrittenScores]) -> tuple[Comparison, dict[s
 
     Files belong together if their names are equal, whatever the extension, or, where no names are, by their fileid_N.
     By input SNR: of the bins with two files at least, if there are several and all SNRs are known. Notes say what makes
-    scores less comparable. Raises SettingsError where two systems have one name, where they share no files or metrics,
-    or where files of one name come from different noisy recordings.
+    scores less comparable. Systems of one name are parts of one, as --shard makes them. Raises SettingsError where such
+    parts have a file in common, where systems share no files or metrics, or where files of one name come from different
+    noisy recordings.
     """
-    names = [system.name for system in systems]
-    if repeated := next((name for name in names if names.count(name) > 1), None):
-        raise SettingsError(f"two systems are called {repeated}. Give them names: NAME=FILE.")
-    systems = _with_equal_names(systems)
+    systems = _with_equal_names(_joined(systems))
     _require_same_noisy(systems)
+    if len(systems) < 2:
+        raise SettingsError(f"all scores are those of {systems[0].name}. Expected two systems: NAME=FILE OTHER=FILE.")
     try:
         whole = compare({system.name: system.scores for system in systems})
     except ValueError as error:
@@ -146,6 +146,27 @@ def compare_scores(systems: Sequence[WrittenScores]) -> tuple[Comparison, dict[s
             told = ", ".join(f"{value} ({name})" for name, value in values.items())
             notes.append(f"the scores were made with different {key}: {told}")
     return whole, by_snr, notes
+
+
+def _joined(systems: Sequence[WrittenScores]) -> list[WrittenScores]:
+    """One of each name. Raises SettingsError where two of one name have a file in common."""
+    found: dict[str, WrittenScores] = {}
+    for part in systems:
+        whole = found.setdefault(part.name, part)
+        if whole is part:
+            continue
+        if twice := next((file for file in part.scores if file in whole.scores), None):
+            raise SettingsError(
+                f"{part.path} and {whole.path}: both are called {part.name}, and both have {twice}. Give different "
+                "systems different names, NAME=FILE; parts of one system have no file in common."
+            )
+        found[part.name] = replace(
+            whole,
+            scores={**whole.scores, **part.scores},
+            input_snrs={**whole.input_snrs, **part.input_snrs},
+            noisy_snrs={**whole.noisy_snrs, **part.noisy_snrs},
+        )
+    return list(found.values())
 
 
 def _with_equal_names(systems: Sequence[WrittenScores]) -> list[WrittenScores]:

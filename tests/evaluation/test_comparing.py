@@ -81,6 +81,15 @@ def test_files_are_matched_by_name_or_id(write, gains):
     assert compare_scores([by_id, by_other_id])[0].files[0] == "fileid_0"
 
 
+def test_parts_of_one_system_are_joined(write, gains):
+    whole = write("whole", gains)
+    first = read_scores(write("part_1", gains[:10]), "parts")
+    second = read_scores(write("part_2", gains[10:], file_name="other_{}.wav"), "parts")
+    comparison = compare_scores([first, read_scores(whole), second])[0]
+    assert len(comparison.files) == 10 and comparison.missing["parts"] == tuple(f"mix_{i}" for i in range(10, 24))
+    assert len(comparison.missing["whole"]) == 14
+
+
 def test_missing_and_few_files_are_said(write, gains, capsys):
     assert command.main([f"A={write('a', gains[:6])}", f"B={write('b', gains[:5])}"]) == 0
     out = capsys.readouterr().out
@@ -113,7 +122,11 @@ def test_what_cannot_be_compared(write, gains, tmp_path, capsys):
     for arguments, message in (
         ([a, tmp_path], "is a folder. Expected scores: write them with `dtln score"),
         ([a, tmp_path / "no.json"], r"no.json: cannot be read \(No such file"),
-        ([a, a], "two systems are called a. Give them names: NAME=FILE"),
+        (
+            [a, a, write("e", gains)],
+            "both are called a, and both have mix_0.wav. Give different systems different names",
+        ),
+        ([f"x={a}", f"x={write('f', gains, file_name='y_{}.wav')}"], "all scores are those of x. Expected two systems"),
         ([a, write("c", gains, file_name="x_{}.wav")], "a, c have no file in common.* Score the same recordings"),
         ([a, write("b", gains, np.ones(24))], r"b.json: the noisy recording mix_0 has an SNR of 1.00 dB, in .*a.json"),
         ([a, write("d", gains), "--json", tmp_path / "no" / "c.json"], "c.json: its folder does not exist"),
