@@ -79,7 +79,7 @@ def training_figure(runs: Mapping[str, Curves]) -> Figure:
         if best is not None:
             axis.plot(curves.positions[best], curves.val_loss[best], "o", color=colour)
     axis.plot([], [], "--", color="gray", lw=1, label="training")
-    axis.set(xlabel=units.pop(), ylabel="loss, dB (negative SNR)")
+    axis.set(xlabel=units.pop(), ylabel="loss, dB")
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
     return figure
