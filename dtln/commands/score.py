@@ -154,8 +154,8 @@ def tell_equal_folders(args: argparse.Namespace, prog: str, denoises: bool = Fal
         )
     elif same(args.input, args.reference):
         text = (
-            f"{args.input} is scored against itself. Expected denoised or noisy recordings; {prog} DENOISED "
-            f"--reference {args.reference} --noisy {args.reference} tells what denoising did to these"
+            f"{args.input} is scored against itself. Expected denoised or noisy recordings; `dtln score DENOISED "
+            f"--reference {args.reference} --noisy {args.reference}` tells what denoising did to these"
         )
     elif not denoises and same(args.input, args.noisy):
         text = f"{args.input} is denoised and noisy at once, so all differences are 0. Expected what it was made from"

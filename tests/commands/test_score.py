@@ -61,7 +61,7 @@ def test_equal_folders_are_told_before_work_starts(triple, capsys, monkeypatch):
     linked.symlink_to(clean)
     for arguments, message in (
         ([denoised, "--reference", clean, "--noisy", str(linked)], r"link is noisy input and clean reference at once"),
-        ([clean, "--reference", clean], r"clean is scored against itself. Expected denoised .*--noisy .*clean tells"),
+        ([clean, "--reference", clean], r"clean is scored against itself. Expected denoised .*--noisy .*clean` tells"),
         ([noisy, "--reference", clean, "--noisy", noisy], "noisy is denoised and noisy at once, so all differences"),
         ([denoised, "--reference", clean, "--noisy", noisy], None),
         ([denoised, "--reference", clean], None),
