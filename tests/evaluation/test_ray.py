@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,9 +28,10 @@ class RayCluster:
     """A cluster of `ray_cluster.py`."""
 
     def __init__(self, python: str) -> None:
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
             [python, ROOT / "tests" / "ray_cluster.py"], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL, env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}, cwd=ROOT,
+            stderr=self.errors, env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}, cwd=ROOT,
             start_new_session=True,
         )  # fmt: skip
         self.address = self._answer()
@@ -39,7 +41,8 @@ class RayCluster:
         while line := self.process.stdout.readline():  # Ray prints, too
             if re.match(r"[\d.]+:\d+$|\w+: \d+ nodes$", line):
                 return line.strip()
-        raise RuntimeError("the cluster ended")
+        self.errors.seek(0)
+        raise RuntimeError(f"the cluster ended: {self.errors.read()[-3000:]}")
 
     def tell(self, words: str) -> str:
         assert self.process.stdin is not None
