@@ -8,6 +8,7 @@ from dtln.evaluation.scores import (
     ScoringSettings,
     plan_scores,
     score_files,
+    scores_report,
     write_csv,
     write_json,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "plan_denoising",
     "plan_scores",
     "score_files",
+    "scores_report",
     "write_csv",
     "write_json",
 ]

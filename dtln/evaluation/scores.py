@@ -31,6 +31,7 @@ __all__ = [
     "plan_scores",
     "score_file",
     "score_files",
+    "scores_report",
     "write_csv",
     "write_json",
 ]
@@ -263,19 +264,16 @@ def write_csv(path: Path, files: Sequence[ScoredFile]) -> None:
     print(f"scores of {count(len(scored), 'file')} written to {path}")
 
 
-def write_json(
-    path: Path,
+def scores_report(
     files: Sequence[ScoredFile],
     settings: Mapping[str, object],
     denoised: Sequence[Mapping[str, object]] | None = None,
-) -> None:
-    """Writes settings, versions, means with intervals, also by input SNR, and each file; null is what is not finite.
+) -> dict[str, Any]:
+    """Settings, versions, means with intervals, also by input SNR, and each file; None is what is not finite.
 
     settings: of the command line, by the names of the flags. denoised: what became of each recording that was to be
     denoised, see `dtln.evaluation.denoising.account`.
     """
-    import json
-
     scored, snrs = _scored(files)
 
     def plain(value: Any) -> Any:
@@ -294,7 +292,7 @@ def write_json(
     origin_of_snrs = "measured" if snrs else None
     if scored and scored[0].pair.known_snr is not None:
         origin_of_snrs = "manifest" if settings.get("manifest") else "names"
-    report = {
+    return {
         "settings": {
             **{name: str(value) if isinstance(value, (Path, Shard)) else value for name, value in settings.items()},
             "sample_rate": SAMPLE_RATE,
@@ -318,6 +316,8 @@ def write_json(
             {
                 "file": file.pair.name,
                 "clean": str(file.pair.clean) if file.pair.clean else None,
+                "signals": {signal: str(path) for signal, path in file.pair.signals.items()},
+                "seconds": file.seconds,
                 "input_snr_db": plain(snrs[index]) if snrs else None,
                 "scores": plain(file.scores),
                 "findings": [words for _, words in file.findings],
@@ -328,6 +328,18 @@ def write_json(
         "left_out": [file.excluded for file in files if file.excluded],
         "failed": [file.failure for file in files if file.failure],
     }
+
+
+def write_json(
+    path: Path,
+    files: Sequence[ScoredFile],
+    settings: Mapping[str, object],
+    denoised: Sequence[Mapping[str, object]] | None = None,
+) -> None:
+    """Writes what `scores_report` gives for the same arguments."""
+    import json
+
+    report = scores_report(files, settings, denoised)
     with complete_file(path) as part:
         text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         part.write_text(text, encoding="utf-8", errors=NAMES)
