@@ -15,7 +15,7 @@ STOREYS = [  # from below; a room imports itself and rooms of lower storeys
     ("dtln", "dtln.facts", "dtln.errors", "dtln.files", "dtln.choices", "dtln.machine", "dtln.shards", "dtln.terminal"),
     ("dtln.blocks", "dtln.formats", "dtln.interrupts"),
     ("dtln.audio", "dtln.weights", "dtln.pool", "dtln.scoring"),
-    ("dtln.streaming", "dtln.mixing", "dtln.plotting", "dtln.cluster"),
+    ("dtln.streaming", "dtln.mixing", "dtln.plotting", "dtln.cluster", "dtln.reporting"),
     ("dtln.export", "dtln.training"),
     ("DTLN_model",),
     ("dtln.api", "dtln.evaluation", "dtln.synthesis", "dtln.gpu", "dtln.live"),

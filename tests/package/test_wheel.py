@@ -46,6 +46,8 @@ def test_wheel_holds_the_package_and_the_default_models(wheel):
     assert {f"dtln/recipes/{path.name}" for path in (ROOT / "recipes").iterdir()} <= names
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "dtln").rglob("*.py")}
     assert modules | {"DTLN_model.py", "dtln/py.typed"} <= names
+    reporting = (path for path in (ROOT / "dtln" / "reporting").rglob("*") if path.is_file())
+    assert {path.relative_to(ROOT).as_posix() for path in reporting if "__pycache__" not in path.parts} <= names
     top = {name.split("/")[0] for name in names}
     assert top == {"dtln", "DTLN_model.py", f"dtln-{dtln.__version__}.dist-info"}
     models = {name.removeprefix("dtln/pretrained_model/") for name in names if name.startswith("dtln/pretrained_model")}
