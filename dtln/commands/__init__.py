@@ -10,6 +10,7 @@ COMMANDS = {  # name: (module, what it does)
     "stream": ("dtln.commands.stream", "denoise raw samples from stdin to stdout, between two programs"),
     "score": ("dtln.commands.score", "score recordings that were denoised already"),
     "compare": ("dtln.commands.compare", "compare denoisers by their scores, with intervals and verdicts"),
+    "report": ("dtln.commands.report", "make a page of scores: tables, charts, players, a blind test"),
     "train": ("dtln.commands.train", "train the network"),
     "synthesize": ("dtln.commands.synthesize", "make noisy and clean wavs to train on"),
     "convert": ("dtln.commands.convert", "convert weights to SavedModel, TF-lite and ONNX"),

@@ -2,6 +2,7 @@
 
     dtln score DENOISED --reference CLEAN --noisy NOISY --json scores.json
     dtln score DENOISED --reference CLEAN --csv scores.csv
+    dtln score DENOISED --reference CLEAN --noisy NOISY --report report.html
     dtln score DENOISED --dnsmos
 
 DENOISED, CLEAN and NOISY are folders, or single recordings. Any program may have denoised them; the network is not
@@ -86,6 +87,10 @@ def add_flags(parser: argparse.ArgumentParser, recordings: tuple[str, str], jobs
     group.add_argument(
         "--json", type=Path, metavar="FILE", help="write scores, means and settings here, and what became of each file"
     )
+    group.add_argument(
+        "--report", type=Path, metavar="HTML",
+        help="write a page with tables, charts and players here; `dtln report` makes larger ones, and compares systems",
+    )  # fmt: skip
 
 
 def parse_flags(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
@@ -97,7 +102,7 @@ def parse_flags(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> 
     del args.positional_input
     if args.jobs is not None and args.jobs < 1:
         parser.error(f"--jobs {args.jobs}: expected at least one process")
-    for option in ("csv", "manifest"):
+    for option in ("csv", "manifest", "report"):
         if getattr(args, option) and not (args.reference or args.dnsmos):
             parser.error(
                 f"--{option} is about scores: say against which recordings with --reference CLEAN, or say --dnsmos"
@@ -165,7 +170,11 @@ def tell_equal_folders(args: argparse.Namespace, prog: str, denoises: bool = Fal
 
 
 def require_report_folders(args: argparse.Namespace) -> None:
-    """Raises AudioFileError for a report in a folder that does not exist, before work starts."""
+    """Raises AudioFileError for a report in a folder that does not exist, and as `require_page_name`, before work."""
+    if args.report:
+        from dtln.reporting import require_page_name
+
+        require_page_name(args.report)
     for report in (args.csv, args.json):
         if report and not report.absolute().parent.is_dir():
             raise AudioFileError(f"{report}: its folder does not exist. Make it first.")
@@ -177,13 +186,22 @@ def write_reports(
     settings: Mapping[str, object],
     denoised: Sequence[Mapping[str, object]] | None = None,
 ) -> None:
-    """Writes the files of --csv and --json; denoised: as `write_json` takes it."""
-    from dtln.evaluation.scores import write_csv, write_json
+    """Writes the files of --csv, --json and --report; denoised: as `write_json` takes it."""
+    from dtln.evaluation.scores import scores_report, write_csv, write_json
 
     if args.csv:
         write_csv(args.csv, scored)
     if args.json:
         write_json(args.json, scored, settings, denoised)
+    if args.report:
+        from dtln.reporting import System, write_report
+
+        if not any(file.scores for file in scored):
+            print(f"{args.report}: not written, because no file could be scored")
+            return
+        name = list(scored[0].pair.signals)[-1]
+        write_report(args.report, [System(name, scores_report(scored, settings))])
+        print(f"page written to {args.report}")
 
 
 def status(denoised: Sequence[DenoisedFile], scored: Sequence[ScoredFile]) -> int:
