@@ -295,8 +295,6 @@ class SequenceLSTM(layers.LSTM):
 
 
 Run = Callable[[Any], tuple[Any, Any]]  # runs a core: features (B, T, C) -> (mask (B, T, M), states after it)
-Step = Callable[["SeparationCore", Any, Sequence[Any]], tuple[Any, list[Any]]]  # as `SeparationCore.step`
-LSTMStep = Callable[[layers.LSTM, Any, Any, Any], tuple[Any, Any, Any]]  # as `lstm_step`
 
 
 def lstm_step(lstm: layers.LSTM, features: Any, hidden: Any, cell: Any) -> tuple[Any, Any, Any]:
@@ -347,23 +345,23 @@ class SeparationCore:
                 features = self.dropouts[index](features)
         return self.activation(self.dense(features)), None
 
-    def step(self, features: Any, states: Sequence[Any], run: LSTMStep = lstm_step) -> tuple[Any, list[Any]]:
+    def step(self, features: Any, states: Sequence[Any]) -> tuple[Any, list[Any]]:
         """One block, the states outside: (features (1, 1, C), states) -> (mask (1, 1, M), new states).
 
-        states: h and c (1, U) of each LSTM, one LSTM after the other. run: what runs an LSTM.
+        states: h and c (1, U) of each LSTM, one LSTM after the other.
         """
         after = []
         for index, lstm in enumerate(self.lstms):
-            features, hidden, cell = run(lstm, features, *states[2 * index : 2 * index + 2])
+            features, hidden, cell = lstm_step(lstm, features, *states[2 * index : 2 * index + 2])
             after += [hidden, cell]
             if index < len(self.dropouts):
                 features = self.dropouts[index](features)
         return self.activation(self.dense(features)), after
 
-    def packed_step(self, features: Any, states: Any, step: Step | None = None) -> tuple[Any, Any]:
-        """`step`, or another, with all states in one tensor (1, K, U, 2), whose last axis is (h, c)."""
+    def packed_step(self, features: Any, states: Any) -> tuple[Any, Any]:
+        """`step` with all states in one tensor (1, K, U, 2), whose last axis is (h, c)."""
         apart = [states[:, index, :, place] for index in range(len(self.lstms)) for place in (0, 1)]  # (1, U) each
-        mask, after = (step or SeparationCore.step)(self, features, apart)
+        mask, after = self.step(features, apart)
         return mask, ops.stack([ops.stack(after[0::2], axis=1), ops.stack(after[1::2], axis=1)], axis=-1)
 
 

@@ -198,7 +198,7 @@ def physical_limit(args: argparse.Namespace, what: str) -> tuple[Turn, dict[str,
 def weight_tensors(paths: Sequence[Path]) -> list[tuple[tuple[int, ...], int]]:
     """(shape, bytes of an element) of the weight matrices in TF-lite models.
 
-    They are the float and 8-bit tensors of rank 2 and more whose first axis is longer than one, the axis of signals.
+    They are what dense layers and convolutions multiply with.
     """
     import numpy as np
 
@@ -209,11 +209,12 @@ def weight_tensors(paths: Sequence[Path]) -> list[tuple[tuple[int, ...], int]]:
     for path in paths:
         if not path.is_file():
             raise FileNotFoundError(f"{path} does not exist")
-        for detail in interpreter_class(model_path=str(path)).get_tensor_details():
-            shape = tuple(int(size) for size in detail["shape"])
-            size = np.dtype(detail["dtype"])
-            if len(shape) >= 2 and shape[0] > 1 and size in (np.dtype("float32"), np.dtype("int8")):
-                found.append((shape, size.itemsize))
+        interpreter = interpreter_class(model_path=str(path))
+        details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
+        for operator in interpreter._get_ops_details():  # before any delegate hides them; there is no public way
+            if operator["op_name"] in ("FULLY_CONNECTED", "CONV_2D"):
+                detail = details[operator["inputs"][1]]
+                found.append((tuple(int(size) for size in detail["shape"]), np.dtype(detail["dtype"]).itemsize))
     return found
 
 

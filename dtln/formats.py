@@ -44,7 +44,7 @@ class ExportKind:
     backend: "module:class" that runs them, called with their paths and the number of threads.
     exporter: "module:function" that writes them, called with the network, their paths and, for 8 bits, quantise=True.
     runtimes: packages, each of which runs them.
-    quantised: the LSTMs are in 8 bits, so the output is close to that of the float kinds, not equal to it.
+    quantised: all weights are in 8 bits, so the output is close to that of the float kinds, not equal to it.
     faster: the kind that gives the same samples in less time, where there is one.
     """
 

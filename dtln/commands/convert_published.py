@@ -32,7 +32,7 @@ def parse(argv: Sequence[str] | None, prog: str, kind: str, description: str) ->
     if kind == "tflite":
         parser.add_argument(
             "-q", "--quantization", type=truth, default=False, metavar="True|False",
-            help="the LSTMs in 8 bits (default: False)",
+            help="all weights in 8 bits (default: False)",
         )  # fmt: skip
     else:
         parser.set_defaults(quantization=False)

@@ -1,4 +1,4 @@
-"""The two models of a pair: what the TF-lite and the ONNX export share.
+"""The two models of a pair, which the TF-lite and the ONNX export write.
 
     model 1: (magnitude (1, 1, F), states (1, K, U, 2)) -> (mask (1, 1, F), states)
     model 2: (block (1, 1, N), states (1, K, U, 2)) -> (denoised (1, 1, N), states)
@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from DTLN_model import DTLNNetwork, SeparationCore, Step
+    from DTLN_model import DTLNNetwork
 
 __all__ = ["Half", "halves_of"]
 
@@ -26,19 +26,14 @@ class Half:
     """One of the two models.
 
     step: a function of TensorFlow tensors (signal, states) -> (signal, states). specs: TensorSpecs of its inputs.
-    core: the core inside it.
     """
 
     step: Callable[[Any, Any], tuple[Any, Any]]
     specs: list[Any]
-    core: SeparationCore
 
 
-def halves_of(network: DTLNNetwork, states_name: str = "states", step: Step | None = None) -> tuple[Half, Half]:
-    """Both models of a network.
-
-    states_name: of the input. step: what takes a block through a core (default: `SeparationCore.step`).
-    """
+def halves_of(network: DTLNNetwork) -> tuple[Half, Half]:
+    """Both models of a network, made of Keras layers."""
     import tensorflow as tf
 
     config, parts = network.config, network.split().dtln_layers
@@ -46,17 +41,17 @@ def halves_of(network: DTLNNetwork, states_name: str = "states", step: Step | No
     def specs(size: int, name: str) -> list[Any]:
         return [
             tf.TensorSpec((1, 1, size), tf.float32, name=name),
-            tf.TensorSpec(config.states_shape, tf.float32, name=states_name),
+            tf.TensorSpec(config.states_shape, tf.float32, name="states"),
         ]
 
     def first(magnitude: Any, states: Any) -> tuple[Any, Any]:
-        return parts.first_half(magnitude, partial(parts.core_1.packed_step, states=states, step=step))
+        return parts.first_half(magnitude, partial(parts.core_1.packed_step, states=states))
 
     def second(block: Any, states: Any) -> tuple[Any, Any]:
         encoded = parts.encoder(block)  # (1, 1, E)
-        return parts.second_half(encoded, partial(parts.core_2.packed_step, states=states, step=step))
+        return parts.second_half(encoded, partial(parts.core_2.packed_step, states=states))
 
     return (
-        Half(first, specs(config.bins, "magnitude"), parts.core_1),
-        Half(second, specs(config.block_length, "block"), parts.core_2),
+        Half(first, specs(config.bins, "magnitude")),
+        Half(second, specs(config.block_length, "block")),
     )

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dtln.export.eight_bits import rounded, rounded_decoder, rounded_encoder
 from dtln.facts import EPSILON
 from dtln.files import complete_file
 from dtln.formats import SHIFT_KEY
@@ -36,8 +37,13 @@ OPSET = 13  # of every ONNX export: ONNX Runtime knows it since 1.6; the pair of
 
 @dataclass
 class Graph:
-    """An ONNX graph being built: every method appends nodes and returns the name of their result."""
+    """An ONNX graph being built: every method appends nodes and returns the name of their result.
 
+    quantised: kernels are stored in 8 bits, and the graph makes float ones of them. Runtimes do that once, as they load
+    it, because nothing but constants goes in ("constant folding").
+    """
+
+    quantised: bool = False
     nodes: list[Any] = field(default_factory=list)
     constants: list[Any] = field(default_factory=list)
 
@@ -96,14 +102,56 @@ class Graph:
         inner = self.node(
             "MatMul", self.constant(first.astype(np.float32)), self.reshape(block, rows, columns)
         )  # (2 A, B)
-        outer = self.project(self.reshape(inner, rows, 1, 2 * columns), both.astype(np.float32))  # (A, 1, 2 D)
+        table = self.reshape(inner, rows, 1, 2 * columns)
+        outer = self.node("MatMul", table, self.constant(both.astype(np.float32)))  # (A, 1, 2 D)
         ordered = self.node("Transpose", self.reshape(outer, rows, steps, 2), perm=[1, 0, 2])  # (D, A, 2)
         start, end, axis = (self.constant(np.array([value])) for value in (0, bins, 2))
         return self.node("Slice", self.reshape(ordered, 1, 1, steps * rows, 2), start, end, axis)
 
     def project(self, features: str, kernel: np.ndarray) -> str:
         """Matrix product with a kernel (C, D) over the last axis."""
-        return self.node("MatMul", features, self.constant(kernel))
+        return self.node("MatMul", features, self.kernel(kernel))
+
+    def kernel(self, matrix: np.ndarray) -> str:
+        """A matrix of weights (C, D)."""
+        return self.scaled(*rounded(matrix)) if self.quantised else self.constant(matrix)
+
+    def scaled(self, whole: np.ndarray, scales: np.ndarray) -> str:
+        """whole * scales, the whole numbers stored in 8 bits."""
+        from onnx import TensorProto
+
+        values = self.node("Cast", self.constant(whole.astype(np.int8)), to=TensorProto.FLOAT)
+        return self.node("Mul", values, self.constant(scales))
+
+    def encoder(self, encoder: np.ndarray) -> str:
+        """`spectral_encoder` of the encoder (N, E): (2 F, E).
+
+        In 8 bits the graph computes it of the encoder as it is loaded. Its own columns in 8 bits would lose much: few
+        of the frequencies weigh in a column, so that the steps would be coarse (31 instead of 40 dB).
+        """
+        if not self.quantised:
+            return self.constant(spectral_encoder(encoder))
+        length = len(encoder)
+        weights = np.full((length // 2 + 1, 2), 2 / length, np.float32)
+        weights[[0, -1]] = 1 / length  # the first and the last bin have no mirror image
+        turns = self.node(
+            "Mul",
+            self.constant(np.repeat(np.arange(length // 2 + 1, dtype=np.float32), 2)[:, None]),
+            self.constant(np.arange(length, dtype=np.float32)),
+        )  # (2 F, N): k n
+        turns = self.node("Mod", turns, self.constant(np.array(length, np.float32)), fmod=1)
+        angles = self.node("Mul", turns, self.constant(np.array(2 * np.pi / length, np.float32)))
+        quarter = np.tile(np.array([[0.0], [np.pi / 2]], np.float32), (length // 2 + 1, 1))  # (2 F, 1): cos, -sin
+        waves = self.node("Cos", self.node("Add", angles, self.constant(quarter)))
+        inverse = self.node("Mul", waves, self.constant(weights.reshape(-1, 1)))
+        return self.node("MatMul", inverse, self.scaled(*rounded_encoder(encoder)))
+
+    def decoder(self, decoder: np.ndarray) -> str:
+        """The decoder (E, N)."""
+        if not self.quantised:
+            return self.constant(decoder)
+        gains, whole, scales = rounded_decoder(decoder)
+        return self.node("Mul", self.scaled(whole, scales), self.constant(gains[:, None]))
 
     def lstm(self, features: str, weights: Sequence[np.ndarray], hidden: str, cell: str, suffix: str) -> str:
         """LSTM of a sequence (T, B, C) from the states `hidden` and `cell` (1, B, U): (T, B, U).
@@ -202,10 +250,9 @@ def _network(
     column = graph.node("Unsqueeze", mask, graph.constant(np.array([3])))
     masked = graph.node("Mul", spectrum, column)  # (T, B, F, 2)
     flat = graph.reshape(masked, *sizes, 2 * config.bins)
-    kernel = graph.constant(spectral_encoder(weights.encoder))
-    encoded = graph.node("MatMul", flat, kernel)  # (T, B, E)
+    encoded = graph.node("MatMul", flat, graph.encoder(weights.encoder))  # (T, B, E)
     mask = graph.mask(graph.normalise(encoded, weights.norm_encoded), weights.core_2, first=config.lstm_layers)
-    graph.node("MatMul", graph.node("Mul", encoded, mask), graph.constant(weights.decoder), outputs=[result])
+    graph.node("MatMul", graph.node("Mul", encoded, mask), graph.decoder(weights.decoder), outputs=[result])
 
 
 def sequence_model(config: DTLNConfig, stored: Sequence[StoredLayer]) -> bytes:
@@ -224,13 +271,15 @@ def sequence_model(config: DTLNConfig, stored: Sequence[StoredLayer]) -> bytes:
     )
 
 
-def streaming_model(config: DTLNConfig, stored: Sequence[StoredLayer]) -> bytes:
+def streaming_model(config: DTLNConfig, stored: Sequence[StoredLayer], quantised: bool = False) -> bytes:
     """The whole network on one block as one serialised ONNX model, Fourier transforms inside, states outside.
 
     (block (1, 1, N), states (4 K, 1, U)) -> (denoised (1, 1, N), new states). The states are h and c of each LSTM, in
     the order of the network. Overlap-add is the caller's. A metadata entry notes the block shift.
+
+    quantised: all weights but those of the LSTMs are stored in 8 bits; see `Graph`.
     """
-    graph, count = Graph(), 2 * config.lstm_layers
+    graph, count = Graph(quantised=quantised), 2 * config.lstm_layers
     graph.node("Split", "states", outputs=[f"{kind}_{k}" for k in range(count) for kind in ("h", "c")], axis=0)
     spectrum = graph.transform("block", config.block_length)  # (1, 1, F, 2)
     _network(graph, NetworkWeights.of(config, stored), config, spectrum, (1, 1), "denoised")
@@ -249,12 +298,12 @@ def export_streaming(
 ) -> Path:
     """Writes `streaming_model`; returns its path.
 
-    quantise: the LSTMs in 8 bits with one scale a column, by onnxruntime's tools, the rest in float. Their weights keep
-    to the range from -64 to 64. With the full range, pairs of products overflow 16 bits on x86 processors without VNNI,
-    where ONNX Runtime multiplies with `vpmaddubsw`: measured 27 and 19 dB against the float network. In this range it
-    is 43 dB, on any processor.
+    quantise: all weights in 8 bits. Those of the LSTMs, with one scale a column, by onnxruntime's tools, keep to the
+    range from -64 to 64. With the full range, pairs of products overflow 16 bits on x86 processors without VNNI, where
+    ONNX Runtime multiplies with `vpmaddubsw`: measured 27 and 19 dB against the float network, LSTMs alone. In this
+    range it is 43 dB, on any processor. The other layers compute in float.
     """
-    model = streaming_model(config, stored)
+    model = streaming_model(config, stored, quantise)
     with complete_file(path) as partial:
         if quantise:
             from onnx import TensorProto, load_from_string

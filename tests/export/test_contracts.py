@@ -106,6 +106,38 @@ def test_8_bit_tflite_asks_for_a_runtime_that_knows_it(model_dir, kind):
         assert len(notes[b"min_runtime_version"]) == 16
 
 
+LARGEST_TABLE = 35000  # numbers in what the transforms multiply with; the smallest matrix of weights has 32768
+
+
+def test_8_bit_exports_hold_every_matrix_of_weights_in_8_bits(model_dir):
+    """986 753 parameters: all but biases, gains and normalisation are whole numbers of one byte."""
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    weights = {"tflite-quant": 2 * 128 * 512 * 3 + (257 + 256) * (512 + 128) + 2 * 512 * 256}
+    weights |= dict.fromkeys(("tflite-stream-quant", "onnx-stream-quant"), weights["tflite-quant"])
+    for kind, expected in weights.items():
+        whole, floats = 0, 0
+        for path in EXPORT_KINDS[kind].paths(model_dir):
+            if path.suffix == ".onnx":
+                for tensor in onnx.load(path).graph.initializer:
+                    size = int(np.prod(tensor.dims))
+                    if tensor.data_type == onnx.TensorProto.INT8:
+                        whole += size if size > 5000 else 0  # without zero points
+                    elif tensor.data_type == onnx.TensorProto.FLOAT:
+                        floats = max(floats, size)
+            else:
+                model = flatbuffer_utils.read_model(str(path))
+                for tensor in model.subgraphs[0].tensors:
+                    stored = model.buffers[tensor.buffer].data
+                    size = 0 if stored is None else len(stored)
+                    if tensor.type == schema.TensorType.INT8:
+                        whole += size
+                    elif tensor.type == schema.TensorType.FLOAT32:
+                        floats = max(floats, size // 4)
+        assert whole == expected and floats < LARGEST_TABLE, (kind, whole, floats)
+
+
 def test_saved_model_can_be_called_as_the_published_one(model_dir):
     import tensorflow as tf
 
