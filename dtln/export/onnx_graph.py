@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dtln.export.eight_bits import rounded, rounded_decoder, rounded_encoder
+from dtln.export.eight_bits import rounded_decoder, rounded_encoder, rounded_with_gains
 from dtln.facts import EPSILON
 from dtln.files import complete_file
 from dtln.formats import SHIFT_KEY
@@ -114,7 +114,7 @@ class Graph:
 
     def kernel(self, matrix: np.ndarray) -> str:
         """A matrix of weights (C, D)."""
-        return self.scaled(*rounded(matrix)) if self.quantised else self.constant(matrix)
+        return self.with_gains(*rounded_with_gains(matrix)) if self.quantised else self.constant(matrix)
 
     def scaled(self, whole: np.ndarray, scales: np.ndarray) -> str:
         """whole * scales, the whole numbers stored in 8 bits."""
@@ -127,7 +127,7 @@ class Graph:
         """`spectral_encoder` of the encoder (N, E): (2 F, E).
 
         In 8 bits the graph computes it of the encoder as it is loaded. Its own columns in 8 bits would lose much: few
-        of the frequencies weigh in a column, so that the steps would be coarse (31 instead of 40 dB).
+        of the frequencies weigh in a column, so that the steps would be coarse.
         """
         if not self.quantised:
             return self.constant(spectral_encoder(encoder))
@@ -146,11 +146,12 @@ class Graph:
         inverse = self.node("Mul", waves, self.constant(weights.reshape(-1, 1)))
         return self.node("MatMul", inverse, self.scaled(*rounded_encoder(encoder)))
 
-    def decoder(self, decoder: np.ndarray) -> str:
+    def decoder(self, decoder: np.ndarray, encoder: np.ndarray) -> str:
         """The decoder (E, N)."""
-        if not self.quantised:
-            return self.constant(decoder)
-        gains, whole, scales = rounded_decoder(decoder)
+        return self.with_gains(*rounded_decoder(decoder, encoder)) if self.quantised else self.constant(decoder)
+
+    def with_gains(self, gains: np.ndarray, whole: np.ndarray, scales: np.ndarray) -> str:
+        """gains[:, None] * whole * scales, the whole numbers stored in 8 bits."""
         return self.node("Mul", self.scaled(whole, scales), self.constant(gains[:, None]))
 
     def lstm(self, features: str, weights: Sequence[np.ndarray], hidden: str, cell: str, suffix: str) -> str:
@@ -252,7 +253,8 @@ def _network(
     flat = graph.reshape(masked, *sizes, 2 * config.bins)
     encoded = graph.node("MatMul", flat, graph.encoder(weights.encoder))  # (T, B, E)
     mask = graph.mask(graph.normalise(encoded, weights.norm_encoded), weights.core_2, first=config.lstm_layers)
-    graph.node("MatMul", graph.node("Mul", encoded, mask), graph.decoder(weights.decoder), outputs=[result])
+    decoder = graph.decoder(weights.decoder, weights.encoder)
+    graph.node("MatMul", graph.node("Mul", encoded, mask), decoder, outputs=[result])
 
 
 def sequence_model(config: DTLNConfig, stored: Sequence[StoredLayer]) -> bytes:

@@ -4,10 +4,9 @@ Everything inside runs on matrices of one row (1, C), in operators that XNNPACK 
 whole graph: slices of states, for one, went through TF-lite's reference kernels and took a fifth of the time.
 
 In 8 bits, each matrix is whole numbers and scales (`dtln.export.eight_bits`), and TF-lite quantises the activations at
-run time, row by row ("dynamic range"). The converter's own option does so in every layer, with one scale for a matrix:
-on the pairs of the model card that cost 0.3 dB of SI-SDR, and 5 dB where the input is nearly clean. Here the errors
-of the encoder are shaped, and the activations of encoder and decoder, whose errors are heard directly, go through in
-two rows: the rounded ones, and what rounding left.
+run time, row by row ("dynamic range"). The converter's own option does so in every layer, with one scale for a matrix.
+Here the errors of encoder and decoder are shaped, and the activations of all but the LSTMs, whose errors are heard
+directly, go through in two rows: the rounded ones, and what rounding left.
 
 Shapes in comments: N block length, F = N // 2 + 1 bins, E encoder size, U LSTM units, K LSTM layers of a core.
 """
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dtln.export.eight_bits import rounded, rounded_decoder, rounded_encoder
+from dtln.export.eight_bits import rounded, rounded_decoder, rounded_encoder, rounded_with_gains
 from dtln.files import complete_file
 from dtln.formats import SHIFT_KEY
 from dtln.weights import spectral_encoder
@@ -30,7 +29,7 @@ from dtln.weights import spectral_encoder
 if TYPE_CHECKING:
     from keras import layers
 
-    from DTLN_model import DTLNNetwork, SeparationCore
+    from DTLN_model import DTLNLayers, DTLNNetwork, SeparationCore
 
 __all__ = ["export_graph", "export_pair"]
 
@@ -60,7 +59,7 @@ def export_pair(
     def second(block: Any, states: Any) -> tuple[Any, Any]:
         encoded = products_2.encoder(_row(block), parts.encoder)  # (1, E)
         mask, after = products_2.core(parts.core_2, _unpacked(states), parts.norm_encoded(encoded))
-        return _block(products_2.decoder(encoded * mask, parts.decoder)), _packed(after)
+        return _block(products_2.decoder(encoded * mask, parts)), _packed(after)
 
     sizes = (
         (config.bins, "magnitude", first, products_1, path_1),
@@ -82,7 +81,7 @@ def export_graph(network: DTLNNetwork, path: str | Path, quantise: bool = False)
     `onnx_graph.streaming_model`: h and c of each LSTM, in the order of the network. quantise: as in `export_pair`.
 
     In float, the inverse transform is part of the encoder's matrix. In 8 bits it is not: rows of that matrix stand for
-    frequencies, few of which weigh in a column, so that the steps of 8 bits would be coarse (31 instead of 40 dB).
+    frequencies, few of which weigh in a column, so that the steps of 8 bits would be coarse.
     """
     import tensorflow as tf
 
@@ -102,7 +101,7 @@ def export_graph(network: DTLNNetwork, path: str | Path, quantise: bool = False)
         else:
             encoded = tf.concat([real * mask, imag * mask], axis=-1) @ tf.constant(folded)
         mask, after_2 = products.core(parts.core_2, states[half:], parts.norm_encoded(encoded))
-        denoised = _block(products.decoder(encoded * mask, parts.decoder))
+        denoised = _block(products.decoder(encoded * mask, parts))
         return denoised, tf.reshape(_joined(after_1 + after_2), (2 * half, 1, config.units))
 
     specs = [
@@ -115,13 +114,13 @@ def export_graph(network: DTLNNetwork, path: str | Path, quantise: bool = False)
 class _Products:
     """The layers of a graph that multiply with matrices, in float or in 8 bits.
 
-    In 8 bits, `pending` holds (whole (C, D), scales (D,) or None) of each matrix. The graph multiplies with
-    whole * scales in float; `_with_8_bits` then replaces them in the file.
+    In 8 bits, the graph multiplies with whole numbers (C, D) in float. `_with_8_bits` then replaces them in the file:
+    `pending` holds them.
     """
 
     def __init__(self, quantise: bool) -> None:
         self.quantise = quantise
-        self.pending: list[tuple[np.ndarray, np.ndarray | None]] = []
+        self.pending: list[np.ndarray] = []
 
     def core(self, core: SeparationCore, states: Sequence[Any], features: Any) -> tuple[Any, list[Any]]:
         """features (1, C), states h and c (1, U) of each LSTM -> (mask (1, M), new states)."""
@@ -130,7 +129,9 @@ class _Products:
             features, cell = self.lstm(lstm, features, *states[2 * index : 2 * index + 2])
             after += [features, cell]
         kernel, bias = _weights(core.dense)
-        return core.activation(self._times(features, kernel) + bias), after
+        if self.quantise:
+            return core.activation(self._with_gains(features, *rounded_with_gains(kernel)) + bias), after
+        return core.activation(features @ kernel + bias), after
 
     def lstm(self, lstm: layers.LSTM, features: Any, hidden: Any, cell: Any) -> tuple[Any, Any]:
         """One block through an LSTM: features (1, C), h and c (1, U) -> new h, new c.
@@ -143,7 +144,7 @@ class _Products:
         if self.quantise:
             whole, scales = rounded(np.concatenate([kernel, recurrent]))
             kernel, recurrent = whole[: len(kernel)], whole[len(kernel) :]
-            self.pending += [(kernel, None), (recurrent, None)]
+            self.pending += [kernel, recurrent]
             gates = (features @ tf.constant(kernel) + hidden @ tf.constant(recurrent)) * scales + bias
         else:
             gates = features @ tf.constant(kernel) + hidden @ tf.constant(recurrent) + bias
@@ -159,21 +160,16 @@ class _Products:
         whole, scales = rounded_encoder(matrix)
         return self._fine(block, whole) * scales
 
-    def decoder(self, features: Any, decoder: layers.Layer) -> Any:
+    def decoder(self, features: Any, parts: DTLNLayers) -> Any:
         """(1, E) -> (1, N)."""
-        matrix = _weights(decoder)[0][0]
+        matrix = _weights(parts.decoder)[0][0]
         if not self.quantise:
             return features @ matrix
-        gains, whole, scales = rounded_decoder(matrix)
-        return self._fine(features * gains, whole) * scales
+        return self._with_gains(features, *rounded_decoder(matrix, _weights(parts.encoder)[0][0]))
 
-    def _times(self, features: Any, matrix: np.ndarray) -> Any:
-        """(1, C) times (C, D)."""
-        if not self.quantise:
-            return features @ matrix
-        whole, scales = rounded(matrix)
-        self.pending.append((whole, scales))
-        return features @ (whole * scales)
+    def _with_gains(self, features: Any, gains: np.ndarray, whole: np.ndarray, scales: np.ndarray) -> Any:
+        """(1, C) times a matrix (C, D) in 8 bits."""
+        return self._fine(features * gains, whole) * scales
 
     def _fine(self, features: Any, whole: np.ndarray) -> Any:
         """(1, C) times (C, D), with 16 bits of the features: those that 8 bits keep, and as many of the rest.
@@ -182,7 +178,7 @@ class _Products:
         """
         import tensorflow as tf
 
-        self.pending.append((whole, None))
+        self.pending.append(whole)
         highest, lowest = (tf.reduce_max(tf.nn.relu(sign * features)) for sign in (1.0, -1.0))
         step = tf.maximum((highest + lowest) / ACTIVATION_STEPS, np.finfo(np.float32).tiny)
         rest = features - tf.round(features / step) * step
@@ -333,12 +329,10 @@ def _write(step: Callable[..., Any], specs: Sequence[Any], path: Path, products:
     return path
 
 
-def _with_8_bits(content: bytes, pending: Sequence[tuple[np.ndarray, np.ndarray | None]]) -> bytes:
-    """A float TF-lite model with these matrices as whole numbers in 8 bits.
+def _with_8_bits(content: bytes, pending: Sequence[np.ndarray]) -> bytes:
+    """A float TF-lite model with these matrices (C, D), which hold whole numbers, in 8 bits.
 
-    A dense layer of TF-lite has one scale for all its weights (tflite_runtime 2.14 takes no more): it is 1 here. The
-    scales that `pending` holds are multiplied with what comes out of the layer; the converter would take that
-    multiplication into the weights, so it is put in afterwards.
+    A dense layer of TF-lite has one scale for all its weights (tflite_runtime 2.14 takes no more): it is 1 here.
 
     The version of the operator says that inputs are quantised with a zero point: a runtime that does not know it
     refuses the file instead of computing something else.
@@ -348,58 +342,22 @@ def _with_8_bits(content: bytes, pending: Sequence[tuple[np.ndarray, np.ndarray 
 
     model = flatbuffer_utils.convert_bytearray_to_object(bytearray(content))
     (graph,) = model.subgraphs
-    left, operators = list(pending), []
-
-    def constant(name: bytes, values: np.ndarray) -> int:
-        tensor, buffer = schema.TensorT(), schema.BufferT()
-        buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-        tensor.name, tensor.type, tensor.buffer = name, schema.TensorType.FLOAT32, len(model.buffers)
-        tensor.shape = np.array(values.shape, np.int32)
-        model.buffers.append(buffer)
-        graph.tensors.append(tensor)
-        return len(graph.tensors) - 1
-
-    def result_like(index: int) -> int:
-        like, tensor = graph.tensors[index], schema.TensorT()
-        tensor.name, tensor.type, tensor.shape = like.name + b"/whole", like.type, like.shape
-        graph.tensors.append(tensor)
-        return len(graph.tensors) - 1
-
-    def times(value: int, scales: np.ndarray, result: int) -> Any:
-        operator = schema.OperatorT()
-        operator.opcodeIndex = next(
-            index for index, code in enumerate(model.operatorCodes) if code.builtinCode == schema.BuiltinOperator.MUL
-        )
-        operator.inputs = np.array([value, constant(graph.tensors[result].name + b"/scales", scales)], np.int32)
-        operator.outputs = np.array([result], np.int32)
-        operator.builtinOptionsType, operator.builtinOptions = schema.BuiltinOptions.MulOptions, schema.MulOptionsT()
-        return operator
-
+    left = list(pending)
     for operator in graph.operators:
-        operators.append(operator)
         code = model.operatorCodes[operator.opcodeIndex]
         if code.builtinCode != schema.BuiltinOperator.FULLY_CONNECTED:
             continue
-        tensor = graph.tensors[operator.inputs[1]]  # (outputs, inputs)
+        tensor = graph.tensors[operator.inputs[1]]  # (D, C)
         weights = np.frombuffer(bytes(model.buffers[tensor.buffer].data), np.float32).reshape(tensor.shape)
-        found = next((at for at, matrix in enumerate(left) if _is_transposed(weights, *matrix)), None)
+        found = next((at for at, whole in enumerate(left) if np.array_equal(weights, whole.T)), None)
         if found is None:
             continue
-        whole, scales = left.pop(found)
-        model.buffers[tensor.buffer].data = np.frombuffer(whole.T.astype(np.int8).tobytes(), np.uint8)
+        left.pop(found)
+        model.buffers[tensor.buffer].data = np.frombuffer(weights.astype(np.int8).tobytes(), np.uint8)
         tensor.type, tensor.quantization = schema.TensorType.INT8, schema.QuantizationParametersT()
         tensor.quantization.scale, tensor.quantization.zeroPoint = np.array([1], np.float32), np.array([0], np.int64)
         operator.builtinOptions.asymmetricQuantizeInputs = True
         code.version = max(code.version, ASYMMETRIC_VERSION)
-        if scales is not None:
-            (result,) = operator.outputs
-            operator.outputs = np.array([result_like(result)], np.int32)
-            operators.append(times(operator.outputs[0], scales, result))
-            if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
-                buffer = model.buffers[graph.tensors[operator.inputs[2]].buffer]
-                bias = np.frombuffer(bytes(buffer.data), np.float32) / scales  # of this layer alone
-                buffer.data = np.frombuffer(bias.astype(np.float32).tobytes(), np.uint8)
-    graph.operators = operators
     assert not left, f"{len(left)} of {len(pending)} matrices are no dense layers of the TF-lite model"
     for entry in model.metadata:
         if entry.name == b"min_runtime_version":
@@ -407,12 +365,6 @@ def _with_8_bits(content: bytes, pending: Sequence[tuple[np.ndarray, np.ndarray 
             newest = max(noted.rstrip(b"\0").decode(), ASYMMETRIC_SINCE, key=_numbers)
             model.buffers[entry.buffer].data = np.frombuffer(newest.encode().ljust(len(noted), b"\0"), np.uint8)
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
-
-
-def _is_transposed(weights: np.ndarray, whole: np.ndarray, scales: np.ndarray | None) -> bool:
-    """Whether these weights (D, C) of a dense layer are whole * scales."""
-    matrix = whole if scales is None else whole * scales
-    return weights.shape == matrix.T.shape and bool(np.allclose(weights, matrix.T, rtol=1e-5, atol=0.0))
 
 
 def _numbers(version: str) -> list[int]:
