@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = {  # page of the site -> text in the repository
     "index.md": "README.md",
     "models.md": "pretrained_model/README.md",
+    "normalising.md": "pretrained_model/DTLN_norm_7246h/README.md",
     "history.md": "pretrained_model/HISTORY.md",
     "speed.md": "benchmarks/README.md",
     "samples.md": "audio_samples/README.md",

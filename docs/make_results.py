@@ -239,7 +239,7 @@ def replace_scores(text: str, found: Mapping[str, Comparison]) -> str:
 
     A table is one of scores if its header names PESQ. Its first cell says "in rooms" if all of it is about rooms, else
     a column may say so. "the same in 8 bits" is the row above in 8 bits. In the front matter of a model card the
-    results of the first system are replaced, those of pairs before those of rooms.
+    results of the weights that it names are replaced, those of pairs before those of rooms.
     """
     headings = {METRICS[key]: key for key in COLUMNS}
 
@@ -265,8 +265,11 @@ def replace_scores(text: str, found: Mapping[str, Comparison]) -> str:
     if not text.startswith("---\n"):
         return text
     front, end, body = text[4:].partition("---\n")
+    named = re.search(r"^  - name: (.*)$", front, re.MULTILINE)
+    system = f"`{named[1]}`" if named else ""
     for key in COLUMNS:
-        values = [found[name].means[found[name].first].get(key) for name in ("pairs", "rooms") if name in found]
+        sets = [found[name] for name in ("pairs", "rooms") if name in found]
+        values = [one.means.get(system, {}).get(key) for one in sets]
         parts = re.split(rf"(?<=name: {re.escape(METRICS[key])}, value: )[-\d.]+", front)
         if len(parts) == len(values) + 1 and all(values):
             new = [number(mean.mean, key) for mean in values if mean]

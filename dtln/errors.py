@@ -92,6 +92,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {  # package as it is imported: the extras 
     "tensorflow": ("train", "convert"),
     "tf2onnx": ("convert",),
     "wavinfo": ("train",),
+    "yaml": ("eval",),
 }
 KNOWN_PACKAGES = {*EXTRAS, "jax", "numpy", "tf_keras", "torch", "triton"}  # the last ones are installed by themselves
 

@@ -1,4 +1,7 @@
-"""List the models: which are there, where they lie, and whether a runtime for them is installed.
+"""List the models: which are there, where they lie, whether a runtime for them is installed, what their cards say.
+
+A card is a README.md that begins with metadata as on Hugging Face: licence, languages, scores. It describes the models
+in its folder. Weights NAME.h5 beside a folder NAME have the card of that folder, if there is one.
 
 %(prog)s
 %(prog)s -m FOLDER --json
@@ -12,8 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dtln.errors import EXTRAS, install_line
+from dtln.errors import EXTRAS, MissingPackageError, install_line, one_line, require
 from dtln.formats import EXPORT_KINDS, MODEL_DIR, available_kinds, default_kind
+
+CARD = "README.md"
+FIELDS = {"license": "licence", "language": "languages"}
 
 
 def parse(argv: Sequence[str] | None, prog: str) -> argparse.Namespace:
@@ -32,12 +38,79 @@ def size_of(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
+def front_matter(folder: Path) -> str | None:
+    """The YAML between the two `---` at the beginning of a folder's README.md; None where there is none."""
+    card = folder / CARD
+    if not card.is_file():
+        return None
+    first, *lines = card.read_text(encoding="utf-8-sig", errors="replace").splitlines() or [""]
+    return "\n".join(lines[: lines.index("---")]) if first == "---" and "---" in lines else None
+
+
+def number(value: str) -> int | float | str:
+    """A number of a card; a text that is none stays as it is."""
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            pass
+    return value
+
+
+def read_card(folder: Path) -> dict[str, Any] | None:
+    """What the card of a folder says; None where there is no card.
+
+    Fields that the card lacks are left out. `unread` says why nothing could be read: PyYAML is missing, or the metadata
+    is not that of a card. The metadata is described at https://huggingface.co/docs/hub/model-cards; `hours_of_mixtures`
+    is ours.
+    """
+    text = front_matter(folder)
+    if text is None:
+        return None
+    card: dict[str, Any] = {"file": str(folder / CARD)}
+    try:
+        yaml = require("yaml", "reading it")
+        said = yaml.load(text, yaml.BaseLoader)  # texts alone: safe, and Norwegian (`no`) stays a language
+        if not isinstance(said, dict):
+            raise TypeError("it is no mapping of fields")
+        for field in FIELDS:
+            if field in said:
+                card[field] = [said[field]] if isinstance(said[field], str) else [str(value) for value in said[field]]
+        if "hours_of_mixtures" in said:
+            card["hours_of_mixtures"] = number(said["hours_of_mixtures"])
+        if "model-index" in said:
+            card["scores"] = [
+                {
+                    "dataset": result["dataset"]["name"],
+                    "metrics": {m.get("name", m["type"]): number(m["value"]) for m in result["metrics"]},
+                }
+                for model in said["model-index"]
+                for result in model["results"]
+            ]
+    except MissingPackageError as error:
+        card["unread"] = str(error)
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        reason = one_line(" ".join(f"{type(error).__name__}: {error}".split()))
+        card["unread"] = f"expected the metadata of a Hugging Face model card between the two --- lines; {reason}"
+    return card
+
+
+def card_of(weights: Path) -> str | None:
+    """The card of a weights file, relative to its folder: in the folder of its name, else beside it."""
+    folders = (weights.with_suffix(""), weights.parent)
+    cards = [folder / CARD for folder in folders if front_matter(folder) is not None]
+    return cards[0].relative_to(weights.parent).as_posix() if cards else None
+
+
 def describe(folder: Path) -> dict[str, Any]:
-    """The weights and exports in one folder, and the kind that is taken where none is asked for."""
+    """The weights and exports in one folder, the kind that is taken where none is asked for, and the card."""
     kinds = available_kinds(folder)
     return {
         "folder": str(folder),
-        "weights": [{"file": path.name, "bytes": size_of(path)} for path in sorted(folder.glob("*.h5"))],
+        "card": read_card(folder),
+        "weights": [
+            {"file": path.name, "bytes": size_of(path), "card": card_of(path)} for path in sorted(folder.glob("*.h5"))
+        ],
         "default": default_kind(folder) if kinds else None,
         "exports": [
             {
@@ -52,11 +125,28 @@ def describe(folder: Path) -> dict[str, Any]:
     }
 
 
+def card_lines(card: dict[str, Any] | None) -> list[str]:
+    """What a card says, for people."""
+    if card is None:
+        return []
+    if "unread" in card:
+        return [f"  {CARD} was not read: {card['unread']}"]
+    facts = [f"{title}: {', '.join(card[field])}" for field, title in FIELDS.items() if field in card]
+    if "hours_of_mixtures" in card:
+        facts.append(f"trained on {card['hours_of_mixtures']} hours of mixtures")
+    scores = [
+        f"  {score['dataset']}: {', '.join(f'{name} {value}' for name, value in score['metrics'].items())}"
+        for score in card.get("scores", [])
+    ]
+    return [*([f"  {'; '.join(facts)}"] if facts else []), *scores]
+
+
 def lines(found: dict[str, Any]) -> list[str]:
     """The description for people."""
-    text = [found["folder"]]
+    text = [found["folder"], *card_lines(found["card"])]
     for weights in found["weights"]:
-        text.append(f"  {weights['file']:20}  {'weights':20} {weights['bytes'] / 1e6:5.1f} MB")
+        card = f"  card: {weights['card']}" if weights["card"] else ""
+        text.append(f"  {weights['file']:20}  {'weights':20} {weights['bytes'] / 1e6:5.1f} MB{card}")
     for export in found["exports"]:
         kind, runtime = export["kind"], export["runtime"]
         if runtime is None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import soundfile
 
 from dtln.commands import doctor, models
@@ -51,6 +53,72 @@ def test_models_of_published_saved_models(tmp_path, capsys):
         for model, (_, name) in zip(found, expected, strict=True):
             (export,) = model["exports"]
             assert export["kind"] == "savedmodel" and export["bytes"] == 10 and export["files"] == [Path(name).name]
+
+
+def write_weights_with_card(folder: Path, card: str) -> list[str]:
+    """The arguments of `dtln models` for a new folder with two weights files and a card beside them."""
+    folder.mkdir()
+    for name in ("a.h5", "b.h5"):
+        (folder / name).write_bytes(bytes(1000))
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    return ["-m", str(folder)]
+
+
+def test_models_reads_the_included_cards(capsys):
+    pytest.importorskip("yaml")
+    assert models.main(["--json"]) == 0
+    plain, norm = json.loads(capsys.readouterr().out)
+    for folder in (plain, norm):
+        assert folder["card"]["license"] == ["mit"] and "en" in folder["card"]["language"]
+        assert folder["card"]["hours_of_mixtures"] > 5000
+        pairs, rooms = folder["card"]["scores"]
+        assert "rooms" in rooms["dataset"] and 10 < pairs["metrics"]["SI-SDR dB"] < 20
+    cards = {weights["file"]: weights["card"] for weights in plain["weights"]}
+    assert cards.pop("model.h5") == "README.md"
+    assert cards == {f"{Path(norm['folder']).name}.h5": f"{Path(norm['folder']).name}/README.md"}
+    assert models.main([]) == 0
+    text = capsys.readouterr().out
+    assert f"trained on {plain['card']['hours_of_mixtures']} hours" in text and "licence: mit; languages: en, " in text
+
+
+def test_models_reads_cards_beside_weights_of_ones_own(tmp_path, capsys):
+    pytest.importorskip("yaml")
+    card = (
+        "\ufeff---\nlicense: cc0-1.0\nlanguage: no\nmodel-index:\n- results:\n  - dataset: {name: mine}\n"
+        "    metrics: [{type: stoi, value: 91.5}, {type: opinion, value: good}]\n---\n# Mine\n"
+    )
+    arguments = write_weights_with_card(tmp_path / "mine", card)
+    (tmp_path / "mine" / "b").mkdir()
+    (tmp_path / "mine" / "b" / "README.md").write_text("---\nlicense: mit\n---\n")
+    assert models.main(arguments) == 0
+    text = capsys.readouterr().out
+    assert "  licence: cc0-1.0; languages: no\n  mine: stoi 91.5, opinion good\n" in text
+    assert "card: README.md\n" in text and "card: b/README.md\n" in text
+
+
+@pytest.mark.parametrize("card", ["# Notes\n", "", "---\nnever closed\n"])
+def test_models_takes_other_texts_for_no_cards(card, tmp_path, capsys):
+    assert models.main(write_weights_with_card(tmp_path / "mine", card)) == 0
+    assert "card" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "said", ["", "text", "- list", "license: [", "model-index: 3", "model-index: [{results: [{dataset: {}}]}]"]
+)
+def test_models_says_what_is_wrong_with_a_card(said, tmp_path, capsys):
+    pytest.importorskip("yaml")
+    assert models.main(write_weights_with_card(tmp_path / "mine", f"---\n{said}\n---\n")) == 0
+    text = capsys.readouterr().out
+    assert "README.md was not read: expected the metadata of a Hugging Face model card" in text
+    assert len(text.splitlines()) == 4
+
+
+def test_models_without_a_yaml_reader_says_less(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    assert models.main([]) == 0
+    text = capsys.readouterr().out
+    assert "README.md was not read: reading it needs the package yaml: pip install" in text and '[eval]"' in text
+    assert "model.h5" in text and "hours" not in text
 
 
 def test_models_of_an_empty_folder(tmp_path, capsys):

@@ -18,7 +18,7 @@ else:
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DISTRIBUTIONS = {"debian": "python-debian"}  # whose name is not that of the module
+DISTRIBUTIONS = {"debian": "python-debian", "yaml": "pyyaml"}  # whose name is not that of the module
 
 
 def extra(*names: str) -> set[str]:

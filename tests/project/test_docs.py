@@ -18,14 +18,17 @@ import pytest
 
 from dtln.__main__ import main as dtln_main
 from dtln.commands import COMMANDS
+from dtln.commands.models import card_of
 from dtln.formats import EXPORT_KINDS
 from dtln.mixing.augmentations import AUGMENTATIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDERS_WITH_README = ("pretrained_model", "benchmarks", "audio_samples", "research")
-TEXTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")]) + [
-    ROOT / folder / "README.md" for folder in FOLDERS_WITH_README
-]  # without HISTORY.md: its commands ran on version 0.1.0
+TEXTS = (
+    sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").glob("*.md")])
+    + [ROOT / folder / "README.md" for folder in FOLDERS_WITH_README]
+    + sorted((ROOT / "pretrained_model").glob("*/README.md"))
+)  # without HISTORY.md: its commands ran on version 0.1.0
 OF_OTHERS = {"aplay", "apt-get", "arecord", "cd", "cpufreq-set", "dpkg", "ffmpeg", "for", "git", "journalctl",
              "loginctl", "mkdocs", "modprobe", "mypy", "nice", "npm", "pactl", "pip", "pre-commit", "ruff", "run",
              "systemctl", "vcgencmd"}  # fmt: skip
@@ -188,7 +191,7 @@ def test_every_kind_of_export_is_described():
         assert re.findall(r"`([^`]+?)/?`", row) == list(kind.files)
 
 
-CARD = ROOT / "pretrained_model" / "README.md"
+CARD = ROOT / "pretrained_model" / "README.md"  # of model.h5; it has the scores of all weights
 
 
 def score_tables(text: str) -> Iterator[tuple[list[str], dict[str, list[str]]]]:
@@ -207,17 +210,21 @@ def scores_of_the_card() -> tuple[dict[tuple[str, str], str], dict[tuple[str, st
     return pairs, rooms
 
 
-def test_front_matter_of_the_card_has_its_scores():
+@pytest.mark.parametrize("weights", sorted(path.name for path in CARD.parent.glob("*.h5")))
+def test_front_matter_of_cards_has_their_scores(weights):
     yaml = pytest.importorskip("yaml")
-    _, front, _ = CARD.read_text(encoding="utf-8").split("---\n", 2)
+    _, front, _ = (CARD.parent / str(card_of(CARD.parent / weights))).read_text(encoding="utf-8").split("---\n", 2)
     card = yaml.safe_load(front)
+    hours = re.search(rf"^\| `{weights}` \| (\d+) \|", CARD.read_text(encoding="utf-8"), re.MULTILINE)
+    assert card["hours_of_mixtures"] == int(hours[1])
     assert card["pipeline_tag"] == "audio-to-audio" and isinstance(card["language"], list)
     assert (ROOT / "LICENSE").read_text(encoding="utf-8").startswith(card["license"].upper())
     (model,) = card["model-index"]
+    assert model["name"] == weights  # by which docs/make_results.py knows whose scores it has
     for result, scores in zip(model["results"], scores_of_the_card(), strict=True):
         assert result["task"]["type"] == card["pipeline_tag"] and result["dataset"].keys() == {"type", "name"}
         given = {metric["name"]: metric["value"] for metric in result["metrics"]}
-        assert given == {column: float(score) for (name, column), score in scores.items() if name == "`model.h5`"}
+        assert given == {column: float(score) for (name, column), score in scores.items() if name == f"`{weights}`"}
         assert {metric["type"] for metric in result["metrics"]} == set(card["metrics"])
 
 
@@ -234,6 +241,11 @@ def test_scores_are_those_of_the_card(text):
                     assert score.partition(" ±")[0] == known, f"{name}, {column}"
                     compared.add((name, in_rooms))
     assert compared >= {(name, in_rooms) for name in ("noisy", "`model.h5`") for in_rooms in (False, True)}
+
+
+def test_every_weights_file_has_its_card():
+    cards = [card_of(weights) for weights in CARD.parent.glob("*.h5")]
+    assert None not in cards and len(set(cards)) == len(cards) == 2
 
 
 def test_attributions_are_linked():

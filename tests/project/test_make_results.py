@@ -84,9 +84,12 @@ def test_tables(results, scored, tmp_path):
 def test_scores_of_other_texts_are_replaced(results, scored, tmp_path):
     card = tmp_path / "card.md"
     card.write_text((ROOT / "pretrained_model" / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
+    other, absent = tmp_path / "other.md", tmp_path / "absent.md"
+    for path, weights in ((other, "other.h5"), (absent, "absent.h5")):
+        path.write_text(card.read_text(encoding="utf-8").replace("- name: model.h5", f"- name: {weights}"), "utf-8")
     readme = tmp_path / "README.md"
     readme.write_text((ROOT / "README.md").read_text(encoding="utf-8"), encoding="utf-8")
-    run(results, tmp_path, "--also", card, "--also", readme)
+    run(results, tmp_path, "--also", card, "--also", readme, "--also", other, "--also", absent)
     new, old = card.read_text(encoding="utf-8"), (ROOT / "pretrained_model" / "README.md").read_text(encoding="utf-8")
     for name, digits in (("pairs", (3, 3, 3, 2, 2, 2)), ("rooms", (3, 3, 3, 2, 2, 2))):
         means = scored[name, "`model.h5`"].mean(axis=0)
@@ -95,6 +98,8 @@ def test_scores_of_other_texts_are_replaced(results, scored, tmp_path):
         assert f"name: PESQ WB, value: {cells[2]} }}" in new and f"name: SI-SDR dB, value: {cells[5]} }}" in new
     kept = [line for line in old.splitlines() if line.startswith("| published") or "h.h5" in line]
     assert len(kept) > 4 and all(line in new for line in kept)
+    assert f"name: PESQ WB, value: {scored['rooms', '`other.h5`'][:, 2].mean():.3f} }}" in other.read_text("utf-8")
+    assert absent.read_text("utf-8").split("---")[1] == old.split("---")[1].replace("model.h5", "absent.h5")
     wb, rooms = (scored[name, "`model.h5`"].mean(axis=0) for name in ("pairs", "rooms"))
     expected = (
         f"| `model.h5` | {wb[0]:.3f} | {wb[2]:.3f} | {wb[3]:.2f} | {wb[5]:.2f} | {rooms[3]:.2f} | {rooms[5]:.2f} |"
