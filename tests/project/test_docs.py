@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,18 +45,23 @@ def blocks(text: Path, language: str) -> list[str]:
     return re.findall(rf"^ *```{language}\n(.*?)^ *```", text.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
+def commands_of(block: str) -> Iterator[list[str]]:
+    """The words of each command in a bash block, continuation lines joined, without settings of the environment."""
+    for line in block.replace("\\\n", " ").splitlines():
+        words: list[str] = []
+        for word in [*shlex.split(line, comments=True), "&&"]:
+            if word.rstrip(";") in ("&&", "|", "do", "done", ""):
+                if words:
+                    yield words
+                words = []
+            elif words or not re.match(r"[A-Z_0-9]+=", word):
+                words.append(word)
+
+
 def commands(text: Path) -> Iterator[list[str]]:
-    """The words of each command in the bash blocks, continuation lines joined, without settings of the environment."""
+    """The words of each command in the bash blocks of a text."""
     for block in blocks(text, "bash"):
-        for line in block.replace("\\\n", " ").splitlines():
-            words: list[str] = []
-            for word in [*shlex.split(line, comments=True), "&&"]:
-                if word.rstrip(";") in ("&&", "|", "do", "done", ""):
-                    if words:
-                        yield words
-                    words = []
-                elif words or not re.match(r"[A-Z_0-9]+=", word):
-                    words.append(word)
+        yield from commands_of(block)
 
 
 def test_commands_are_found():
@@ -110,6 +116,65 @@ def test_commands_parse(text, monkeypatch):
             parse_only(dtln_main, importlib.import_module(COMMANDS[arguments[0]][0]), arguments, monkeypatch)
         else:
             assert program in OF_OTHERS, words
+
+
+NOT_RUN = re.compile(r"^(?:<!-- not run: ([^\n]+) -->\n\n)?```bash\n(.*?)^```", re.DOTALL | re.MULTILINE)
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+RUN_PAGES = [
+    pytest.param(page, id=page.stem, marks=pytest.mark.slow if page.stem == "convert" else ())
+    for page in PAGES
+    if any(not reason for reason, _ in NOT_RUN.findall(page.read_text(encoding="utf-8")))
+]
+
+
+def test_marks_of_commands_that_are_not_run_stand_before_commands():
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        found = NOT_RUN.findall(text)
+        assert len(found) == len(blocks(page, "bash")), f"{page.name}: a bash block is indented"
+        assert text.count("<!-- not run") == sum(bool(reason) for reason, _ in found), page.name
+        for test in re.findall(r"\btests/[\w/.]+\b", "\n".join(reason for reason, _ in found)):
+            assert (ROOT / test).exists(), f"{page.name}: {test}"
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch, capsys):
+    """The working folder, with what the commands of the pages name: recordings, scores, weights, logs of training."""
+    samples, weights = ROOT / "audio_samples", ROOT / "pretrained_model" / "model.h5"
+    for folder in ("NOISY", "recordings", "EVAL/noisy", "FOLDER/pairs", "CLEAN", "EVAL/clean"):
+        (tmp_path / folder).mkdir(parents=True)
+        for name in ("numbers_bus_10dB.wav", "cards_applause_0dB.wav"):
+            shutil.copy(samples / ("clean" if folder.lower().endswith("clean") else "noisy") / name, tmp_path / folder)
+    for folder in ("DENOISED_A", "DENOISED_B", "OTHER_DENOISED"):
+        shutil.copytree(tmp_path / "NOISY", tmp_path / folder)
+    shutil.copytree(samples, tmp_path / "audio_samples")
+    shutil.copy(tmp_path / "NOISY" / "numbers_bus_10dB.wav", tmp_path / "noisy.wav")
+    for name in ("model.h5", "WEIGHTS.h5", "A.h5", "B.h5"):
+        shutil.copy(weights, tmp_path / name)
+    for run in ("RUN", "A", "B"):
+        (tmp_path / f"models_{run}").mkdir()
+        log = "epoch,learning_rate,loss,val_loss\n0,0.001,-10.5,-11.0\n1,0.001,-11.5,-12.0\n"
+        (tmp_path / f"models_{run}" / f"training_{run}.log").write_text(log)
+    monkeypatch.chdir(tmp_path)
+    score = "score DENOISED_A --noisy NOISY --reference CLEAN --no-pesq --json ours.json"
+    assert dtln_main(shlex.split(score)) == 0
+    for name in ("theirs.json", "old_scores.json"):
+        shutil.copy("ours.json", name)
+    capsys.readouterr()
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", RUN_PAGES)
+def test_commands_without_a_mark_run(page, desk):
+    """One after the other; the files that `-o` names are there afterwards."""
+    for reason, block in NOT_RUN.findall(page.read_text(encoding="utf-8")):
+        for words in commands_of(block) if not reason else ():
+            program, arguments = words[0], words[1:]
+            assert program in ("dtln", "python"), f"{page.name}: mark it as not run, or let this test run {words}"
+            main = dtln_main if program == "dtln" else module_at(ROOT / arguments.pop(0)).main
+            assert main(arguments) == 0, " ".join(words)
+            for flag, value in zip(arguments, arguments[1:], strict=False):
+                assert flag not in ("-o", "-t", "--csv", "--json", "--report") or (desk / value).exists(), words
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
