@@ -10,6 +10,10 @@ import importlib
 import os
 import re
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 __all__ = [
     "EXTRAS",
@@ -28,6 +32,7 @@ __all__ = [
     "install_line",
     "one_line",
     "require",
+    "require_place",
 ]
 
 
@@ -126,6 +131,17 @@ def require(package: str, purpose: str, error_class: type[MissingPackageError] =
         if error.name is None or error.name.partition(".")[0] != top:
             raise  # the package is there; what it imports itself is missing
         raise error_class(f"{purpose} needs the package {top}: {install_line(top)}", name=top) from error
+
+
+def require_place(path: Path) -> None:
+    """Raises SettingsError where no file can get this name, so that the work whose result it takes does not begin."""
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise SettingsError(f"{path}: its folder does not exist. Make it first.")
+    if path.is_dir():
+        raise SettingsError(f"{path}: is a folder. Expected the name of a file; choose another one.")
+    if not os.access(folder, os.W_OK):
+        raise SettingsError(f"{path}: its folder cannot be written to. Choose another one, or change its permissions.")
 
 
 REMEDIES = {  # what the system says: what that means for a file, and what to do

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from dtln.commands.flags import add_exports_arguments, positive
 from dtln.commands.run import failed
-from dtln.errors import MissingPackageError, ModelError
+from dtln.errors import MissingPackageError, ModelError, SettingsError, require_place
 from dtln.formats import EXPORT_KINDS, available_kinds
 
 
@@ -87,9 +87,11 @@ def main(argv: Sequence[str] | None = None, prog: str = "measure_execution_time.
     if not everything and args.backend not in EXPORT_KINDS:
         print(f"unknown backend {args.backend!r}: expected all or one of {', '.join(EXPORT_KINDS)}", file=sys.stderr)
         return 2
-    if args.json and not args.json.absolute().parent.is_dir():
-        print(f"{args.json}: its folder does not exist. Make it first.", file=sys.stderr)
-        return 1
+    if args.json:
+        try:
+            require_place(args.json)
+        except SettingsError as error:
+            return failed(prog, error)
     kinds.sort(key=lambda name: name != "savedmodel")  # TensorFlow takes a number of threads only before it has run
     machine = {"processor": processor_name(), "python": platform.python_version(), "system": platform.platform()}
     print(f"{machine['processor']}, {args.threads} thread{'s' if args.threads > 1 else ''}")

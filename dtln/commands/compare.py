@@ -22,7 +22,7 @@ from pathlib import Path
 
 from dtln.commands.flags import name_and_path
 from dtln.commands.run import failed
-from dtln.errors import SettingsError
+from dtln.errors import SettingsError, require_place
 
 EXTRA = "score"
 
@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "dtln compare") -> int:
     from dtln.evaluation.comparing import compare_scores, print_comparison, read_scores, write_comparison
 
     try:
-        if args.json and not args.json.absolute().parent.is_dir():
-            raise SettingsError(f"{args.json}: its folder does not exist. Make it first.")
+        if args.json:
+            require_place(args.json)
         systems = [read_scores(path, name) for name, path in map(name_and_path, args.systems)]
         whole, by_snr, notes = compare_scores(systems)
         print_comparison(whole, by_snr, notes)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dtln.commands.run import failed
-from dtln.errors import WeightsFileError
+from dtln.errors import SettingsError, WeightsFileError, require_place
 from dtln.formats import EXPORT_KINDS
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ def convert(network: DTLNNetwork, target: Path, formats: Sequence[str]) -> bool:
 def main(argv: Sequence[str] | None = None, prog: str = "convert_weights_and_savedmodel.py") -> int:
     args = parse(argv, prog)
     try:
+        if args.mean is not None:
+            require_place(args.mean)
         network = load(args.model)
         if not convert(network, args.target, args.formats):
             return 1
@@ -98,5 +100,5 @@ def main(argv: Sequence[str] | None = None, prog: str = "convert_weights_and_sav
             network.save_weights(args.mean)
             print(f"wrote {args.mean}")
         return 0
-    except (WeightsFileError, OSError) as error:
+    except (SettingsError, WeightsFileError, OSError) as error:
         return failed(prog, error)

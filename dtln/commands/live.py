@@ -31,7 +31,7 @@ from dtln.commands.flags import (
     positive,
 )
 from dtln.commands.run import failed
-from dtln.errors import AudioDeviceError, MissingPackageError, ModelError, SettingsError
+from dtln.errors import AudioDeviceError, MissingPackageError, ModelError, SettingsError, require_place
 from dtln.formats import default_kind
 
 if TYPE_CHECKING:
@@ -118,8 +118,8 @@ _channel.__name__ = "channel"
 def main(argv: Sequence[str] | None = None, prog: str = "real_time_dtln_audio.py") -> int:
     args = parse(argv, prog)
     try:
-        if args.json and not args.json.absolute().parent.is_dir():
-            raise SettingsError(f"{args.json}: its folder does not exist. Make it first.")
+        if args.json:
+            require_place(args.json)
         if args.install_service:
             if args.record:
                 raise SettingsError(

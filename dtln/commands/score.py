@@ -26,7 +26,15 @@ from typing import TYPE_CHECKING
 
 from dtln.commands.flags import add_scale_arguments
 from dtln.commands.run import failed
-from dtln.errors import AudioFileError, MissingPackageError, ModelError, SettingsError, WeightsFileError, one_line
+from dtln.errors import (
+    AudioFileError,
+    MissingPackageError,
+    ModelError,
+    SettingsError,
+    WeightsFileError,
+    one_line,
+    require_place,
+)
 from dtln.interrupts import last_words
 
 if TYPE_CHECKING:
@@ -170,14 +178,14 @@ def tell_equal_folders(args: argparse.Namespace, prog: str, denoises: bool = Fal
 
 
 def require_report_folders(args: argparse.Namespace) -> None:
-    """Raises AudioFileError for a report in a folder that does not exist, and as `require_page_name`, before work."""
+    """Raises SettingsError as `require_page_name` and `require_place` for what is to be written, before work."""
     if args.report:
         from dtln.reporting import require_page_name
 
         require_page_name(args.report)
     for report in (args.csv, args.json):
-        if report and not report.absolute().parent.is_dir():
-            raise AudioFileError(f"{report}: its folder does not exist. Make it first.")
+        if report:
+            require_place(report)
 
 
 def write_reports(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dtln.errors import SettingsError, require
+from dtln.errors import SettingsError, require, require_place
 from dtln.files import complete_file
 
 if TYPE_CHECKING:
@@ -26,11 +26,10 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def require_picture_path(path: Path) -> None:
-    """Raises SettingsError for a picture that is neither PNG nor SVG, or whose folder does not exist."""
+    """Raises SettingsError for a picture that is neither PNG nor SVG, and as `require_place`."""
     if path.suffix.lower() not in PICTURE_SUFFIXES:
         raise SettingsError(f"{path}: pictures are {' or '.join(PICTURE_SUFFIXES)}. Choose a name that ends so.")
-    if not path.absolute().parent.is_dir():
-        raise SettingsError(f"{path}: its folder does not exist. Make it first.")
+    require_place(path)
 
 
 def save(figure: Figure, path: Path) -> None:

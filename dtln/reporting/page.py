@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dtln.errors import AudioFileError, SettingsError
+from dtln.errors import SettingsError, require_place
 from dtln.files import complete_file
 from dtln.pool import run_all
 from dtln.reporting.sound import LONGEST_SECONDS, Clips, links, read_clips, worst_and_best
@@ -48,14 +48,10 @@ DEFAULTS = ReportSettings()
 
 
 def require_page_name(path: Path) -> None:
-    """Raises SettingsError where no browser would open a page of that name, AudioFileError where its folder is missing.
-
-    To be called before work starts.
-    """
+    """Raises SettingsError where no browser would open a page of that name, and as `require_place`, before work."""
     if path.suffix.lower() not in (".html", ".htm"):
         raise SettingsError(f"{path}: is no name of a page. Expected one that ends in .html; browsers go by that.")
-    if not path.absolute().parent.is_dir():
-        raise AudioFileError(f"{path}: its folder does not exist. Make it first.")
+    require_place(path)
 
 
 def write_report(path: Path, systems: Sequence[System], settings: ReportSettings = DEFAULTS) -> Table:

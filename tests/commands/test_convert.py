@@ -64,6 +64,9 @@ def test_converter_converts_the_mean_of_several_weights(weights, tmp_path, capsy
     arguments = ["-m", str(weights), str(tmp_path / "b.h5"), "-t", str(tmp_path / "out"), "--formats", "onnx"]
     assert convert.main([*arguments, "--mean", str(tmp_path / "mean.h5")]) == 0
     assert f"wrote {tmp_path / 'mean.h5'}" in capsys.readouterr().out
+    assert convert.main([*arguments, "--mean", str(tmp_path / "no" / "mean.h5")]) == 1
+    report = capsys.readouterr()
+    assert "mean.h5: its folder does not exist" in report.err and not report.out
     mean = dtln.load_network(tmp_path / "mean.h5")
     for found, weight in zip(mean.get_weights(), first, strict=True):
         np.testing.assert_allclose(found, 2.0 * weight, rtol=1e-6)

@@ -65,9 +65,14 @@ def test_page_without_scores_is_not_written(folders_of_two, capsys):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("page", "is no name of a page"), ("missing/page.html", "its folder does not exist. Make it first")],
+    [
+        ("page", "is no name of a page"),
+        ("missing/page.html", "its folder does not exist. Make it first"),
+        ("folder.html", "is a folder. Expected the name of a file"),
+    ],
 )
 def test_wrong_names_are_told_before_work_starts(folders_of_two, capsys, name, message):
+    (folders_of_two / "folder.html").mkdir()
     arguments = [folders_of_two / "one", "--reference", folders_of_two / "clean", "--report", folders_of_two / name]
     assert score.main([str(argument) for argument in arguments]) == 1
     out, err = capsys.readouterr()

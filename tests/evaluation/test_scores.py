@@ -336,6 +336,8 @@ def test_recordings_without_partner(triples, score_only, noise, write, capsys):
     assert re.search(r"denoised.a_fileid_8.wav: has no partner in .*noisy", capsys.readouterr().err)
     assert score_only("--reference", "@clean", "--json", "@no/scores.json") == 1
     assert "scores.json: its folder does not exist. Make it first." in capsys.readouterr().err
+    assert score_only("--reference", "@clean", "--csv", "@clean") == 1
+    assert "clean: is a folder. Expected the name of a file" in capsys.readouterr().err
 
 
 def test_missing_dnsmos_is_refused_before_work_starts(triples, score_only, capsys, monkeypatch):

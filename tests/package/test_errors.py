@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import os
 
 import pytest
 
-from dtln.errors import REMEDIES, in_words, one_line
+from dtln.errors import REMEDIES, SettingsError, in_words, one_line, require_place
 
 
 @pytest.mark.parametrize(
@@ -33,3 +34,16 @@ def test_every_remedy_says_what_is_wrong_and_what_to_do(number):
 
 def test_one_line():
     assert one_line("a\nb\x1b[31m\u2028\x85c \u65e5 \udce9") == "a\\nb\\x1b[31m\\u2028\\x85c \u65e5 \udce9"
+
+
+def test_places_of_files(tmp_path, monkeypatch):
+    (tmp_path / "old.json").write_text("{}")
+    require_place(tmp_path / "old.json")
+    require_place(tmp_path / "new.json")
+    with pytest.raises(SettingsError, match="no/a.json: its folder does not exist. Make it first"):
+        require_place(tmp_path / "no" / "a.json")
+    with pytest.raises(SettingsError, match="is a folder. Expected the name of a file; choose another one"):
+        require_place(tmp_path)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write anywhere
+    with pytest.raises(SettingsError, match="new.json: its folder cannot be written to. Choose another one"):
+        require_place(tmp_path / "new.json")

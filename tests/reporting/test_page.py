@@ -18,7 +18,7 @@ from score_reports import report_of
 
 from dtln import reporting
 from dtln.audio.reading import read_audio
-from dtln.errors import AudioFileError, SettingsError
+from dtln.errors import SettingsError
 from dtln.reporting import ReportSettings, System, combine, write_report
 from dtln.reporting.sound import link_to, read_clips, worst_and_best
 
@@ -110,7 +110,7 @@ def test_names_of_pages(tmp_path):
     system = System("A", report_of(["a.wav"], [{"input": {"snr_db": 1.0}}]))
     with pytest.raises(SettingsError, match="report.txt: is no name of a page. Expected one that ends in .html"):
         write_report(tmp_path / "report.txt", [system])
-    with pytest.raises(AudioFileError, match="report.html: its folder does not exist. Make it first"):
+    with pytest.raises(SettingsError, match="report.html: its folder does not exist. Make it first"):
         write_report(tmp_path / "missing" / "report.html", [system])
 
 
