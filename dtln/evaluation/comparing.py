@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -34,7 +36,7 @@ class WrittenScores:
     scores: Mapping[str, Mapping[str, float]]  # file -> metric -> score, nan where it is infinite
     input_snrs: Mapping[str, float] = field(default_factory=dict)  # file -> dB, where they are known
     noisy_snrs: Mapping[str, float] = field(default_factory=dict)  # file -> dB, as measured
-    facts: Mapping[str, object] = field(default_factory=dict)  # settings and versions that change scores; {} of a CSV
+    facts: Mapping[str, object] = field(default_factory=dict)  # settings and versions; {} of a CSV
 
 
 def read_scores(path: Path, name: str | None = None) -> WrittenScores:
@@ -53,12 +55,16 @@ def read_scores(path: Path, name: str | None = None) -> WrittenScores:
         raise SettingsError(f"{path}: cannot be read ({error.strerror}). Check the path.") from error
     try:
         rows, facts = _rows_of_json(text) if text.lstrip().startswith("{") else (_rows_of_csv(text), {})
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise SettingsError(
             f"{path}: holds no scores. Expected a file that --json or --csv of `dtln score` wrote."
         ) from error
     scores, input_snrs, noisy_snrs = {}, {}, {}
     for file, snr, signals in rows:
+        if not isinstance(file, str) or not PurePath(file).name:
+            raise SettingsError(f"{path}: has scores of {file!r}. Expected a name of a file in each row; mend it.")
+        if file in scores:
+            raise SettingsError(f"{path}: has {file} twice. Expected each file once; remove one of the two.")
         of_system = next((signals[signal] for signal in DENOISED_SIGNALS if signal in signals), None)
         if of_system:
             scores[file] = of_system
@@ -95,19 +101,32 @@ def _rows_of_json(text: str) -> tuple[list[Row], dict[str, object]]:
 
 
 def _rows_of_csv(text: str) -> list[Row]:
-    """The rows of what `write_csv` wrote."""
-    import csv
-    import io
+    """The rows of what `write_csv` wrote, and as spreadsheets save that: with semicolons or tabs, commas in numbers.
+
+    Rows without content are passed over. Raises ValueError for a row with fewer or more cells than headings.
+    """
+    heading = text.partition("\n")[0]
+    delimiter = max(",;\t", key=heading.count)
+
+    def number(cell: str) -> float:
+        return float(cell if delimiter == "," else cell.replace(",", ".")) if cell else math.nan
 
     rows: list[Row] = []
-    for cells in csv.DictReader(io.StringIO(text, newline="")):
+    for cells in csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter):
+        if None in cells or None in cells.values():
+            raise ValueError(f"other cells than headings in the row of {cells.get('file')}")
+        if not any(cells.values()):
+            continue
         signals: dict[str, dict[str, float]] = {}
         for column, cell in cells.items():
             signal, _, key = column.partition("_")
             if column not in ("file", "input_snr_db"):
-                signals.setdefault(signal, {})[key] = float(cell) if cell else math.nan
+                signals.setdefault(signal, {})[key] = number(cell)
         snr = cells.get("input_snr_db")
-        rows.append((cells["file"], float(snr) if snr else None, signals))
+        file = re.sub(
+            r"\\udc([89a-f][0-9a-f])", lambda byte: chr(0xDC00 + int(byte[1], 16)), cells["file"]
+        )  # see NAMES
+        rows.append((file, number(snr) if snr else None, signals))
     return rows
 
 
@@ -142,8 +161,11 @@ def compare_scores(systems: Sequence[WrittenScores]) -> tuple[Comparison, dict[s
     notes = []
     for key in (*SETTINGS_THAT_COUNT, *PACKAGES_THAT_COUNT):
         values = {system.name: system.facts[key] for system in systems if system.facts.get(key) is not None}
-        if len(set(map(str, values.values()))) > 1:
-            told = ", ".join(f"{value} ({name})" for name, value in values.items())
+        if len(set(map(str, values.values()))) > 1 or any(isinstance(value, tuple) for value in values.values()):
+            told = ", ".join(
+                f"{' and '.join(map(str, value)) if isinstance(value, tuple) else value} ({name})"
+                for name, value in values.items()
+            )
             notes.append(f"the scores were made with different {key}: {told}")
     return whole, by_snr, notes
 
@@ -165,8 +187,21 @@ def _joined(systems: Sequence[WrittenScores]) -> list[WrittenScores]:
             scores={**whole.scores, **part.scores},
             input_snrs={**whole.input_snrs, **part.input_snrs},
             noisy_snrs={**whole.noisy_snrs, **part.noisy_snrs},
+            facts=_joined_facts(whole.facts, part.facts),
         )
     return list(found.values())
+
+
+def _joined_facts(one: Mapping[str, object], other: Mapping[str, object]) -> dict[str, object]:
+    """The facts of two parts of a system; of those that differ a tuple."""
+    joined: dict[str, object] = {}
+    for key in {**one, **other}:
+        told: list[object] = []
+        for value in (one.get(key), other.get(key)):
+            told += [fact for fact in (value if isinstance(value, tuple) else (value,)) if fact is not None]
+        different = tuple({str(fact): fact for fact in told}.values())
+        joined[key] = different if len(different) > 1 else next(iter(different), None)
+    return joined
 
 
 def _with_equal_names(systems: Sequence[WrittenScores]) -> list[WrittenScores]:

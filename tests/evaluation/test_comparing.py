@@ -101,12 +101,38 @@ def test_other_settings_are_said(write, gains, capsys):
     assert "note: the scores were made with different align: False (a), True (b)" in capsys.readouterr().out
 
 
+def test_parts_with_other_settings_are_said(write, gains, capsys):
+    one = write("one", gains[:12], settings={"reference": "A"})
+    two = write("two", gains[12:], file_name="z_{}.wav", settings={"reference": "B"})
+    both = write("both", gains, settings={"reference": "A"})
+    assert command.main([f"x={one}", f"x={two}", str(both)]) == 0
+    assert "note: the scores were made with different reference: A and B (x), A (both)" in capsys.readouterr().out
+
+
+def test_tables_that_spreadsheets_saved(write, gains, tmp_path):
+    plain = read_scores(write("a", gains, file_name="mix\udcff_{}.wav").with_suffix(".csv"))
+    assert list(plain.scores)[0] == "mix\udcff_0.wav"  # as the JSON has it
+    text = (tmp_path / "a.csv").read_text()
+    blank = "," * text.partition("\n")[0].count(",") + "\n"
+    for other in (
+        text + blank,
+        text.replace(",", "\t"),
+        text.replace(",", ";").replace(".", ",").replace(",wav", ".wav"),
+    ):
+        (tmp_path / "b.csv").write_text(other, encoding="utf-8-sig")
+        assert read_scores(tmp_path / "b.csv").scores == plain.scores
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("{}", "a.json: holds no scores. Expected a file that --json or --csv"),
         ('{"files": [{}]}', "a.json: holds no scores"),
         ("file,enhanced_snr_db\na.wav,loud\n", "a.json: holds no scores"),
+        ("file,enhanced_snr_db\na.wav\n", "a.json: holds no scores"),
+        ("file," + "x" * 200_000, "a.json: holds no scores"),
+        ("file,enhanced_snr_db\n,1\n", "a.json: has scores of ''. Expected a name of a file in each row"),
+        ("file,enhanced_snr_db\na.wav,1\na.wav,2\n", "a.json: has a.wav twice. Expected each file once"),
         ("no table", "a.json: holds the scores of no file"),
         ("file,input_snr_db\na.wav,3\n", "a.json: holds the scores of no file"),
     ],
