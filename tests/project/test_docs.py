@@ -198,6 +198,16 @@ def test_python_of_the_readme_runs():
     assert len(names["clean"]) + len(names["rest"]) == 16000 and names["denoiser"].strength == 0.8
 
 
+def test_python_of_the_five_minutes_runs(desk):
+    import soundfile
+
+    (block,) = blocks(ROOT / "docs" / "five-minutes.md", "python")
+    exec(block, {})
+    noisy = soundfile.info("audio_samples/noisy/any_format/reader_water_10dB.flac")
+    quiet = soundfile.info("quiet.flac")
+    assert (quiet.frames, quiet.channels, quiet.samplerate) == (noisy.frames, noisy.channels, noisy.samplerate)
+
+
 def test_numbers_of_porting_are_those_of_its_python(capsys):
     import numpy as np
 
