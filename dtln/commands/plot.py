@@ -35,9 +35,7 @@ def parse(argv: Sequence[str] | None, prog: str = "dtln plot") -> argparse.Names
     parser.add_argument("sources", nargs="+", metavar="[NAME=]FILE", help="recordings, runs or reports")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="PICTURE", help="the .png or .svg to write")
     group = parser.add_argument_group("spectrograms")
-    group.add_argument(
-        "--start", type=within(0, float("inf")), default=0.0, metavar="SECONDS", help="begin here (default: 0)"
-    )
+    group.add_argument("--start", type=within(0, 1e9), default=0.0, metavar="SECONDS", help="begin here (default: 0)")
     group.add_argument("--seconds", type=positive(float), metavar="SECONDS", help="draw so much (default: all)")
     group.add_argument("--highest", type=positive(float), metavar="HZ", help="draw frequencies up to here")
     args = parser.parse_args(argv)

@@ -25,6 +25,12 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=100, layout="constrained")
 
 
+def as_text(title: str) -> str:
+    """A title for matplotlib, which takes $ for mathematics, hides what begins with _ and refuses what is no text."""
+    shown = title.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
+
+
 def require_picture_path(path: Path) -> None:
     """Raises SettingsError for a picture that is neither PNG nor SVG, and as `require_place`."""
     if path.suffix.lower() not in PICTURE_SUFFIXES:

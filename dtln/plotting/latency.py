@@ -12,7 +12,7 @@ import numpy as np
 
 from dtln.errors import SettingsError
 from dtln.facts import BLOCK_SHIFT, SAMPLE_RATE
-from dtln.plotting.figures import new_figure
+from dtln.plotting.figures import as_text, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +40,7 @@ def read_times(path: Path) -> dict[str, Times]:
     Raises SettingsError for other files, and for reports without histograms, as before version 0.2.0.
     """
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = json.loads(path.read_text(encoding="utf-8-sig"))
         if "results" in report:
             found = {result["backend"]: result["histogram"] for result in report["results"]}
         else:
@@ -61,6 +61,8 @@ def _times(histogram: Mapping[str, Any]) -> Times:
     times = Times(np.array(histogram["ms"], np.float64), np.array(histogram["blocks"], np.int64))
     if times.milliseconds.shape != times.blocks.shape or times.blocks.ndim != 1:
         raise ValueError("bins and blocks do not belong together")
+    if not np.all((times.milliseconds > 0) & (times.milliseconds < np.inf) & (times.blocks >= 0)):
+        raise ValueError("times are finite and above 0, and blocks are counted")
     return times
 
 
@@ -80,7 +82,9 @@ def latency_figure(sources: Mapping[str, Times]) -> Figure:
         shares, _ = np.histogram(times.milliseconds, edges, weights=100 * times.blocks / times.blocks.sum())
         p50, p99 = times.percentile(50), times.percentile(99)
         label = f"{name}: median {p50:.3g}, 99 % below {p99:.3g} ms"
-        axis.stairs(np.where(shares > 0, shares, np.nan), edges, color=f"C{index % 10}", label=label, baseline=None)
+        axis.stairs(
+            np.where(shares > 0, shares, np.nan), edges, color=f"C{index % 10}", label=as_text(label), baseline=None
+        )
         axis.axvline(p99, color=f"C{index % 10}", ls=":", lw=1)
     axis.axvline(SHIFT_MS, color="black", ls="--", lw=1, label=f"{SHIFT_MS:g} ms of sound")
     axis.set(xscale="log", yscale="log", xlabel="ms per block", ylabel="% of the blocks")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dtln.errors import SettingsError, require
-from dtln.plotting.figures import new_figure
+from dtln.plotting.figures import as_text, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -63,7 +63,7 @@ def spectrogram_figure(recordings: Mapping[str, tuple[np.ndarray, int]], highest
         image = axis.imshow(
             picture, origin="lower", aspect="auto", extent=extent, vmin=loudest - RANGE_DB, vmax=loudest, cmap=magma
         )
-        axis.set(title=title, ylabel="kHz", xlim=(0, longest), ylim=(0, highest), facecolor="black")
+        axis.set(title=as_text(title), ylabel="kHz", xlim=(0, longest), ylim=(0, highest), facecolor="black")
     axes[-1].set_xlabel("seconds")
     figure.colorbar(image, ax=list(axes), label="dB of full scale", aspect=12 * len(pictures), pad=0.01)
     return figure

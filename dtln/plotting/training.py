@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dtln.errors import SettingsError
-from dtln.plotting.figures import new_figure
+from dtln.plotting.figures import as_text, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -41,8 +41,11 @@ def read_curves(path: Path) -> dict[str, Curves]:
         return {name: curves for log in logs for name, curves in read_curves(log).items()}
     try:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or 'no text'}).") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or "it is no text of such a log"
+        raise SettingsError(
+            f"{path}: cannot be read ({reason}). Expected training_RUN.log or {CUDA_LOG}; check the path."
+        ) from error
     found: dict[str, Curves] = {}
     try:
         for row in rows:
@@ -74,7 +77,7 @@ def training_figure(runs: Mapping[str, Curves]) -> Figure:
         axis.plot(curves.positions, curves.loss, "--", color=colour, lw=1, alpha=0.6)
         known = [place for place, value in enumerate(curves.val_loss) if math.isfinite(value)]
         best = min(known, key=curves.val_loss.__getitem__, default=None)
-        label = name if best is None else f"{name}: {curves.val_loss[best]:.2f} dB"
+        label = as_text(name if best is None else f"{name}: {curves.val_loss[best]:.2f} dB")
         axis.plot(curves.positions, curves.val_loss, color=colour, label=label)
         if best is not None:
             axis.plot(curves.positions[best], curves.val_loss[best], "o", color=colour)

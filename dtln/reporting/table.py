@@ -64,15 +64,30 @@ class Table:
 def read_scores(path: Path) -> dict[str, Any]:
     """What `dtln score --json` or `dtln enhance --json` wrote. Raises SettingsError where a file is something else."""
     try:
-        report = json.loads(path.read_text(encoding="utf-8"))
+        report = json.loads(path.read_text(encoding="utf-8-sig"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise SettingsError(f"{path}: is no JSON ({error}). Expected what `dtln score --json` writes.") from error
     files = report.get("files") if isinstance(report, dict) else None
-    if not isinstance(files, list) or not all(isinstance(f, dict) and {"file", "scores"} <= f.keys() for f in files):
+    if not isinstance(files, list) or not all(map(_is_scored, files)):
         raise SettingsError(f"{path}: holds no scores of files. Expected what `dtln score --json` writes.")
     if not files:
         raise SettingsError(f"{path}: no file could be scored. Expected the scores of one at least.")
     return report
+
+
+def _is_scored(file: object) -> bool:
+    """Whether an entry of a report has the name of a file, and scores that are numbers or null."""
+    if not isinstance(file, dict) or not isinstance(name := file.get("file"), str) or not PurePath(name).name:
+        return False
+    scores = file.get("scores")
+    if not isinstance(scores, dict) or not scores or not all(isinstance(of, dict) for of in scores.values()):
+        return False
+    values = [
+        file.get("input_snr_db"),
+        file.get("seconds"),
+        *(value for of in scores.values() for value in of.values()),
+    ]
+    return all(value is None or isinstance(value, (int, float)) for value in values)
 
 
 def combine(systems: Sequence[System]) -> Table:
@@ -124,7 +139,10 @@ def combine(systems: Sequence[System]) -> Table:
 
 def _files_by_key(system: System) -> dict[str, Mapping[str, Any]]:
     """The files of a system by what makes them the same file elsewhere: the fileid, else the name."""
-    names = [PurePath(file["file"]).with_suffix("").as_posix() for file in system.report["files"]]
+    whole = [file["file"] for file in system.report["files"]]
+    names = [PurePath(name).with_suffix("").as_posix() for name in whole]
+    if len(set(names)) < len(names):  # a.wav and a.flac in one folder
+        names = whole
     ids = [re.findall(r"fileid_(\d+)", PurePath(name).name) for name in names]
     unique = all(ids) and len({int(found[-1]) for found in ids}) == len(ids)
     keys = [f"fileid_{int(found[-1])}" for found in ids] if unique else names

@@ -113,6 +113,7 @@ def test_curves_of_both_engines(tmp_path):
     [
         ("training_a.log", "epoch,loss\n", "training_a.log: holds no finished epoch yet"),
         ("training_a.log", "epoch,loss,val_loss\n0,x,1\n", "training_a.log: is no log of a run. Expected training_RUN"),
+        ("training_a.log", "x" * 200_000, r"training_a.log: cannot be read \(it is no text of such a log\)"),
         ("training.csv", "step,loss\n0,1\n", "training.csv: is no log of a run"),
         ("other.csv", "", r"holds no training_RUN.log and no training.csv. Expected the folder of a run"),
     ],
@@ -173,6 +174,10 @@ def test_times_of_benchmark_and_live(tmp_path, histogram):
             "times.json: holds no histogram",
         ),
         (
+            '{"results": [{"backend": "onnx", "histogram": {"ms": [0, 1], "blocks": [1, 1]}}]}',
+            "times.json: holds no histogram",
+        ),
+        (
             '{"settings": {"model": "x"}, "histogram": {"ms": [], "blocks": []}}',
             "times.json: holds the time of no block",
         ),
@@ -202,6 +207,21 @@ def test_png_and_svg(tmp_path, histogram):
         assert (tmp_path / f"{kind}.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")
 
 
+@pytest.mark.parametrize("name", ["cost $\\frac$", "_under", "caf\udce9"])
+def test_titles_that_matplotlib_would_take_for_something_else(tmp_path, histogram, name):
+    (tmp_path / "live.json").write_text(json.dumps({"settings": {"model": name}, "histogram": histogram}))
+    (tmp_path / "training_a.log").write_text(KERAS_LOG)
+    figures = {
+        "spectrograms": spectrogram_figure({name: (tone(1000), 16000)}),
+        "training": training_figure({name: read_curves(tmp_path)["a"]}),
+        "latency": latency_figure(read_times(tmp_path / "live.json")),
+    }
+    for kind, figure in figures.items():
+        save(figure, tmp_path / f"{kind}.svg")
+        text = (tmp_path / f"{kind}.svg").read_text(encoding="utf-8")
+        assert name.encode("utf-8", "backslashreplace").decode() in text, kind  # in a comment beside the glyphs
+
+
 def test_what_is_refused(tmp_path, capsys, monkeypatch):
     (tmp_path / "training_a.log").write_text(KERAS_LOG)
     soundfile.write(tmp_path / "a.wav", tone(1000) / 2, 16000)
@@ -218,6 +238,8 @@ def test_what_is_refused(tmp_path, capsys, monkeypatch):
         assert re.search(f"dtln plot: .*{message}", capsys.readouterr().err), message
     with pytest.raises(SystemExit, match="2"):
         plot.main(["training", log, "--start", "2", "-o", "x.png"])
+    with pytest.raises(SystemExit, match="2"):
+        plot.main(["spectrograms", wav, "--start", "inf", "-o", "x.png"])
     assert "--start, --seconds and --highest are about spectrograms" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ModuleNotFoundError, match=r"drawing needs the package matplotlib: pip install .*\[plot\]"):

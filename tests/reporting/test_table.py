@@ -43,6 +43,12 @@ def test_systems_share_files_by_name_or_fileid():
     assert combine([System("A", named[0]), System("B", named[1])]).names == ["deep/a.wav"]
 
 
+def test_names_that_differ_in_the_extension_alone():
+    report = report_of(["a.wav", "a.flac"], [both(1, 4), both(2, 5)])
+    table = combine([System("A", report), System("B", report)])
+    assert table.names == ["a.wav", "a.flac"] and table.scores["B"]["si_sdr_db"] == [4.0, 5.0]
+
+
 def test_what_cannot_be_compared_is_refused():
     one, other = report_of(["a.wav"], [both(1, 4)]), report_of(["b.wav"], [both(1, 4)])
     with pytest.raises(SettingsError, match=r"A and B share no files: a and b, for example"):
@@ -110,6 +116,9 @@ def test_files_that_hold_no_scores_are_refused(tmp_path):
         ("[]", "holds no scores of files"),
         ('{"files": [1]}', "holds no scores of files"),
         ('{"files": []}', "no file could be scored"),
+        ('{"files": [{"file": "a.wav", "scores": {}}]}', "holds no scores of files"),
+        ('{"files": [{"file": "", "scores": {"input": {"snr_db": 1}}}]}', "holds no scores of files"),
+        ('{"files": [{"file": "a.wav", "scores": {"input": {"snr_db": "1"}}}]}', "holds no scores of files"),
     ):
         path.write_text(text)
         with pytest.raises(SettingsError, match=f"scores.json: {message}"):
@@ -117,5 +126,5 @@ def test_files_that_hold_no_scores_are_refused(tmp_path):
     path.write_bytes(b"\xff")
     with pytest.raises(SettingsError, match="is no JSON"):
         read_scores(path)
-    path.write_text(json.dumps(report_of(["a.wav"], [both(1, 2)])))
+    path.write_text(json.dumps(report_of(["a.wav"], [both(1, 2)])), encoding="utf-8-sig")
     assert read_scores(path)["files"][0]["file"] == "a.wav"
