@@ -113,7 +113,7 @@ def start(args: argparse.Namespace, pool: SegmentPool) -> tuple[dict[str, Turn],
     """The contenders that can run here, the baseline first, and why others cannot."""
     import torch
 
-    from dtln.gpu.losses import LOSSES, compiled_loss
+    from dtln.gpu.losses import LOSSES
     from dtln.gpu.network import PLAIN, compiled, compiled_operations
     from dtln.gpu.steps import Steps
     from dtln.gpu.training import built
@@ -136,7 +136,7 @@ def start(args: argparse.Namespace, pool: SegmentPool) -> tuple[dict[str, Turn],
         wanted = [NetworkSettings(str(i), norm=args.norm, init="mdct", rate=RATE) for i in range(args.networks)]
         networks = built(wanted, settings, pool.device)[1]
         operations = compiled_operations() if compile_kernels else PLAIN
-        loss = compiled_loss("snr", compiled) if compile_kernels else LOSSES["snr"]
+        loss = compiled(LOSSES["snr"]) if compile_kernels else LOSSES["snr"]
         steps = Steps(networks, pool, args.batch_size, dtype, graph, operations, loss)
         turns[name] = timed_turn(steps.take, torch.cuda.synchronize if on_gpu else None, args.networks)
     return turns, missing

@@ -16,7 +16,6 @@ LOSSES = {  # (target (B, L), estimate (B, L)) -> (B,)
     "snr": "dtln.training.losses:negative_snr",
     "si_sdr": "dtln.training.losses:negative_si_sdr",
     "level_free_snr": "dtln.training.losses:negative_level_free_snr",
-    "spectral_snr": "dtln.training.losses:negative_spectral_snr",
 }
 STARTS = {  # of encoder and decoder: DTLNLayers -> None
     "random": "DTLN_model:keep_random_start",

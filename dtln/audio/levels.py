@@ -1,11 +1,11 @@
 """The level at which weights hear a recording: brought into the range that they know, and back after the network.
 
-Measured on the 5 audio samples and 24 other pairs, the first 10 s of each: SI-SDR of the included networks in dB, by
-the level of what sounds (`active_power`):
+Measured on the 5 audio samples and 24 other pairs, the first 10 s of each: SI-SDR in dB of networks trained on
+mixtures of -35 to -15 dBFS (model.h5 has heard -60 to 0 since), by the level of what sounds (`active_power`):
 
     level in dBFS    -60   -50   -45   -40   -37   -35   -30   -25   -15   -13   -10     0
-    model.h5, 24    -4.4   1.9  10.3  12.4  13.2  13.7  13.6  13.5  13.0  12.7  12.5  11.7
-    model.h5, 5      1.2   5.6   9.3   9.9  10.0  10.1  10.1  10.1  10.1  10.1  10.0   9.9
+    8431 h, 24      -4.4   1.9  10.3  12.4  13.2  13.7  13.6  13.5  13.0  12.7  12.5  11.7
+    8431 h, 5        1.2   5.6   9.3   9.9  10.0  10.1  10.1  10.1  10.1  10.1  10.0   9.9
     norm_7246h, 24  12.5  13.2  13.1  13.1  13.1  13.1  13.1  13.1  13.1  13.1  13.1  13.1
 
 A constant offset of the samples costs 0.03 dB where its power lies 30 dB below the level, 0.1 to 0.6 at 20 dB below,
@@ -25,7 +25,7 @@ from dtln.audio.measuring import SILENT_POWER, Measurement, active_power
 
 __all__ = ["Correction", "corrections", "findings_of", "level_gain_db", "to_db"]
 
-LOWEST_LEVEL = -37.0  # dBFS; model.h5 was trained at -35 to -15 by the mean of all frames, which is within 2 dB
+LOWEST_LEVEL = -37.0  # dBFS; for weights trained at -35 to -15 by the mean of all frames, which is within 2 dB
 HIGHEST_LEVEL = -13.0  # dBFS
 BEST_LEVEL = -30.0  # dBFS, where levels outside are brought to
 LARGEST_GAIN = 40.0  # dB

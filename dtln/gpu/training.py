@@ -53,7 +53,7 @@ def train_networks(
     import torch
 
     import DTLN_model as dtln
-    from dtln.gpu.losses import LOSSES, compiled_loss
+    from dtln.gpu.losses import LOSSES
     from dtln.gpu.network import PLAIN, compiled, compiled_operations
     from dtln.gpu.pool import SegmentPool
     from dtln.gpu.state import read_state, restore
@@ -89,7 +89,7 @@ def train_networks(
             torch.bfloat16 if settings.mixed_precision else torch.float32,
             graph=settings.graph and device.type == "cuda",
             operations=compiled_operations() if settings.compiled else PLAIN,
-            loss=compiled_loss(settings.loss, compiled) if settings.compiled else LOSSES[settings.loss],
+            loss=compiled(LOSSES[settings.loss]) if settings.compiled else LOSSES[settings.loss],
         )
         if stored:
             restore(stored, trained, device, state_path)  # recording a graph has moved the generator

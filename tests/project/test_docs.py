@@ -278,7 +278,7 @@ def score_tables(text: str) -> Iterator[tuple[list[str], dict[str, list[str]]]]:
 
 def scores_of_the_card() -> tuple[dict[tuple[str, str], str], dict[tuple[str, str], str]]:
     """{(row, column): score} of the unheard pairs, and of those in rooms."""
-    pairs, rooms = (
+    pairs, rooms, *_ = (  # what follows is of other mixtures
         {(name, column): score for name, row in rows.items() for column, score in zip(header[1:], row, strict=True)}
         for header, rows in score_tables(CARD.read_text(encoding="utf-8"))
     )
