@@ -57,11 +57,19 @@ def parse(argv: Sequence[str] | None, prog: str) -> argparse.Namespace:
 def load(sources: Sequence[Path]) -> DTLNNetwork:
     """The Keras network of one `.h5` file or SavedModel, or of the mean of several `.h5` files.
 
-    Raises WeightsFileError or FileNotFoundError for what holds no such network.
+    Raises WeightsFileError or FileNotFoundError for what holds no such network, or weights that are not finite.
     """
+    import numpy as np
+
     import DTLN_model
 
-    return DTLN_model.load_mean_network(sources) if len(sources) > 1 else DTLN_model.load_network(sources[0])
+    network = DTLN_model.load_mean_network(sources) if len(sources) > 1 else DTLN_model.load_network(sources[0])
+    if broken := sum(int(np.sum(~np.isfinite(weight))) for weight in network.get_weights()):
+        raise WeightsFileError(
+            f"{', '.join(map(str, sources))}: {broken} of the weights are NaN or Inf. Expected those of a training "
+            "that did not break down; take earlier ones."
+        )
+    return network
 
 
 def convert(network: DTLNNetwork, target: Path, formats: Sequence[str]) -> bool:

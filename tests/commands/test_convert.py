@@ -90,6 +90,19 @@ def test_converter_says_which_weights_have_no_mean(weights, tmp_path, capsys):
         assert "several files after -m need --mean" in capsys.readouterr().err
 
 
+def test_converter_refuses_weights_that_are_not_finite(weights, tmp_path, capsys):
+    network = dtln.load_network(weights)
+    values = network.get_weights()
+    values[0].flat[0], values[1].flat[0] = np.nan, np.inf
+    network.set_weights(values)
+    network.save_weights(tmp_path / "broken.h5")
+    arguments = ["-m", str(tmp_path / "broken.h5"), "-t", str(tmp_path / "out"), "--formats", "onnx"]
+    assert convert.main(arguments) == 1
+    report = capsys.readouterr()
+    assert "broken.h5: 2 of the weights are NaN or Inf. Expected those of a training" in report.err and not report.out
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", ["missing.h5", "text.h5", "folder"])
 def test_converter_names_a_file_that_holds_no_network(tmp_path, capsys, name):
     (tmp_path / "text.h5").write_text("no weights")
