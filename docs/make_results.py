@@ -82,7 +82,20 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--also", type=Path, action="append", default=[], metavar="FILE", help="text with such scores; may be repeated"
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    taken = {file_of(NOISY): NOISY}
+    for one in args.systems:
+        file = file_of(one.name)
+        if not file or file in taken:
+            other = f"that of {taken[file]} in WORK" if file else "empty"
+            parser.error(f"{one.name}: its name without signs is {other}. Give each another one, of letters and digits")
+        taken[file] = one.name
+    return args
+
+
+def file_of(name: str) -> str:
+    """What the scores and recordings of a denoiser are called in WORK."""
+    return re.sub(r"\W+", "_", name).strip("_")
 
 
 def system(text: str) -> System:
@@ -123,7 +136,7 @@ def sets_of(args: argparse.Namespace) -> list[Set]:
 def scores_of(one: Set, denoiser: System | None, args: argparse.Namespace) -> WrittenScores | None:
     """The scores of a system on a set, or of the noisy recordings; None where a folder lacks the set."""
     name = denoiser.name if denoiser else NOISY
-    file = re.sub(r"\W+", "_", name).strip("_")
+    file = file_of(name)
     report = args.work / one.name / f"{file}.json"
     sources = [denoiser.path] if denoiser and denoiser.path.exists() else []
     if not report.is_file() or any(source.stat().st_mtime > report.stat().st_mtime for source in sources):

@@ -149,3 +149,18 @@ def test_what_is_missing_is_said(results, scored, tmp_path, capsys):
     flags[1] = str(tmp_path / "work")
     assert results.main([*flags, "`model.h5`=a.h5"]) == 1
     assert re.search("work/(noisy|clean): is no folder. Expected recordings in", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("8 bit", "8-bit"), "8-bit: its name without signs is that of 8 bit in WORK. Give each another one"),
+        (("noisy",), "noisy: its name without signs is that of noisy in WORK"),
+        (("+",), r"\+: its name without signs is empty"),
+    ],
+)
+def test_denoisers_that_would_share_their_files_are_refused(results, tmp_path, capsys, names, message):
+    systems = [f"{name}={tmp_path / 'a.h5'}" for name in names]
+    with pytest.raises(SystemExit, match="2"):
+        results.parse([*systems, "--pairs", str(tmp_path), "--work", str(tmp_path)])
+    assert re.search(message, capsys.readouterr().err)
