@@ -109,7 +109,7 @@ def validation_groups(durations: Mapping[str, float], share: float, *, stable: b
 
 
 def _hash(group: str) -> str:
-    return hashlib.sha256(group.encode()).hexdigest()
+    return hashlib.sha256(group.encode(errors="surrogateescape")).hexdigest()
 
 
 def _place(group: str) -> float:

@@ -209,3 +209,9 @@ def test_recordings_that_cannot_be_used(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a_0.wav", np.zeros(0), 16000)
     with pytest.raises(AudioFileError, match=r"a_0\.wav: holds no samples; expected a recording"):
         load_recordings(tmp_path)
+
+
+@pytest.mark.parametrize("stable", [True, False])
+def test_speakers_whose_names_are_no_text(stable):
+    names = [f"caf\udce9 {index}" for index in range(40)]
+    assert 0 < len(validation_groups(dict.fromkeys(names, 10.0), 0.2, stable=stable)) < 40
