@@ -18,8 +18,13 @@ function soundArrived(page, row, clips) {
   else waiting.get(row)?.resolve(clips);
 }
 
-// The clips of a row: signal -> {flac, seconds} or {error}; {} where its sound lies elsewhere.
+// The clips of a row: a promise of signal -> {blob, seconds} or {error}; of {} where its sound lies elsewhere.
 function clipsOf(row) {
+  return storedClips(row).then(decoded);
+}
+
+// The same with {flac, seconds}, as the page and its folder hold them.
+function storedClips(row) {
   if (DATA.folder === null) {
     const embedded = byId(`sound-${row}`);
     return Promise.resolve(embedded ? JSON.parse(embedded.textContent) : {});
@@ -35,15 +40,36 @@ function clipsOf(row) {
   return arriving.get(row);
 }
 
-function flacOf(clip) {
-  const bytes = Uint8Array.from(atob(clip.flac), (letter) => letter.charCodeAt(0));
-  return new Blob([bytes], { type: "audio/flac" });
+// Clips as WAV: a seek in a short FLAC ends in an error in Chromium.
+async function decoded(clips) {
+  const context = new OfflineAudioContext(1, 1, SOUND_RATE);
+  const decode = async ([signal, clip]) => {
+    if (!clip.flac) return [signal, clip];
+    const bytes = Uint8Array.from(atob(clip.flac), (letter) => letter.charCodeAt(0));
+    const sound = await context.decodeAudioData(bytes.buffer);
+    return [signal, { blob: wavOf(sound.getChannelData(0)), seconds: clip.seconds }];
+  };
+  return Object.fromEntries(await Promise.all(Object.entries(clips).map(decode)));
+}
+
+// Samples of SOUND_RATE as a WAV of 16 bits, what the FLAC has.
+function wavOf(samples) {
+  const view = new DataView(new ArrayBuffer(44 + 2 * samples.length));
+  const words = (place, text) => [...text].forEach((letter, i) => view.setUint8(place + i, letter.charCodeAt(0)));
+  words(0, "RIFF");
+  view.setUint32(4, 36 + 2 * samples.length, true);
+  words(8, "WAVEfmt ");
+  [[16, 16], [28, 2 * SOUND_RATE], [24, SOUND_RATE], [40, 2 * samples.length]].forEach(([place, value]) => view.setUint32(place, value, true));
+  [[20, 1], [22, 1], [32, 2], [34, 16]].forEach(([place, value]) => view.setUint16(place, value, true));
+  words(36, "data");
+  samples.forEach((sample, i) => view.setInt16(44 + 2 * i, Math.max(-32768, Math.min(32767, Math.round(sample * 32768))), true));
+  return new Blob([view], { type: "audio/wav" });
 }
 
 // The sound of one recording: {blob}, {url} or {problem}.
 function soundOf(clips, signal, row) {
   const clip = clips[signal], link = DATA.links[signal][row];
-  if (clip?.flac) return { blob: flacOf(clip), seconds: clip.seconds };
+  if (clip?.blob) return clip;
   if (clip?.error) return { problem: clip.error };
   if (link.startsWith("!")) return { problem: `${link.slice(1)}. \`dtln report --files\` converts it.` };
   return link ? { url: link } : { problem: "Where the recording lies is not known." };
