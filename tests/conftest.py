@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import training_pairs
 from environments import Environments
+from signals import coloured_noise
 from synthesised import write_corpus
 
 from dtln.commands import convert, enhance
@@ -132,14 +133,6 @@ def eagerly() -> Iterator[None]:
     """`training_pairs.eager_tensorflow` during a test."""
     with training_pairs.eager_tensorflow():
         yield
-
-
-def coloured_noise(length: int, channels: int | None = None, seed: int = 0) -> np.ndarray:
-    """Noise without content near the Nyquist frequency, peak about 0.4: (length,) or (length, channels), float32."""
-    noise = np.random.default_rng(seed).standard_normal((length + 64, channels or 1))
-    smooth = np.stack([np.convolve(column, np.hanning(18), "valid") for column in noise.T], axis=1)
-    smooth = (0.1 * smooth / smooth.std()).clip(-0.4, 0.4).astype(np.float32)[:length]  # (length, channels)
-    return smooth if channels else smooth[:, 0]
 
 
 @pytest.fixture

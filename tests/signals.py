@@ -53,3 +53,11 @@ def snr_db(reference: np.ndarray, estimate: np.ndarray) -> float:
     """SNR in dB of an estimate against a reference, each (L,)."""
     error = np.sum((reference.astype(np.float64) - estimate) ** 2)
     return float(10 * np.log10(np.sum(reference.astype(np.float64) ** 2) / max(error, 1e-30)))
+
+
+def coloured_noise(length: int, channels: int | None = None, seed: int = 0) -> np.ndarray:
+    """Noise without content near the Nyquist frequency, peak about 0.4: (length,) or (length, channels), float32."""
+    noise = np.random.default_rng(seed).standard_normal((length + 64, channels or 1))
+    smooth = np.stack([np.convolve(column, np.hanning(18), "valid") for column in noise.T], axis=1)
+    smooth = (0.1 * smooth / smooth.std()).clip(-0.4, 0.4).astype(np.float32)[:length]  # (length, channels)
+    return smooth if channels else smooth[:, 0]

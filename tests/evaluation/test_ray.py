@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from signals import coloured_noise
 from synthesised import arguments, contents, make
 
 from dtln.commands import enhance
@@ -97,8 +98,6 @@ def cluster(python) -> Iterator[RayCluster]:
 @pytest.fixture(scope="module")
 def recordings(tmp_path_factory) -> tuple[Path, dict[str, bytes]]:
     """A folder of recordings, of which one is bad, and what a local run makes of them."""
-    from conftest import coloured_noise
-
     folder = tmp_path_factory.mktemp("recordings")
     (folder / "in" / "deep").mkdir(parents=True)
     for index in range(FILES):
