@@ -223,20 +223,26 @@ def _stem(name: str) -> str:
     return PurePath(name).with_suffix("").as_posix()
 
 
+def fileid_of(name: str) -> int | None:
+    """The N of `fileid_N` in the name of a file, as the DNS-Challenge set has it, or None; of several the last one."""
+    ids = re.findall(r"fileid_(\d+)", PurePath(name).stem)
+    return int(ids[-1]) if ids else None
+
+
 def _names_by_fileid(names: Iterable[str], folder: Path, wanted: set[int] | None = None) -> dict[int, str]:
-    """The name that carries each `fileid_N`; where a name carries several, its last one counts.
+    """The name that carries each `fileid_N`.
 
     wanted: only these ids. Raises AudioFileError for an id that occurs twice.
     """
     found: dict[int, str] = {}
     for name in names:
-        ids = re.findall(r"fileid_(\d+)", PurePath(name).stem)
-        if not ids or (wanted is not None and int(ids[-1]) not in wanted):
+        fileid = fileid_of(name)
+        if fileid is None or (wanted is not None and fileid not in wanted):
             continue
-        other = found.setdefault(int(ids[-1]), name)
+        other = found.setdefault(fileid, name)
         if other != name:
             raise AudioFileError(
-                f"{folder / name}: has the same fileid as {folder / other}. Expected fileid_{ids[-1]} once in the "
+                f"{folder / name}: has the same fileid as {folder / other}. Expected fileid_{fileid} once in the "
                 "folder; remove or rename one, or give the sub-folders one by one."
             )
     return found

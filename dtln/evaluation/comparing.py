@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
+from dtln.audio.folders import fileid_of
 from dtln.errors import SettingsError, one_line
 from dtln.evaluation.denoising import count
 from dtln.evaluation.scores import NAMES
@@ -211,8 +212,8 @@ def _with_equal_names(systems: Sequence[WrittenScores]) -> list[WrittenScores]:
         return PurePath(file).with_suffix("").as_posix()
 
     def fileid(file: str) -> str:
-        ids = re.findall(r"fileid_\d+", PurePath(file).stem)
-        return ids[-1] if ids else stem(file)
+        found = fileid_of(file)
+        return stem(file) if found is None else f"fileid_{found}"
 
     for key in (stem, fileid):
         keys = [{key(file) for file in system.scores} for system in systems]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
+from dtln.audio.folders import fileid_of
 from dtln.errors import SettingsError
 from dtln.scoring.metrics import DNSMOS_METRICS, METRICS
 
@@ -143,9 +143,9 @@ def _files_by_key(system: System) -> dict[str, Mapping[str, Any]]:
     names = [PurePath(name).with_suffix("").as_posix() for name in whole]
     if len(set(names)) < len(names):  # a.wav and a.flac in one folder
         names = whole
-    ids = [re.findall(r"fileid_(\d+)", PurePath(name).name) for name in names]
-    unique = all(ids) and len({int(found[-1]) for found in ids}) == len(ids)
-    keys = [f"fileid_{int(found[-1])}" for found in ids] if unique else names
+    ids = [fileid_of(name) for name in whole]
+    unique = None not in ids and len(set(ids)) == len(ids)
+    keys = [f"fileid_{fileid}" for fileid in ids] if unique else names
     return dict(zip(keys, system.report["files"], strict=True))
 
 
