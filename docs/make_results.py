@@ -31,9 +31,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from dtln.commands import enhance, score
 from dtln.commands.run import failed
 from dtln.errors import SettingsError
-from dtln.evaluation.comparing import WrittenScores, compare_scores, read_scores
+from dtln.evaluation.comparing import compare_scores
 from dtln.files import complete_file
 from dtln.formats import EXPORT_KINDS
+from dtln.reporting import System, read_scores
 from dtln.scoring.comparison import Comparison
 from dtln.scoring.means import Mean
 from dtln.scoring.metrics import METRICS
@@ -58,7 +59,7 @@ class Set:
 
 
 @dataclass(frozen=True)
-class System:
+class Denoiser:
     """A denoiser: weights or exports with their engine, or a folder of denoised recordings."""
 
     name: str
@@ -98,13 +99,13 @@ def file_of(name: str) -> str:
     return re.sub(r"\W+", "_", name).strip("_")
 
 
-def system(text: str) -> System:
+def system(text: str) -> Denoiser:
     """NAME=PATH or NAME=PATH:ENGINE."""
     name, equals, path = text.partition("=")
     if not (name and equals and path):
         raise argparse.ArgumentTypeError(f"{text}: expected NAME=PATH")
     start, colon, engine = path.rpartition(":")
-    return System(name, Path(start), engine) if colon and engine in EXPORT_KINDS else System(name, Path(path))
+    return Denoiser(name, Path(start), engine) if colon and engine in EXPORT_KINDS else Denoiser(name, Path(path))
 
 
 def sets_of(args: argparse.Namespace) -> list[Set]:
@@ -133,7 +134,7 @@ def sets_of(args: argparse.Namespace) -> list[Set]:
     return sets
 
 
-def scores_of(one: Set, denoiser: System | None, args: argparse.Namespace) -> WrittenScores | None:
+def scores_of(one: Set, denoiser: Denoiser | None, args: argparse.Namespace) -> System | None:
     """The scores of a system on a set, or of the noisy recordings; None where a folder lacks the set."""
     name = denoiser.name if denoiser else NOISY
     file = file_of(name)
@@ -191,7 +192,7 @@ def table(header: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)
 
 
-def section(one: Set, systems: Sequence[WrittenScores], noisy: WrittenScores | None) -> tuple[str, Comparison]:
+def section(one: Set, systems: Sequence[System], noisy: System | None) -> tuple[str, Comparison]:
     """(the text of a set, the comparison in it), of two systems at least, of which noisy recordings may be one."""
     whole, by_snr, notes = compare_scores([*systems, *([noisy] if noisy else [])])
     keys = [key for key in COLUMNS if key in whole.means[whole.first]]

@@ -41,7 +41,8 @@ def parse(argv: Sequence[str] | None, prog: str = "dtln compare") -> argparse.Na
 
 def main(argv: Sequence[str] | None = None, prog: str = "dtln compare") -> int:
     args = parse(argv, prog)
-    from dtln.evaluation.comparing import compare_scores, print_comparison, read_scores, write_comparison
+    from dtln.evaluation.comparing import compare_scores, print_comparison, write_comparison
+    from dtln.reporting import read_scores
 
     try:
         if args.json:

@@ -3,9 +3,11 @@
     dtln report scores.json -o report.html
     dtln report scores.json -o report.html --name DTLN --compare RNNoise=OTHER_DENOISED --compare old=old_scores.json
     dtln report scores.json -o report.html --files
+    dtln report part_1.json part_2.json -o report.html --compare old=old_1.csv --compare old=old_2.csv
 
-`dtln score --json` and `dtln enhance --json` write scores.json. --compare adds other systems, denoised folders of which
-are scored here against the same clean recordings, with the same flags.
+SCORES are what --json or --csv of `dtln score` or `dtln enhance` wrote; several are parts of one system, as --shard
+makes them. A CSV does not say where recordings lie: the page has no sound of it. --compare adds other systems, denoised
+folders of which are scored here against the same clean recordings, with the same flags.
 
 The page opens from disk and asks nothing of the network. The sound of the worst and the best files is inside it
 (--embed), and the others are played from where they lie, without spectrograms, which a page from disk cannot draw of
@@ -17,13 +19,14 @@ recordings: mono, 16 kHz, of long ones the first 60 s.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dtln.commands.flags import positive
 from dtln.commands.run import failed
-from dtln.errors import AudioFileError, SettingsError
+from dtln.errors import SettingsError, one_line
 from dtln.interrupts import last_words
 
 if TYPE_CHECKING:
@@ -32,12 +35,15 @@ if TYPE_CHECKING:
 
 def parse(argv: Sequence[str] | None, prog: str = "dtln report") -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scores", type=Path, metavar="SCORES", help="what `dtln score --json` wrote")
+    parser.add_argument(
+        "scores", nargs="+", type=Path, metavar="SCORES", help="scores of a system; several are parts of it"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="HTML", help="the page; it is replaced")
     parser.add_argument("--name", metavar="NAME", help="what the page calls the system of SCORES (default: enhanced)")
     parser.add_argument(
         "--compare", action="append", default=[], type=named, metavar="NAME=PATH",
-        help="another system: its scores.json, or the folder that it denoised, which is scored; may be given again",
+        help="another system: its scores, or the folder that it denoised, which is scored; may be given again, with "
+        "the same NAME for parts of one system",
     )  # fmt: skip
     parser.add_argument("--title", metavar="TEXT", help="title of the page (default: the names of the systems)")
     sound = parser.add_mutually_exclusive_group()
@@ -69,54 +75,67 @@ def main(argv: Sequence[str] | None = None, prog: str = "dtln report") -> int:
     args = parse(argv, prog)
     from dtln.commands.score import USER_ERRORS
     from dtln.evaluation.denoising import count
-    from dtln.reporting import ReportSettings, System, read_scores, require_page_name, write_report
+    from dtln.reporting import ReportSettings, combine, read_scores, require_page_name, write_report
 
     try:
         require_page_name(args.output)
-        report = read_scores(args.scores)
-        name = args.name or list(report["files"][0]["scores"])[-1]
-        systems = [System(name, report, args.scores.parent)]
+        parts = [read_scores(path) for path in args.scores]
+        first = [replace(part, name=args.name or parts[0].files[0].signal) for part in parts]
+        others = [None if path.is_dir() else read_scores(path, name) for name, path in args.compare]
+        combine([*first, *filter(None, others)])  # what does not fit is told before folders are scored
+        require_own_names(first[0].name, args.compare)
         with last_words("the page was not written".format):
-            systems += [compared(other, path, systems[0], args.jobs) for other, path in args.compare]
+            systems = [
+                other or scored_here(name, path, first[0], args.scores[0], args.jobs)
+                for other, (name, path) in zip(others, args.compare, strict=True)
+            ]
             settings = ReportSettings(args.embed, args.files, args.title, args.jobs)
-            table = write_report(args.output, systems, settings)
+            table = write_report(args.output, [*first, *systems], settings)
     except USER_ERRORS as error:
         return failed(prog, error)
     beside = f", its sound to {args.output.stem}_files beside it" if args.files else ""
     size = args.output.stat().st_size / 1e6
     print(f"page of {count(len(table.names), 'file')} written to {args.output}, {size:.1f} MB{beside}")
+    for note in table.notes:
+        print(f"note: {one_line(note)}")
     return 0
 
 
-def compared(name: str, path: Path, first: System, jobs: int | None) -> System:
-    """The system of one --compare: its scores, or those of a folder, scored as `first` was.
+def require_own_names(first: str, compared: Sequence[tuple[str, Path]]) -> None:
+    """Raises SettingsError for a folder with the name of another system or signal, before it is scored."""
+    from dtln.reporting.written import CLEAN, NOISY
 
-    Raises as `read_scores`, and as `plan_scores` for a folder.
-    """
+    names = [first, *(name for name, _ in compared)]
+    for name, path in compared:
+        if path.is_dir() and (names.count(name) > 1 or name in (NOISY, CLEAN)):
+            raise SettingsError(f"{path}: {name} is the name of something else. Expected another one, NAME=FOLDER.")
+
+
+def scored_here(name: str, folder: Path, first: System, scores: Path, jobs: int | None) -> System:
+    """A folder, scored as `first` was, of which `scores` tells. Raises as `plan_scores`."""
     from dtln.evaluation.scores import ScoringSettings, plan_scores, score_files, scores_report
-    from dtln.reporting import System, read_scores
+    from dtln.reporting import system_of
+    from dtln.reporting.written import path_from
 
-    if path.is_file():
-        return System(name, read_scores(path), path.parent)
-    if not path.exists():
-        raise AudioFileError(f"{path}: does not exist. Expected the scores of {name}, or the folder that it denoised.")
-    said: Mapping[str, Any] = first.report.get("settings", {})
-    reference, noisy = (first.path(said.get(key)) for key in ("reference", "noisy"))
-    if not said.get("score_only", True):  # of `dtln enhance`
-        noisy = first.path(said.get("input"))
+    said = first.settings
+
+    def path(key: str) -> Path | None:
+        return path_from(said[key], scores.parent) if said.get(key) else None
+
     settings = ScoringSettings(
-        reference,
+        path("reference"),
         bool(said.get("dnsmos")),
         bool(said.get("align")),
-        first.path(said.get("manifest")),
+        path("manifest"),
         not said.get("no_pesq"),
         bool(said.get("salvage")),
     )
-    if not (reference or settings.dnsmos):
+    if not (settings.reference or settings.dnsmos):
         raise SettingsError(
-            f"the scores of {first.name} do not say how they were made. Expected what `dtln score --json` writes; or "
-            f"score {path} with --json, and compare its scores."
+            f"{scores}: does not say how {first.name} was scored. Expected what --json of `dtln score` writes; or "
+            f"score {folder} with the same flags and --json, and compare its scores."
         )
     print(f"{name}:")
-    scored = score_files(plan_scores(path, settings, noisy), settings, jobs)
-    return System(name, scores_report(scored, dict(said)))
+    noisy = path("noisy" if said.get("score_only", True) else "input")  # the latter of `dtln enhance`
+    scored = score_files(plan_scores(folder, settings, noisy), settings, jobs)
+    return system_of(name, scores_report(scored, dict(said)), folder)

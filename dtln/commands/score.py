@@ -202,13 +202,13 @@ def write_reports(
     if args.json:
         write_json(args.json, scored, settings, denoised)
     if args.report:
-        from dtln.reporting import System, write_report
+        from dtln.reporting import system_of, write_report
 
         if not any(file.scores for file in scored):
             print(f"{args.report}: not written, because no file could be scored")
             return
         name = list(scored[0].pair.signals)[-1]
-        write_report(args.report, [System(name, scores_report(scored, settings))])
+        write_report(args.report, [system_of(name, scores_report(scored, settings), args.report)])
         print(f"page written to {args.report}")
 
 

@@ -19,7 +19,8 @@ from dtln.files import complete_file
 from dtln.pool import run_all
 from dtln.reporting.sound import LONGEST_SECONDS, Clips, links, read_clips, worst_and_best
 from dtln.reporting.statistics import by_input_snr, differences, means, verdicts
-from dtln.reporting.table import HEADINGS, System, Table, combine
+from dtln.reporting.table import Table, combine
+from dtln.reporting.written import HEADINGS, System
 
 __all__ = ["ReportSettings", "require_page_name", "write_report"]
 
@@ -118,6 +119,7 @@ def page_data(table: Table, metric: str, title: str, folder: Path) -> dict[str, 
         "verdicts": verdicts(table),
         "bins": by_input_snr(table),
         "apart": [_shown(words) for words in table.apart],
+        "notes": [_shown(words) for words in table.notes],
         "longest_seconds": LONGEST_SECONDS,
         "folder": None,
         "embedded": [],

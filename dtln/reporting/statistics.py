@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from dtln.reporting.table import NOISY, Table
+from dtln.reporting.table import Table
+from dtln.reporting.written import NOISY
 from dtln.scoring.comparison import compare
 from dtln.scoring.input_snr import BIN_WIDTH, bins_by_snr
 from dtln.scoring.means import mean_with_interval

@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
-from typing import Any
+from pathlib import Path
 
-from dtln.audio.folders import fileid_of
 from dtln.errors import SettingsError
-from dtln.scoring.metrics import DNSMOS_METRICS, METRICS
+from dtln.reporting.written import CLEAN, NOISY, Match, System, WrittenFile, match
 
-__all__ = ["NOISY", "System", "Table", "combine", "read_scores"]
-
-NOISY, CLEAN = "noisy", "clean"  # signals; every other one is a system by its name
-HEADINGS = METRICS | DNSMOS_METRICS
-DETERMINISTIC = ("si_sdr_db", "snr_db", "pesq_wb")  # ESTOI draws random numbers
-TOLERANCE = 1e-3  # of noisy scores that two systems should share; reports keep all digits
-
-
-@dataclass(frozen=True)
-class System:
-    """What denoised: its name, what `dtln score --json` wrote of it, and the folder that relative paths start from."""
-
-    name: str
-    report: Mapping[str, Any]
-    folder: Path = Path()
-
-    def path(self, text: str | None) -> Path | None:
-        """Where a recording of the report lies: seen from here, or else from the report's folder."""
-        if not text:
-            return None
-        here = Path(text)
-        return here if here.is_absolute() or here.exists() else self.folder / here
+__all__ = ["Table", "combine"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +20,7 @@ class Table:
     names: below the folder. snrs: input SNR in dB, or None where it is not known of each. scores: signal -> metric ->
     scores, nan where they are not finite; the signals are "noisy", where it was scored, and each system. sound: signal
     -> recordings, also of "clean". findings: what spoils scores, by row. apart: what is not in the table, in words.
+    notes: what makes the systems less comparable, and whose sound is not known.
     """
 
     names: list[str]
@@ -55,145 +32,71 @@ class Table:
     findings: list[list[str]]
     seconds: list[float]
     apart: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     @property
     def has_noisy(self) -> bool:
         return NOISY in self.scores
 
 
-def read_scores(path: Path) -> dict[str, Any]:
-    """What `dtln score --json` or `dtln enhance --json` wrote. Raises SettingsError where a file is something else."""
-    try:
-        report = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise SettingsError(f"{path}: is no JSON ({error}). Expected what `dtln score --json` writes.") from error
-    files = report.get("files") if isinstance(report, dict) else None
-    if not isinstance(files, list) or not all(map(_is_scored, files)):
-        raise SettingsError(f"{path}: holds no scores of files. Expected what `dtln score --json` writes.")
-    if not files:
-        raise SettingsError(f"{path}: no file could be scored. Expected the scores of one at least.")
-    return report
-
-
-def _is_scored(file: object) -> bool:
-    """Whether an entry of a report has the name of a file, and scores that are numbers or null."""
-    if not isinstance(file, dict) or not isinstance(name := file.get("file"), str) or not PurePath(name).name:
-        return False
-    scores = file.get("scores")
-    if not isinstance(scores, dict) or not scores or not all(isinstance(of, dict) for of in scores.values()):
-        return False
-    values = [
-        file.get("input_snr_db"),
-        file.get("seconds"),
-        *(value for of in scores.values() for value in of.values()),
-    ]
-    return all(value is None or isinstance(value, (int, float)) for value in values)
-
-
 def combine(systems: Sequence[System]) -> Table:
     """The scores of systems as one table, in the order of the first one's files.
 
-    Files belong together if their names below their folders are equal, extensions aside, or if they carry the same
-    `fileid_N`. Raises SettingsError where names of systems are not apart, where systems share no files or no metrics,
-    or where their noisy files have other scores, so that they cannot be compared.
+    Raises SettingsError as `match`, and for a system with the name of another signal.
     """
-    names = [system.name for system in systems]
-    taken = [name for name in names if names.count(name) > 1 or name in (NOISY, CLEAN)]
-    if taken:
-        raise SettingsError(f"{taken[0]}: is the name of two signals. Expected another one for each system.")
-    by_key = [_files_by_key(system) for system in systems]
-    shared = [key for key in by_key[0] if all(key in files for files in by_key)]
-    if not shared:
-        raise SettingsError(
-            f"{names[0]} and {names[1]} share no files: {next(iter(by_key[0]))} and {next(iter(by_key[1]))}, for "
-            "example. Expected the same names, or the same fileid_N."
-        )
-    rows = [[files[key] for files in by_key] for key in shared]
+    found = match(systems)
+    names = [system.name for system in found.systems]
+    if taken := next((name for name in names if name in (NOISY, CLEAN)), None):
+        raise SettingsError(f"{taken}: is the name of another signal. Expected another one for each system.")
+    rows = [[files[name] for files in found.files] for name in found.shared]
     first = [row[0] for row in rows]
-    has_noisy = all(NOISY in file["scores"] for file in first)
-    metrics = [key for key in HEADINGS if all(key in _own_scores(file) for row in rows for file in row)]
-    if not metrics:
-        raise SettingsError(f"{' and '.join(names)} share no metrics. Expected scores of the same flags.")
-    if has_noisy:
-        for name, index in zip(names[1:], range(1, len(systems)), strict=True):
-            _require_same_noisy(names[0], name, [(row[0], row[index]) for row in rows])
-    scores = {name: _columns([_own_scores(row[i]) for row in rows], metrics) for i, name in enumerate(names)}
-    sound = {s.name: [s.path(_own_path(row[i])) for row in rows] for i, s in enumerate(systems)}
-    if has_noisy:
-        scores = {NOISY: _columns([file["scores"][NOISY] for file in first], metrics)} | scores
-        sound = {NOISY: [systems[0].path(file.get("signals", {}).get(NOISY)) for file in first]} | sound
-    sound[CLEAN] = [systems[0].path(file.get("clean")) for file in first]
-    snrs = [float(file["input_snr_db"]) for file in first if file.get("input_snr_db") is not None]
+    columns = {name: [row[index].own for row in rows] for index, name in enumerate(names)}
+    sound = {name: [row[i].sound.get(row[i].signal) for row in rows] for i, name in enumerate(names)}
+    if all(file.noisy for file in first):
+        columns = {NOISY: [file.noisy for file in first]} | columns
+        sound = {NOISY: [_first_sound(row, NOISY) for row in rows]} | sound
+    sound[CLEAN] = [_first_sound(row, CLEAN) for row in rows]
+    snrs = [file.input_snr for file in first if file.input_snr is not None]
+    silent = [system.name for system in found.systems if not any(file.sound for file in system.files)]
+    notes = [f"no sound of {name}: a CSV does not say where recordings lie, what --json writes does" for name in silent]
     return Table(
-        names=[file["file"] for file in first],
+        names=[file.name for file in first],
         snrs=snrs if len(snrs) == len(first) else None,
         systems=names,
-        metrics=metrics,
-        scores=scores,
+        metrics=list(found.metrics),
+        scores={
+            signal: {key: [scores.get(key, math.nan) for scores in rows] for key in found.metrics}
+            for signal, rows in columns.items()
+        },
         sound={signal: paths for signal, paths in sound.items() if any(paths)},
         findings=[_findings(names, row) for row in rows],
-        seconds=[float(file.get("seconds") or 0.0) for file in first],
-        apart=_apart(systems, by_key, set(shared)),
+        seconds=[max(file.seconds for file in row) for row in rows],
+        apart=_apart(found),
+        notes=[*found.notes, *notes],
     )
 
 
-def _files_by_key(system: System) -> dict[str, Mapping[str, Any]]:
-    """The files of a system by what makes them the same file elsewhere: the fileid, else the name."""
-    whole = [file["file"] for file in system.report["files"]]
-    names = [PurePath(name).with_suffix("").as_posix() for name in whole]
-    if len(set(names)) < len(names):  # a.wav and a.flac in one folder
-        names = whole
-    ids = [fileid_of(name) for name in whole]
-    unique = None not in ids and len(set(ids)) == len(ids)
-    keys = [f"fileid_{fileid}" for fileid in ids] if unique else names
-    return dict(zip(keys, system.report["files"], strict=True))
+def _first_sound(row: Sequence[WrittenFile], signal: str) -> Path | None:
+    """Where a recording lies that all systems share, as the first one says that knows."""
+    return next((file.sound[signal] for file in row if signal in file.sound), None)
 
 
-def _own_scores(file: Mapping[str, Any]) -> Mapping[str, float | None]:
-    """The scores of the recording that a file of a report is about: "enhanced", or "input" alone."""
-    return list(file["scores"].values())[-1]
-
-
-def _own_path(file: Mapping[str, Any]) -> str | None:
-    return next(reversed([*file.get("signals", {}).values()]), None)
-
-
-def _columns(rows: Sequence[Mapping[str, float | None]], metrics: Sequence[str]) -> dict[str, list[float]]:
-    return {
-        key: [math.nan if (value := row.get(key)) is None else float(value) for row in rows]
-        for key in metrics
-    }  # fmt: skip
-
-
-def _require_same_noisy(first: str, other: str, pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
-    """Raises SettingsError where two systems have other scores of a noisy file."""
-    for own, file in pairs:
-        known, found = own["scores"][NOISY], file["scores"].get(NOISY, {})
-        for key in DETERMINISTIC:
-            a, b = known.get(key), found.get(key)
-            if a is not None and b is not None and abs(a - b) > TOLERANCE:
-                raise SettingsError(
-                    f"{own['file']}: the noisy file has {a:.3f} {HEADINGS[key]} in the scores of {first}, {b:.3f} in "
-                    f"those of {other}. Expected the same noisy and clean recordings; score one of them again."
-                )
-
-
-def _findings(names: Sequence[str], row: Sequence[Mapping[str, Any]]) -> list[str]:
+def _findings(names: Sequence[str], row: Sequence[WrittenFile]) -> list[str]:
     """What was found in the files of a row, each once; of several systems with the name before it."""
-    found: dict[str, None] = {}
-    for name, file in zip(names, row, strict=True):
-        for words in file.get("findings", ()):
-            found[words if len(names) == 1 else f"{name}: {words}"] = None
-    return list(found)
+    told = [
+        words if len(names) == 1 else f"{name}: {words}"
+        for name, file in zip(names, row, strict=True)
+        for words in file.findings
+    ]
+    return list(dict.fromkeys(told))
 
 
-def _apart(systems: Sequence[System], by_key: Sequence[Mapping[str, Any]], shared: set[str]) -> list[str]:
+def _apart(found: Match) -> list[str]:
     """What is not in the table, in words: files that failed or were left out, and those that not all systems have."""
     words = []
-    for system, files in zip(systems, by_key, strict=True):
-        before = f"{system.name}: " if len(systems) > 1 else ""
-        words += [f"{before}left out: {line}" for line in system.report.get("left_out", ())]
-        words += [f"{before}failed: {line}" for line in system.report.get("failed", ())]
-        alone = [file["file"] for key, file in files.items() if key not in shared]
-        words += [f"{before}not in every system: {name}" for name in alone]
+    for system, files in zip(found.systems, found.files, strict=True):
+        before = f"{system.name}: " if len(found.systems) > 1 else ""
+        words += [f"{before}{line}" for line in system.apart]
+        alone = files.keys() - set(found.shared)
+        words += [f"{before}not in every system: {file.name}" for name, file in files.items() if name in alone]
     return words

@@ -105,6 +105,27 @@ def test_systems_side_by_side(scored, capsys):
     assert data_of(scored / "page.html")["scores"]["Two"]["snr_db"] == data["scores"]["Two"]["snr_db"]
 
 
+def test_parts_and_tables(scored, capsys):
+    """Shards of two systems, one of which wrote CSV, are the same page as their wholes but for the sound of the CSV."""
+    assert score.main(["two", "--reference", "clean", "--noisy", "noisy", "--no-pesq", "--json", "two.json"]) == 0
+    assert report.main(["scores.json", "-o", "whole.html", "--compare", "Two=two.json"]) == 0
+    for folder, kind in (("one", "json"), ("two", "csv")):
+        for part in (1, 2):
+            flags = ["--reference", "clean", "--noisy", "noisy", "--no-pesq", "--shard", f"{part}/2"]
+            assert score.main([folder, *flags, f"--{kind}", f"{folder}_{part}.{kind}"]) == 0
+    capsys.readouterr()
+    parts = ["one_1.json", "one_2.json", "--compare", "Two=two_1.csv", "--compare", "Two=two_2.csv"]
+    assert report.main([*parts, "-o", "page.html"]) == 0
+    note = "no sound of Two: a CSV does not say where recordings lie, what --json writes does"
+    assert capsys.readouterr().out.endswith(f"note: {note}\n")
+    whole, page = data_of(scored / "whole.html"), data_of(scored / "page.html")
+    assert whole["names"] == page["names"] and page["notes"] == [note] and whole["notes"] == []
+    assert list(page["links"]) == ["noisy", "enhanced", "clean"] and page["embedded"] == [0, 1]
+    for signal, columns in whole["scores"].items():
+        for key, values in columns.items():
+            assert page["scores"][signal][key] == pytest.approx(values, rel=1e-4)
+
+
 def test_scores_of_enhance_are_compared_against_what_it_denoised(scored, identity_weights):
     flags = ["--reference", "clean", "--no-pesq", "--json", "enhanced.json"]
     assert enhance.main(["noisy", "-o", "out", "-m", str(identity_weights), *flags]) == 0
@@ -133,18 +154,19 @@ def test_what_cannot_be_compared_is_told(scored, capsys):
         assert report.main(["scores.json", "-o", "page.html", *arguments]) == 1
         return capsys.readouterr().err
 
-    assert "dtln report: nowhere: does not exist. Expected the scores of B, or the folder" in fails(
-        "--compare", "B=nowhere"
-    )
-    assert "enhanced: is the name of two signals" in fails("--compare", "enhanced=two")
-    assert "a.wav: is no JSON" in fails("--compare", "B=two/a.wav")
+    assert "dtln report: nowhere: cannot be read (No such file or directory)" in fails("--compare", "B=nowhere")
+    for name in ("enhanced", "noisy", "clean"):
+        assert f"two: {name} is the name of something else. Expected another" in fails("--compare", f"{name}=two")
+    assert "two: B is the name of something else" in fails("--compare", "B=two", "--compare", "B=one")
+    assert "a.wav: is no text in UTF-8" in fails("--compare", "B=two/a.wav")
+    assert "both are called enhanced, and both have a.wav" in fails("--compare", "enhanced=scores.json")
     (scored / "two" / "c.wav").write_bytes((scored / "two" / "a.wav").read_bytes())
     assert re.search(r"c.wav: has no partner in .*clean", fails("--compare", "B=two"))
     assert not (scored / "page.html").exists()
     text = json.loads((scored / "scores.json").read_text())
     text["settings"] = {}
     (scored / "scores.json").write_text(json.dumps(text))
-    assert "the scores of enhanced do not say how they were made" in fails("--compare", "B=two")
+    assert "scores.json: does not say how enhanced was scored. Expected what --json" in fails("--compare", "B=two")
 
 
 @pytest.mark.parametrize(

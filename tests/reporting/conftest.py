@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from score_reports import report_of
 
-from dtln.reporting import System
+from dtln.reporting import System, system_of
 from dtln.scoring.metrics import si_sdr, snr
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome")
@@ -28,9 +28,12 @@ def recordings(tmp_path, noise) -> Callable[..., list[System]]:
     """Function: names of files, names of systems -> systems with recordings in folders of `tmp_path`, and their scores.
 
     The noise falls from file to file; of the systems, the first one leaves half of it, the next one a third, and so on.
+    edit: changes a report.
     """
 
-    def make(names: Sequence[str | bytes], systems: Sequence[str] = ("enhanced",), suffix: str = "") -> list[System]:
+    def make(
+        names: Sequence[str | bytes], systems: Sequence[str] = ("enhanced",), suffix: str = "", edit: Any = None
+    ) -> list[System]:
         names = [name if isinstance(name, str) else name.decode("utf-8", "surrogateescape") for name in names]
         length = round(SECONDS * 16000)
         files: dict[str, list[dict[str, Any]]] = {system: [] for system in systems}
@@ -63,9 +66,12 @@ def recordings(tmp_path, noise) -> Callable[..., list[System]]:
 
         def report(system: str) -> dict:
             columns = {key: [file[key] for file in files[system]] for key in files[system][0]}
-            return report_of(names, columns.pop("scores"), **columns)
+            made = report_of(names, columns.pop("scores"), **columns)
+            if edit:
+                edit(made)
+            return made
 
-        return [System(system, report(system)) for system in systems]
+        return [system_of(system, report(system)) for system in systems]
 
     return make
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from score_reports import report_of
 
-from dtln.reporting import ReportSettings, System, write_report
+from dtln.reporting import ReportSettings, system_of, write_report
 from dtln.scoring.means import mean_with_interval
 
 pytestmark = pytest.mark.xdist_group("chromium")  # one browser for all
@@ -177,7 +177,7 @@ def test_scores_that_are_not_finite_come_last(page, tmp_path):
     values = [3.0, None, 1.0]
     write_report(
         tmp_path / "report.html",
-        [System("A", report_of(["a.wav", "b.wav", "c.wav"], [{"input": {"snr_db": v}} for v in values]))],
+        [system_of("A", report_of(["a.wav", "b.wav", "c.wav"], [{"input": {"snr_db": v}} for v in values]))],
     )
     page.open(tmp_path / "report.html")
     assert page.names() == ["c.wav", "a.wav", "b.wav"]
@@ -357,7 +357,7 @@ def test_dark(report, tmp_path, page):
 
 def test_2000_files_a_page_at_a_time(page, tmp_path):
     scores = [{"noisy": {"snr_db": 1.0}, "enhanced": {"snr_db": 1.0 + index % 1000}} for index in range(2000)]
-    system = System("A", report_of([f"{index:04}.wav" for index in range(2000)], scores, input_snr_db=[1.0] * 2000))
+    system = system_of("A", report_of([f"{index:04}.wav" for index in range(2000)], scores, input_snr_db=[1.0] * 2000))
     write_report(tmp_path / "report.html", [system])
     page.open(tmp_path / "report.html")
     assert page.names()[:3] == ["0000.wav", "1000.wav", "0001.wav"] and len(page.names()) == 50
@@ -381,7 +381,7 @@ def test_distribution_rises_from_edge_to_edge(page, tmp_path):
     bins = 12  # of sixteen files
     high = next(h for h in (round(0.7 + 0.1 * n, 1) for n in range(99)) if 0.1 + bins * ((h - 0.1) / bins) > h)
     scores = [{"input": {"snr_db": value}} for value in [0.1, *[0.5] * 14, high]]
-    write_report(tmp_path / "report.html", [System("A", report_of([f"{n}.wav" for n in range(16)], scores))])
+    write_report(tmp_path / "report.html", [system_of("A", report_of([f"{n}.wav" for n in range(16)], scores))])
     (points,) = page.open(tmp_path / "report.html").run("return charts.distribution.data.datasets.map((s) => s.data)")
     places = [point["x"] for point in points]
     assert len(places) == bins + 2 and places == sorted(places)

@@ -19,7 +19,7 @@ from score_reports import report_of
 from dtln import reporting
 from dtln.audio.reading import read_audio
 from dtln.errors import SettingsError
-from dtln.reporting import ReportSettings, System, combine, write_report
+from dtln.reporting import ReportSettings, System, combine, system_of, write_report
 from dtln.reporting.sound import link_to, read_clips, worst_and_best
 
 LIBRARIES = Path(reporting.__file__).parent / "libraries"
@@ -32,10 +32,13 @@ def data_of(page: Path) -> dict:
 
 def test_page_holds_the_worst_and_the_best(recordings, tmp_path):
     names = [f"{index}.wav" for index in range(9)]
-    systems = recordings(names)
-    for index, file in enumerate(systems[0].report["files"]):
-        file["scores"]["enhanced"]["si_sdr_db"] = file["scores"]["noisy"]["si_sdr_db"] + abs(index - 4)
-    systems[0].report["files"][8]["scores"]["enhanced"]["si_sdr_db"] = None
+
+    def edit(report: dict) -> None:
+        for index, file in enumerate(report["files"]):
+            file["scores"]["enhanced"]["si_sdr_db"] = file["scores"]["noisy"]["si_sdr_db"] + abs(index - 4)
+        report["files"][8]["scores"]["enhanced"]["si_sdr_db"] = None
+
+    systems = recordings(names, edit=edit)
     table = write_report(tmp_path / "report.html", systems, ReportSettings(embed=2))
     assert worst_and_best(table, "si_sdr_db", 2) == [0, 3, 4, 7]  # 8 is not finite
     data = data_of(tmp_path / "report.html")
@@ -80,8 +83,8 @@ def test_links_lead_from_the_page_to_the_recording(tmp_path, noise):
 
 def test_names_cannot_break_the_page(recordings, tmp_path):
     names = ["<img src=x onerror=alert(1)>.wav", "</script>.wav".replace("/", "\u2215"), b"caf\xe9.wav", "{{DATA}}.wav"]
-    systems = recordings(names)
-    systems[0].report["failed"] = ["</script><script>alert(2)</script>: cannot be read"]
+    failed = ["</script><script>alert(2)</script>: cannot be read"]
+    systems = recordings(names, edit=lambda report: report.update(failed=failed))
     title = "<b>{{STYLE}}</script>\udce9"
     write_report(tmp_path / "report.html", systems, ReportSettings(title=title))
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -107,7 +110,7 @@ def test_folder_beside_the_page(recordings, tmp_path):
 
 
 def test_names_of_pages(tmp_path):
-    system = System("A", report_of(["a.wav"], [{"input": {"snr_db": 1.0}}]))
+    system = system_of("A", report_of(["a.wav"], [{"input": {"snr_db": 1.0}}]))
     with pytest.raises(SettingsError, match="report.txt: is no name of a page. Expected one that ends in .html"):
         write_report(tmp_path / "report.txt", [system])
     with pytest.raises(SettingsError, match="report.html: its folder does not exist. Make it first"):
@@ -124,7 +127,7 @@ def test_page_of_2000_files_is_small(tmp_path):
         for own, first in zip(scores, shared, strict=True):
             own["noisy"] = first
         signals = [{s: str(tmp_path / s / name / file) for s in ("noisy", "enhanced")} for file in names]
-        return System(name, report_of(names, scores, input_snr_db=list(rng.uniform(-5, 20, 2000)), signals=signals))
+        return system_of(name, report_of(names, scores, input_snr_db=list(rng.uniform(-5, 20, 2000)), signals=signals))
 
     shared = [dict(zip(keys, rng.normal(2, 3, 7), strict=True)) for _ in names]
     write_report(tmp_path / "report.html", [system("DTLN"), system("other")], ReportSettings(embed=0))

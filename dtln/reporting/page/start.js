@@ -64,6 +64,7 @@ function start() {
   byId("apart").hidden = !DATA.apart.length;
   document.querySelector('nav a[href="#apart"]').hidden = !DATA.apart.length;
   byId("apart-list").replaceChildren(...DATA.apart.map((words) => element("li", {}, words)));
+  byId("notes").replaceChildren(...DATA.notes.map((words) => element("li", {}, `Note: ${words}.`)));
   byId("within-label").hidden = !DATA.embedded.length;
   options("metric", METRICS.map((key) => [key, DATA.metrics[key]]));
   options("view", VIEWS.map((view, index) => [index, view.title]));
