@@ -10,8 +10,9 @@ recordings for each set: pairs, rooms, clean; a set that it lacks is left out. T
 are compared with. EVAL and EVAL_REVERB hold noisy/ and clean/. --transparency adds the set clean: the clean recordings
 of EVAL as input.
 
-WORK keeps what was denoised and scored, a JSON file for each system and set. A second run takes the scores from there
-unless weights, exports or recordings are newer, so that a run that was stopped goes on. -o names a text with the lines
+WORK keeps what was denoised and scored, a JSON file for each system and set, named by the contents of the weights,
+exports and recordings that made it. So a second run takes the scores from there, a run that was stopped goes on, and
+what has changed is scored again. Delete WORK to score with another version of a metric. -o names a text with the lines
 <!-- results --> and <!-- end of results -->, between which the tables go; a file that does not exist is made. --also
 FILE, which may be repeated, names a text with tables of its own, README.md or the model card: the scores of the systems
 in them are replaced. Needs `pip install ".[eval,score]"`.
@@ -20,6 +21,9 @@ in them are replaced. Needs `pip install ".[eval,score]"`.
 from __future__ import annotations
 
 import argparse
+import functools
+import hashlib
+import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -84,19 +88,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--also", type=Path, action="append", default=[], metavar="FILE", help="text with such scores; may be repeated"
     )
     args = parser.parse_args(argv)
-    taken = {file_of(NOISY): NOISY}
-    for one in args.systems:
-        file = file_of(one.name)
-        if not file or file in taken:
-            other = f"that of {taken[file]} in WORK" if file else "empty"
-            parser.error(f"{one.name}: its name without signs is {other}. Give each another one, of letters and digits")
-        taken[file] = one.name
+    names = [NOISY, *(one.name for one in args.systems)]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        parser.error(f"{twice}: is the name of two systems, or of the recordings before denoising. Give each its own")
     return args
-
-
-def file_of(name: str) -> str:
-    """What the scores and recordings of a denoiser are called in WORK."""
-    return re.sub(r"\W+", "_", name).strip("_")
 
 
 def system(text: str) -> Denoiser:
@@ -137,24 +132,54 @@ def sets_of(args: argparse.Namespace) -> list[Set]:
 def scores_of(one: Set, denoiser: Denoiser | None, args: argparse.Namespace) -> System | None:
     """The scores of a system on a set, or of the noisy recordings; None where a folder lacks the set."""
     name = denoiser.name if denoiser else NOISY
-    file = file_of(name)
-    report = args.work / one.name / f"{file}.json"
-    sources = [denoiser.path] if denoiser and denoiser.path.exists() else []
-    if not report.is_file() or any(source.stat().st_mtime > report.stat().st_mtime for source in sources):
+    recordings = one.noisy
+    if denoiser and denoiser.denoised_already:
+        recordings = denoiser.path / one.name
+        if not recordings.is_dir():
+            print(f"{name}: {recordings} does not exist; left out of the set {one.name}")
+            return None
+    report = args.work / one.name / f"{file_of(name, one, denoiser)}.json"
+    if not report.is_file():
         report.parent.mkdir(parents=True, exist_ok=True)
-        recordings = one.noisy
-        if denoiser and denoiser.denoised_already:
-            recordings = denoiser.path / one.name
-            if not recordings.is_dir():
-                print(f"{name}: {recordings} does not exist; left out of the set {one.name}")
-                return None
-        elif denoiser:
-            recordings = args.work / one.name / file
+        if denoiser and not denoiser.denoised_already:
+            recordings = report.with_suffix("")
             flags = [*([] if denoiser.engine is None else ["--engine", denoiser.engine]), "--overwrite"]
             _run(enhance.main, [one.noisy, "-o", recordings, "-m", denoiser.path, *flags], args.jobs)
         print(f"scores of {name} on {one.name}:")
-        _run(score.main, [recordings, "--reference", one.clean, "--json", report, *_snrs(one)], args.jobs)
+        try:
+            _run(score.main, [recordings, "--reference", one.clean, "--json", report, *_snrs(one)], args.jobs)
+        except SettingsError:  # it may hold those of some files
+            report.unlink(missing_ok=True)
+            raise
     return read_scores(report, name)
+
+
+def file_of(name: str, one: Set, denoiser: Denoiser | None) -> str:
+    """What the scores of a system on a set are called in WORK: its name without signs, and a hash of what makes them.
+
+    That is the engine and the contents of weights or exports and of recordings, wherever they lie. Raises SettingsError
+    for a file that is not there.
+    """
+    paths = [one.noisy, one.clean, *map(Path, map(str, _snrs(one)[1:]))]
+    if denoiser and denoiser.denoised_already:
+        paths.append(denoiser.path / one.name)
+    elif denoiser:
+        paths += EXPORT_KINDS[denoiser.engine].found(denoiser.path) if denoiser.engine else [denoiser.path]
+    made_by = json.dumps([denoiser and denoiser.engine, *map(contents, paths)])
+    return f"{re.sub(r'[^A-Za-z0-9]+', '_', name).strip('_')}_{hashlib.sha256(made_by.encode()).hexdigest()[:12]}"
+
+
+@functools.cache
+def contents(path: Path) -> str:
+    """A hash of a file, or of the names and contents of a folder's files."""
+    if not path.exists():
+        raise SettingsError(f"{path}: does not exist. Expected weights, exports or recordings; check the path.")
+    found = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            name = file.relative_to(path).as_posix().encode(errors="surrogateescape")
+            found.update(name + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return found.hexdigest()
 
 
 def _snrs(one: Set) -> list[object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import sys
 from pathlib import Path
@@ -30,18 +31,25 @@ def results(monkeypatch):
 
 
 @pytest.fixture
-def scored(tmp_path):
+def scored(results, tmp_path):
     """Scores in WORK, as a run before left them: noisy ones, `model.h5`, and `other.h5`, which is worse but in STOI."""
     rng = np.random.default_rng(0)
     values = {}
+    for folder in ("pairs/noisy", "pairs/clean", "rooms/noisy", "rooms/clean"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "of_the_set.txt").write_text(folder)
+    for weights in ("a.h5", "b.h5"):
+        (tmp_path / weights).write_text(weights)
     for name, gain in (("pairs", 1.0), ("rooms", 2.0)):
         noisy, noise = rng.normal(5, 1, (20, 6)), rng.normal(0, 0.05, (20, 6))
         systems = {
-            "noisy": noisy,
-            "`model.h5`": noisy + gain,
-            "`other.h5`": noisy + gain + noise - np.array([0.5, 0.5, 0.5, 0, 0.5, 0.5]),
+            None: noisy,
+            results.Denoiser("`model.h5`", tmp_path / "a.h5"): noisy + gain,
+            results.Denoiser("`other.h5`", tmp_path / "b.h5"): noisy + gain + noise - [0.5, 0.5, 0.5, 0, 0.5, 0.5],
         }
-        for system, scores in systems.items():
+        one = results.Set(name, tmp_path / name / "noisy", tmp_path / name / "clean", "", "")
+        for denoiser, scores in systems.items():
+            system = denoiser.name if denoiser else "noisy"
             files = [
                 ScoredFile(
                     Pair(f"{i}.wav", {"input": tmp_path}, None, 5.0 * (i % 2)),
@@ -49,18 +57,16 @@ def scored(tmp_path):
                 )
                 for i, row in enumerate(scores)
             ]
-            file = tmp_path / "work" / name / f"{re.sub('[^a-z0-9]+', '_', system).strip('_')}.json"
+            file = tmp_path / "work" / name / f"{results.file_of(system, one, denoiser)}.json"
             file.parent.mkdir(parents=True, exist_ok=True)
             write_json(file, files, {})
             values[name, system] = scores
-        for folder in ("noisy", "clean"):
-            (tmp_path / name / folder).mkdir(parents=True)
     return values
 
 
 def run(results, tmp_path, *more: object) -> str:
     flags = ["--pairs", tmp_path / "pairs", "--rooms", tmp_path / "rooms", "--work", tmp_path / "work"]
-    systems = ["`model.h5`=a.h5", "`other.h5`=b.h5", "-o", tmp_path / "out.md"]
+    systems = [f"`model.h5`={tmp_path}/a.h5", f"`other.h5`={tmp_path}/b.h5", "-o", tmp_path / "out.md"]
     assert results.main([str(argument) for argument in [*flags, *systems, *more]]) == 0
     return (tmp_path / "out.md").read_text(encoding="utf-8")
 
@@ -113,10 +119,9 @@ def test_eight_bits_are_those_of_the_row_above(results, scored, tmp_path):
     text = tmp_path / "a.md"
     text.write_text("| | PESQ WB |\n|---|---|\n| `model.h5` | 1 |\n| the same in 8 bits | 2 |\n")
     flags = ["--pairs", tmp_path / "pairs", "--work", tmp_path / "work", "-o", tmp_path / "out.md", "--also", text]
-    (tmp_path / "work" / "pairs" / "model_h5_in_8_bits.json").write_bytes(
-        (tmp_path / "work" / "pairs" / "other_h5.json").read_bytes()
-    )
-    systems = ["`model.h5`=a.h5", "`model.h5` in 8 bits=a:tflite-stream-quant"]
+    (other,) = (tmp_path / "work" / "pairs").glob("other_h5_*.json")
+    other.rename(other.with_name(other.name.replace("other_h5", "model_h5_in_8_bits")))
+    systems = [f"`model.h5`={tmp_path}/a.h5", f"`model.h5` in 8 bits={tmp_path}/b.h5"]
     assert results.main([str(argument) for argument in [*flags, *systems]]) == 0
     row = f"| the same in 8 bits | {scored['pairs', '`other.h5`'][:, 2].mean():.3f} |"
     assert (
@@ -143,24 +148,86 @@ def test_systems(results, tmp_path):
 def test_what_is_missing_is_said(results, scored, tmp_path, capsys):
     (tmp_path / "out.md").write_text("# Without marks\n")
     flags = ["--pairs", str(tmp_path / "pairs"), "--work", str(tmp_path / "work"), "-o", str(tmp_path / "out.md")]
-    assert results.main([*flags, "`model.h5`=a.h5"]) == 1
+    assert results.main([*flags, f"`model.h5`={tmp_path}/a.h5"]) == 1
     assert "the lines <!-- results --> and <!-- end of results --> are missing" in capsys.readouterr().err
     assert (tmp_path / "out.md").read_text() == "# Without marks\n"
     flags[1] = str(tmp_path / "work")
-    assert results.main([*flags, "`model.h5`=a.h5"]) == 1
+    assert results.main([*flags, f"`model.h5`={tmp_path}/a.h5"]) == 1
     assert re.search("work/(noisy|clean): is no folder. Expected recordings in", capsys.readouterr().err)
 
 
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (("8 bit", "8-bit"), "8-bit: its name without signs is that of 8 bit in WORK. Give each another one"),
-        (("noisy",), "noisy: its name without signs is that of noisy in WORK"),
-        (("+",), r"\+: its name without signs is empty"),
-    ],
-)
-def test_denoisers_that_would_share_their_files_are_refused(results, tmp_path, capsys, names, message):
+@pytest.mark.parametrize("names", [("a", "a"), ("noisy",)])
+def test_denoisers_of_one_name_are_refused(results, tmp_path, capsys, names):
     systems = [f"{name}={tmp_path / 'a.h5'}" for name in names]
     with pytest.raises(SystemExit, match="2"):
         results.parse([*systems, "--pairs", str(tmp_path), "--work", str(tmp_path)])
-    assert re.search(message, capsys.readouterr().err)
+    assert f"{names[0]}: is the name of two systems, or of the recordings before denoising" in capsys.readouterr().err
+
+
+def test_what_made_scores_names_them(results, scored, tmp_path, monkeypatch, capsys):
+    """Only what is as it was when it was scored is not scored again, however old files are and wherever they lie."""
+    asked = []
+
+    def commands(name):
+        def main(arguments):
+            asked.append(name)
+            if name == "score":  # as if any other system scored like the noisy recordings
+                target = arguments[arguments.index("--json") + 1]
+                noisy = next((tmp_path / "work" / "pairs").glob("noisy_*.json"))
+                Path(target).write_bytes(noisy.read_bytes())
+            return 0
+
+        return main
+
+    for command in ("enhance", "score"):
+        monkeypatch.setattr(getattr(results, command), "main", commands(command))
+
+    def scored_again(*systems: str) -> list[str]:
+        asked.clear()
+        results.contents.cache_clear()  # of another run
+        flags = ["--pairs", tmp_path / "pairs", "--work", tmp_path / "work", "-o", tmp_path / "out.md"]
+        assert results.main([*map(str, flags), *systems]) == 0
+        return list(asked)
+
+    one = f"`model.h5`={tmp_path}/a.h5"
+    assert scored_again(one) == []
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "a.h5").rename(tmp_path / "moved" / "a.h5")
+    assert scored_again(f"`model.h5`={tmp_path}/moved/a.h5") == []
+    older = tmp_path / "older.h5"
+    older.write_text("other weights")
+    os.utime(older, (0, 0))
+    assert scored_again(f"`model.h5`={older}") == ["enhance", "score"]
+    assert scored_again(f"`model.h5`={older}") == []
+    for engine in ("tflite-stream", "onnx-stream"):
+        for path in results.EXPORT_KINDS[engine].paths(tmp_path / "moved"):
+            path.write_text("an export")
+        assert scored_again(f"`model.h5`={tmp_path}/moved:{engine}") == ["enhance", "score"]
+    denoised = tmp_path / "denoised" / "pairs"
+    denoised.mkdir(parents=True)
+    for text in ("one recording", "another"):
+        (denoised / "0.wav").write_text(text)
+        os.utime(denoised / "0.wav", (0, 0))
+        assert scored_again(f"`model.h5`={tmp_path}/denoised") == ["score"]
+    capsys.readouterr()
+    (tmp_path / "pairs" / "clean" / "of_the_set.txt").write_text("another reference")
+    assert scored_again(f"`model.h5`={older}") == ["score", "enhance", "score"]  # the noisy ones, too
+    assert results.main(["a=no.h5", "--pairs", str(tmp_path / "pairs"), "--work", str(tmp_path / "work")]) == 1
+    assert "no.h5: does not exist. Expected weights, exports or recordings" in capsys.readouterr().err
+
+
+def test_scores_of_a_run_that_failed_are_not_kept(results, scored, tmp_path, monkeypatch, capsys):
+    weights = tmp_path / "c.h5"
+    weights.write_text("new")
+
+    def fails(arguments):
+        Path(arguments[arguments.index("--json") + 1]).write_text("scores of those files that did not fail")
+        return 1
+
+    monkeypatch.setattr(results.enhance, "main", lambda arguments: 0)
+    monkeypatch.setattr(results.score, "main", fails)
+    before = sorted((tmp_path / "work" / "pairs").iterdir())
+    flags = ["--pairs", str(tmp_path / "pairs"), "--work", str(tmp_path / "work"), "-o", str(tmp_path / "out.md")]
+    assert results.main([f"c={weights}", *flags]) == 1
+    assert "not everything could be done, see above" in capsys.readouterr().err
+    assert sorted((tmp_path / "work" / "pairs").iterdir()) == before
