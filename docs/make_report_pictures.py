@@ -15,7 +15,6 @@ import io
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,12 +26,25 @@ from dtln.commands import enhance, report, score
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH = 1280  # pixels
+SECONDS = 60  # that spectrograms may take
 QUALITY = 80  # of WebP: a palette of PNG loses the few coloured letters, or the spectrograms
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--disable-background-networking")
 PARTS = {  # name of the picture: dark or light, id of the element at its top, height in pixels, script before it
     "report_charts.webp": ("light", "summary", 1190, ""),
     "report_file.webp": ("dark", "files", 740, "document.querySelector('#table button[data-row]').click()"),
 }
+
+DRAWN = """
+// whether the open file, if one is open, has its recordings, each with a picture of more than a few colours
+const inside = (node) => [...node.querySelectorAll("*")].flatMap((child) => [child,
+  ...(child.shadowRoot ? inside(child.shadowRoot) : [])]);
+const colours = (canvas) => new Set(new Uint32Array(canvas.getContext("2d").getImageData(0, 0, canvas.width,
+  canvas.height).data.buffer)).size;
+const pictures = [...document.querySelectorAll(".picture")];
+return state.open === null || (players.length === soundSignals().length && pictures.length === players.length
+  && pictures.every((picture) => inside(picture).some((node) => node.tagName === "CANVAS" && node.height >= 100
+    && node.width > 100 && colours(node) > 50)));
+"""
 
 
 def make_page(pairs: Path, folder: Path) -> Path:
@@ -74,15 +86,15 @@ def chromium(profile: Path) -> Iterator[Any]:
 def photograph(browser: Any, page: Path, name: str, path: Path) -> None:
     """Writes one picture of the page."""
     from PIL import Image  # matplotlib brings it
+    from selenium.webdriver.support.ui import WebDriverWait
 
     theme, top, height, script = PARTS[name]
     size = {"width": WIDTH, "height": height, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.get(page.as_uri())
     browser.execute_script(f"setTheme('{theme}'); update(); {script}")
-    time.sleep(3)  # spectrograms are drawn in the background
+    WebDriverWait(browser, SECONDS).until(lambda _: browser.execute_script(DRAWN), "the spectrograms are not drawn")
     browser.execute_script(f"document.getElementById('{top}').scrollIntoView()")
-    time.sleep(0.5)
     image = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
     image.save(path, quality=QUALITY, method=6)
 
