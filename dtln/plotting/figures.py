@@ -54,4 +54,6 @@ def save(figure: Figure, path: Path) -> None:
     canvas.draw()
     pixels = np.array(canvas.buffer_rgba())[..., :3]  # (height, width, RGB)
     with complete_file(path) as part:
-        Image.fromarray(pixels).quantize(COLOURS).save(part, format="PNG", optimize=True)
+        # Median cut, the usual method, gives rare colours no place: the loudest end of a scale would turn grey.
+        picture = Image.fromarray(pixels).quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE)
+        picture.save(part, format="PNG", optimize=True)

@@ -88,6 +88,8 @@ def latency_figure(sources: Mapping[str, Times]) -> Figure:
         axis.axvline(p99, color=f"C{index % 10}", ls=":", lw=1)
     axis.axvline(SHIFT_MS, color="black", ls="--", lw=1, label=f"{SHIFT_MS:g} ms of sound")
     axis.set(xscale="log", yscale="log", xlabel="ms per block", ylabel="% of the blocks")
+    for scale in (axis.xaxis, axis.yaxis):
+        scale.set_major_formatter("{x:g}")  # 0.1, not a power of ten
     axis.grid(alpha=0.3)
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure

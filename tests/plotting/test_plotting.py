@@ -207,6 +207,18 @@ def test_png_and_svg(tmp_path, histogram):
         assert (tmp_path / f"{kind}.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")
 
 
+def test_pngs_keep_rare_colours(tmp_path):
+    """The loudest end of the scale beside the picture: here a single column of sound has it."""
+    samples = 0.001 * np.random.default_rng(0).normal(size=160_000)
+    samples[80_000:80_200] += tone(1000)[:200]
+    figure = spectrogram_figure({"click": (samples, 16000)})
+    save(figure, tmp_path / "a.png")
+    figure.canvas.draw()
+    with Image.open(tmp_path / "a.png") as picture:
+        saved = np.asarray(picture.convert("RGB")).astype(int)
+    assert np.abs(saved - np.asarray(figure.canvas.buffer_rgba())[..., :3]).max() < 24
+
+
 @pytest.mark.parametrize("name", ["cost $\\frac$", "_under", "caf\udce9"])
 def test_titles_that_matplotlib_would_take_for_something_else(tmp_path, histogram, name):
     (tmp_path / "live.json").write_text(json.dumps({"settings": {"model": name}, "histogram": histogram}))
@@ -248,7 +260,7 @@ def test_what_is_refused(tmp_path, capsys, monkeypatch):
 
 def test_figures_are_saved_complete_or_not_at_all(tmp_path, monkeypatch):
     figure = spectrogram_figure({"x": (tone(1000), 16000)})
-    monkeypatch.setattr(Image.Image, "quantize", lambda *_: 1 / 0)
+    monkeypatch.setattr(Image.Image, "quantize", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         save(figure, tmp_path / "x.png")
     assert not list(tmp_path.iterdir())
