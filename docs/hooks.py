@@ -1,7 +1,8 @@
 """Hooks of mkdocs: texts that live elsewhere in the repository become pages, and links lead to the pages.
 
 The home page is README.md, the model card stays beside the models, and so on: each text has one home, is read there by
-whoever browses the repository, and is part of the site all the same. Links in texts are written for the repository.
+whoever browses the repository, and is part of the site all the same. Links in texts are written for the repository; a
+link to a recording becomes a player.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ PAGES = {  # page of the site -> text in the repository
     "contributing.md": "CONTRIBUTING.md",
     "changelog.md": "CHANGELOG.md",
 }
+SOUND = (".wav", ".flac")
+PLAYER = "width: 8.5em; height: 2.5em"  # three beside each other
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")  # relative ones alone: no colon
 
 
@@ -34,6 +37,9 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the texts from outside docs/."""
     for page, source in PAGES.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
+    for path in sorted((ROOT / "audio_samples").rglob("*")):
+        if path.suffix in SOUND:
+            files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
     return files
 
 
@@ -50,6 +56,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
             place = pages[path]
         elif path.startswith("docs/"):
             place = path.removeprefix("docs/")
+        elif path.endswith(SOUND) and files.get_file_from_path(path):
+            source = posixpath.relpath(path, page.url)  # what mkdocs does not see as a link it does not rewrite
+            return f'<audio controls preload="none" style="{PLAYER}" src="{source}" aria-label="{target}"></audio>'
         elif (ROOT / path).exists():
             return text
         else:

@@ -204,8 +204,8 @@ def test_python_of_the_five_minutes_runs(desk):
     (block,) = blocks(ROOT / "docs" / "five-minutes.md", "python")
     exec(block, {})
     noisy = soundfile.info("audio_samples/noisy/any_format/reader_water_10dB.flac")
-    quiet = soundfile.info("quiet.flac")
-    assert (quiet.frames, quiet.channels, quiet.samplerate) == (noisy.frames, noisy.channels, noisy.samplerate)
+    voice = soundfile.info("voice.flac")
+    assert (voice.frames, voice.channels, voice.samplerate) == (noisy.frames, noisy.channels, noisy.samplerate)
 
 
 def test_numbers_of_porting_are_those_of_its_python(capsys):
@@ -340,4 +340,6 @@ def test_site_builds(tmp_path):
     folders = ROOT / "docs" / "demo", tmp_path / "site" / "demo"
     demo = [{path.relative_to(folder) for path in folder.rglob("*")} for folder in folders]
     assert Path("index.html") in demo[0] and demo[0] == demo[1]  # with what was built, if it was
+    players = re.findall(r'<audio [^>]*src="([^"]+)"', (tmp_path / "site" / "samples" / "index.html").read_text("utf-8"))
+    assert len(players) == 18 and all((tmp_path / "site" / "samples" / source).is_file() for source in players)
     assert 'href="../demo/"' in (tmp_path / "site" / "browser" / "index.html").read_text(encoding="utf-8")

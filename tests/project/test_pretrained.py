@@ -12,6 +12,7 @@ from signals import batch_output, snr_db
 import DTLN_model as dtln
 from dtln.audio.folders import find_audio_files
 from dtln.audio.reading import read_audio
+from dtln.commands import enhance
 from dtln.evaluation.sequences import SequenceNetwork
 from dtln.formats import EXPORT_KINDS, available_kinds
 from dtln.scoring.metrics import si_sdr
@@ -63,6 +64,16 @@ def test_exports_give_the_output_of_the_weights(weights, kind):
         assert snr_db(expected, output) > QUANTISED_SNR_DB, snr_db(expected, output)
     else:
         np.testing.assert_allclose(output, expected, atol=1e-4)
+
+
+def test_denoised_samples_are_those_of_the_weights(tmp_path):
+    samples = ROOT / "audio_samples"
+    assert enhance.main(["-i", str(samples / "noisy"), "-o", str(tmp_path)]) == 0
+    files = find_audio_files(samples / "denoised")
+    assert len(files) == 6
+    for file in files:
+        made, given = (read_audio(path)[0] for path in (tmp_path / file.relative_to(samples / "denoised"), file))
+        np.testing.assert_allclose(given, made, atol=2e-3, err_msg=f"{file}: make it again, see its README")
 
 
 @pytest.mark.parametrize(
