@@ -171,9 +171,11 @@ class Server:
         """Records mono float32 samples until it is terminated."""
         command = ["parec", "-d", source, *RAW, "--latency-msec=50"]
         with open(target, "wb") as file:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 command, env=self.environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.DEVNULL
             )
+        favour(process)  # what it does not fetch in time, the server throws away
+        return process
 
     def record(self, seconds: float, *sources: str) -> tuple[list[np.ndarray], list[float]]:
         """What sources give from now on, (L,) each, and when their first samples came (s, of time.monotonic)."""

@@ -287,7 +287,7 @@ def test_every_start_at_48_khz_succeeds(server, latency):
         assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.quiet
 @pytest.mark.parametrize(("ppm", "seconds"), [(200, 240), (-200, 240), (2000, 90), (-2000, 90)])
 def test_clocks_that_differ(ppm, seconds, tmp_path):
     """The delay stays within bounds, and sound goes on. Without stretching, 2000 ppm would add up to 180 ms."""
