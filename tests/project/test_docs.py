@@ -340,6 +340,7 @@ def test_site_builds(tmp_path):
     folders = ROOT / "docs" / "demo", tmp_path / "site" / "demo"
     demo = [{path.relative_to(folder) for path in folder.rglob("*")} for folder in folders]
     assert Path("index.html") in demo[0] and demo[0] == demo[1]  # with what was built, if it was
-    players = re.findall(r'<audio [^>]*src="([^"]+)"', (tmp_path / "site" / "samples" / "index.html").read_text("utf-8"))
+    samples = (tmp_path / "site" / "samples" / "index.html").read_text(encoding="utf-8")
+    players = re.findall(r'<audio [^>]*src="([^"]+)"', samples)
     assert len(players) == 18 and all((tmp_path / "site" / "samples" / source).is_file() for source in players)
     assert 'href="../demo/"' in (tmp_path / "site" / "browser" / "index.html").read_text(encoding="utf-8")
