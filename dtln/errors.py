@@ -181,8 +181,9 @@ def in_words(error: BaseException) -> str:
 
 
 def one_line(text: str) -> str:
-    """A text that holds names of files, with line breaks and other control characters in them written as escapes."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda match: repr(match[0])[1:-1], text)
+    """A text that holds names of files, with what breaks or turns lines and other control characters as escapes."""
+    controls = r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+    return re.sub(controls, lambda match: repr(match[0])[1:-1], text)
 
 
 def describe_error(error: Exception) -> str:

@@ -33,7 +33,10 @@ def compare_scores(systems: Sequence[System]) -> tuple[Comparison, dict[str, Com
     def compared(names: Sequence[str] = ()) -> Comparison:
         return compare(
             {
-                system.name: {name: files[name].own for name in names or files}
+                system.name: {
+                    name: {key: value for key, value in files[name].own.items() if key in found.metrics}
+                    for name in names or files
+                }
                 for system, files in zip(found.systems, found.files, strict=True)
             }
         )

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dtln.errors import SettingsError, require_place
+from dtln.errors import SettingsError, one_line, require_place
 from dtln.files import complete_file
 from dtln.pool import run_all
 from dtln.reporting.sound import LONGEST_SECONDS, Clips, links, read_clips, worst_and_best
@@ -64,16 +64,18 @@ def write_report(path: Path, systems: Sequence[System], settings: ReportSettings
     table = combine(systems)
     metric = next((key for key in RANKING if key in table.metrics), table.metrics[0])
     rows = range(len(table.names)) if settings.files else worst_and_best(table, metric, settings.embed)
+    if not table.sound:
+        rows = []
     folder = path.with_name(f"{path.stem}_files")
     data = page_data(table, metric, settings.title or _title(table), path.parent)
-    if settings.files:
+    if settings.files and rows:
         data["folder"] = folder.name
         folder.mkdir(exist_ok=True)
         _delete_scripts(folder, set(rows))
     read = partial(_read_row, table, folder if settings.files else None, data["id"])
     workers = settings.jobs or os.cpu_count() or 1
     done = run_all(read, rows, workers, "copying sound", lambda row, _: Clips(row, {})) if rows else []
-    data["embedded"] = sorted(clips.row for clips in done if clips.signals and not settings.files)
+    data["embedded"] = sorted(clips.row for clips in done if any("flac" in clip for clip in clips.signals.values()))
     scripts = [] if settings.files else [_sound_element(clips) for clips in done if clips.signals]
     text = page_text(data, scripts)
     with complete_file(path) as part:
@@ -135,7 +137,7 @@ def page_text(data: dict[str, Any], sounds: Sequence[str] = ()) -> str:
     code = [re.sub(r"//# sourceMappingURL=.*", "", _text(libraries / name)) for name in LIBRARIES]
     code += [_text(page / name) for name in SCRIPTS]
     parts = {
-        "TITLE": html.escape(data["title"].encode("utf-8", "backslashreplace").decode()),
+        "TITLE": html.escape(_shown(data["title"])),
         "LICENCES": "\n".join(licences).replace("--", "- -"),
         "STYLE": _text(page / "page.css"),
         "DATA": _json(data),
@@ -167,5 +169,5 @@ def _number(value: float) -> float | None:
 
 
 def _shown(text: str) -> str:
-    """A name or a message as people see it: bytes that are no text become escapes."""
-    return text.encode("utf-8", "backslashreplace").decode()
+    """A name or a message as people see it: bytes that are no text, and what breaks or turns lines, become escapes."""
+    return one_line(text.encode("utf-8", "backslashreplace").decode())

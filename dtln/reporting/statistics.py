@@ -22,7 +22,7 @@ Interval = list[float | None]  # mean, low, high; None where it is not finite
 def means(table: Table) -> list[dict[str, Any]]:
     """For each signal of a table its name and, by metric, its mean with an interval."""
     return [
-        {"signal": signal, "means": {key: _interval(values) for key, values in columns.items()}}
+        {"signal": signal, "means": {key: _interval(table, key, values) for key, values in columns.items()}}
         for signal, columns in table.scores.items()
     ]
 
@@ -32,7 +32,11 @@ def differences(table: Table) -> list[dict[str, Any]]:
     pairs = [(system, NOISY) for system in table.systems if table.has_noisy]
     pairs += [(system, table.systems[0]) for system in table.systems[1:]]
     return [
-        {"of": one, "to": other, "means": {key: _interval(difference(table, one, other, key)) for key in table.metrics}}
+        {
+            "of": one,
+            "to": other,
+            "means": {key: _interval(table, key, difference(table, one, other, key)) for key in table.metrics},
+        }
         for one, other in pairs
     ]
 
@@ -70,7 +74,7 @@ def by_input_snr(table: Table) -> list[dict[str, Any]]:
         start = float(label.split()[0])
         centre = start + BIN_WIDTH / 2 if math.isfinite(start) else None
         gains = {
-            system: {key: _interval(improvements(table, system, key)[indices]) for key in table.metrics}
+            system: {key: _interval(table, key, improvements(table, system, key), indices) for key in table.metrics}
             for system in table.systems
         }
         bins.append({"label": label, "centre": centre, "count": len(indices), "means": gains})
@@ -89,8 +93,15 @@ def difference(table: Table, one: str, other: str, metric: str) -> np.ndarray:
     return np.subtract(table.scores[one][metric], table.scores[other][metric])
 
 
-def _interval(values: Sequence[float] | np.ndarray) -> Interval:
-    mean = mean_with_interval(list(values))
+def _interval(
+    table: Table, metric: str, values: Sequence[float] | np.ndarray, rows: Sequence[int] | slice = slice(None)
+) -> Interval:
+    """The mean of values (N,) over those rows in which all systems have finite scores, as verdicts take them."""
+    counted = np.all([np.isfinite(table.scores[system][metric]) for system in table.systems], axis=0)
+    kept = np.asarray(values)[rows][counted[rows]]
+    if not len(kept):
+        return [None, None, None]
+    mean = mean_with_interval(kept.tolist())
     return [_finite(value) for value in (mean.mean, mean.low, mean.high)]
 
 

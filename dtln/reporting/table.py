@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dtln.errors import SettingsError
-from dtln.reporting.written import CLEAN, NOISY, Match, System, WrittenFile, match
+from dtln.reporting.written import CLEAN, HEADINGS, NOISY, Match, System, WrittenFile, match
 
 __all__ = ["Table", "combine"]
 
@@ -58,7 +59,20 @@ def combine(systems: Sequence[System]) -> Table:
     sound[CLEAN] = [_first_sound(row, CLEAN) for row in rows]
     snrs = [file.input_snr for file in first if file.input_snr is not None]
     silent = [system.name for system in found.systems if not any(file.sound for file in system.files)]
-    notes = [f"no sound of {name}: a CSV does not say where recordings lie, what --json writes does" for name in silent]
+    notes = [
+        f"there is no sound of {name}: a CSV does not say where recordings lie. What --json writes does"
+        for name in silent
+    ]
+    for key in found.metrics:
+        finite = sum(all(math.isfinite(file.own[key]) for file in row) for row in rows)
+        if finite < len(rows):
+            notes.append(f"means of {HEADINGS[key]} are over {finite} of {len(rows)} files; the others are not finite")
+    recordings = [path for paths in sound.values() for path in paths if path]
+    if gone := [path for path in recordings if not os.path.exists(path)]:
+        notes.append(
+            f"{len(gone)} of {len(recordings)} recordings are not where the scores say, {gone[0]} for example: make "
+            "the page in the folder in which they were scored"
+        )
     return Table(
         names=[file.name for file in first],
         snrs=snrs if len(snrs) == len(first) else None,

@@ -90,7 +90,7 @@ def read_scores(path: Path, name: str | None = None) -> System:
             f"{path}: is a folder. {wanted}: `dtln score {path} --reference CLEAN --json {path.name}.json`."
         )
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")  # line breaks in names as they are
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read ({error.strerror}). {wanted}; check the path.") from error
     except UnicodeDecodeError as error:
@@ -123,13 +123,16 @@ def system_of(name: str, report: Mapping[str, Any], path: Path = Path()) -> Syst
         }
         signal = next((signal for signal in OWN if scores.get(signal)), None)
         if signal:
-            snr, sound = entry.get("input_snr_db"), {**entry.get("signals", {}), CLEAN: entry.get("clean")}
+            noisy, sound = scores.get(NOISY, {}), {**entry.get("signals", {}), CLEAN: entry.get("clean")}
+            snr = entry.get("input_snr_db")
+            if snr is None and math.isnan(noisy.get("snr_db", 0.0)):  # as measured: infinite
+                snr = math.inf
             files[file] = WrittenFile(
                 file,
                 path,
                 signal,
                 scores[signal],
-                scores.get(NOISY, {}),
+                noisy,
                 None if snr is None else float(snr),
                 {key: path_from(text, path.parent) for key, text in sound.items() if text},
                 float(entry.get("seconds") or 0.0),

@@ -150,7 +150,7 @@ def comparison_lines(comparison: Comparison) -> list[str]:
                     f"{titles[difference.metric]:12} {_signed(mean.mean):>10}  "
                     f"{f'{_signed(mean.low)} to {_signed(mean.high)}':<18} {_probability(difference.p_holm):>8}  "
                     f"{_unsigned(difference.findable):>8}  {difference.verdict}"
-                    + (f" ({_count(mean.files)}: others are infinite)" if difference.infinite else "")
+                    + (f" ({_count(mean.files)}: others are not finite)" if difference.infinite else "")
                 )
     return lines
 

@@ -82,12 +82,14 @@ def table_lines(summary: Mapping[str, Mapping[str, Mean]]) -> list[str]:
         if keys:
             lines.append(f"{'':{width}}" + "".join(f" {metrics[key]:>14}" for key in keys))
             lines += [
-                f"{signal:{width}}" + "".join(f" {_cell(scores[key]):>14}" for key in keys)
+                f"{signal:{width}}" + "".join(f" {_cell(scores.get(key)):>14}" for key in keys)
                 for signal, scores in summary.items()
             ]
     return lines
 
 
-def _cell(mean: Mean) -> str:
+def _cell(mean: Mean | None) -> str:
+    if mean is None or math.isnan(mean.mean):
+        return "-"
     width = "" if math.isnan(mean.half_width) else f" \u00b1{mean.half_width:.3f}"
     return f"{round(mean.mean, 3) + 0.0:.3f}{width}"  # + 0.0 makes 0.000 of -0.000

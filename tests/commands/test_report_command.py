@@ -116,7 +116,7 @@ def test_parts_and_tables(scored, capsys):
     capsys.readouterr()
     parts = ["one_1.json", "one_2.json", "--compare", "Two=two_1.csv", "--compare", "Two=two_2.csv"]
     assert report.main([*parts, "-o", "page.html"]) == 0
-    note = "no sound of Two: a CSV does not say where recordings lie, what --json writes does"
+    note = "there is no sound of Two: a CSV does not say where recordings lie. What --json writes does"
     assert capsys.readouterr().out.endswith(f"note: {note}\n")
     whole, page = data_of(scored / "whole.html"), data_of(scored / "page.html")
     assert whole["names"] == page["names"] and page["notes"] == [note] and whole["notes"] == []

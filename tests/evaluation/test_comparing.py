@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 
 import numpy as np
 import pytest
-from score_reports import write_scores
+from score_reports import report_of, write_scores
 
 from dtln.commands import compare as command
 from dtln.evaluation.comparing import compare_scores
@@ -58,6 +59,21 @@ def test_missing_and_few_files_are_said(write, gains, capsys):
     assert command.main([f"A={write('a', gains[:6])}", f"B={write('b', gains[:5])}"]) == 0
     out = capsys.readouterr().out
     assert "B lacks 1 file, left out of all: mix_5.wav" in out and "fewer than 10 files" in out
+
+
+def test_bins_without_a_metric(write, gains, capsys, tmp_path):
+    """A bin in which no score is finite, and files without a metric that others have."""
+    snrs = [0.0] * 12 + [10.0] * 12
+    values = [{"si_sdr_db": math.nan if snr else gain, "pesq_wb": 2.0} for gain, snr in zip(gains, snrs, strict=True)]
+    del values[-1]["pesq_wb"]
+    names = [f"mix_{index}.wav" for index in range(24)]
+    report = report_of(names, [{"enhanced": own | {"snr_db": 1.0}} for own in values], input_snr_db=snrs)
+    (tmp_path / "a.json").write_text(json.dumps(report))
+    assert command.main([str(tmp_path / "a.json"), str(write("b", gains))]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"-2.5 to 2.5 dB, 12 files +-?\d.*\n7.5 to 12.5 dB, 12 files +- +-?\d", out)
+    assert "(12 files: others are not finite)" in out
+    assert "note: left out, because not all files have such scores: PESQ WB" in out
 
 
 def test_other_settings_are_said(write, gains, capsys):

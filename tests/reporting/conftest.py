@@ -45,7 +45,7 @@ def recordings(tmp_path, noise) -> Callable[..., list[System]]:
             paths = {}
             for signal, samples in signals.items():
                 paths[signal] = (tmp_path / signal / name).with_suffix(suffix or Path(name).suffix)
-                paths[signal].parent.mkdir(exist_ok=True)
+                paths[signal].parent.mkdir(parents=True, exist_ok=True)
                 with open(paths[signal], "wb") as stream:
                     kind = paths[signal].suffix[1:].upper()
                     soundfile.write(stream, samples, 16000, subtype="PCM_16", format=kind)

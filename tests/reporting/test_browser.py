@@ -328,12 +328,16 @@ def test_everything_has_a_name(report):
 
 
 def test_phone(report):
-    page = report(["a_very_long_name_of_a_recording_without_any_space_in_it_at_all_snr5_tl-25_fileid_1.wav", "b.wav"])
+    page = report([f"deep/{'very_' * 45}long.wav", "b.wav"])
     size = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
     page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     page.click("#table button[data-row]")
     page.wait("return players.length === 3")
     assert page.run("return [innerWidth, document.documentElement.scrollWidth]") == [360, 360]
+    page.run("openRow(0)")
+    assert page.run("const h = document.querySelector('.detail h3'); return h.scrollWidth - h.clientWidth") == 0
+    heights = "return [...document.querySelectorAll('.detail table th')].map((th) => th.offsetHeight)"
+    assert max(page.run(heights)) < 40  # no word is broken
     assert (
         page.run("const t = document.getElementById('table'); return t.offsetWidth - t.parentElement.clientWidth") <= 0
     )
@@ -386,6 +390,31 @@ def test_distribution_rises_from_edge_to_edge(page, tmp_path):
     places = [point["x"] for point in points]
     assert len(places) == bins + 2 and places == sorted(places)
     assert sum(point["y"] for point in points) == 16
+
+
+def test_distribution_stands_above_its_scores(page, tmp_path):
+    """The area of a bin lies between its edges, the first one's from the lowest score on."""
+    scores = [{"input": {"snr_db": value}} for value in [0.0] * 8 + [10.0] * 8]
+    write_report(tmp_path / "report.html", [system_of("A", report_of([f"{n}.wav" for n in range(16)], scores))])
+    filled = """
+    const chart = charts.distribution, { x, y } = chart.scales, ratio = chart.currentDevicePixelRatio;
+    const line = chart.ctx.getImageData(0, Math.round(y.getPixelForValue(4.5) * ratio), chart.canvas.width, 1).data;
+    return arguments[0].map((value) => line[4 * Math.round(x.getPixelForValue(value) * ratio) + 3] > 0);
+    """
+    width = 10 / 12  # of sixteen files
+    places = [width / 2, 1.5 * width, 10 - 1.5 * width, 10 - width / 2]
+    assert page.open(tmp_path / "report.html").run(filled, places) == [True, False, False, True]
+
+
+def test_names_that_are_numbers_or_turn_lines(report):
+    page = report(["a\u202egnp.wav", "b\nc.wav"], ["2024", "7", "constructor"])
+    assert page.run("return [SIGNALS, soundSignals()]") == [
+        ["noisy", "2024", "7", "constructor"],
+        ["noisy", "2024", "7", "constructor", "clean"],
+    ]
+    assert sorted(page.names()) == ["a\\u202egnp.wav", "b\\nc.wav"]
+    page.run("openRow(1)")
+    page.wait("return players.length === 5 && players.every(({ audio }) => audio.readyState >= 2)")
 
 
 def test_points_and_means_of_improvement(report):

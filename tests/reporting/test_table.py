@@ -45,7 +45,9 @@ def test_sound_is_that_which_is_known():
     assert {signal: [path.name for path in paths] for signal, paths in table.sound.items()} == {
         "noisy": ["n.wav"], "B": ["e.wav"], "clean": ["c.wav"],
     }  # fmt: skip
-    assert table.notes == ["no sound of A: a CSV does not say where recordings lie, what --json writes does"]
+    assert table.notes[:1] == [
+        "there is no sound of A: a CSV does not say where recordings lie. What --json writes does"
+    ]
 
 
 def test_systems_share_files_by_name_or_fileid():
@@ -91,6 +93,30 @@ def test_means_and_paired_differences():
     (clear,) = [line for line in verdicts(combine([systems[0], ahead])) if line["metric"] == "si_sdr_db"]
     assert (clear["of"], clear["to"], clear["verdict"]) == ("C", "A", "C ahead") and clear["p"] < 0.001
     assert verdicts(combine(systems[:1])) == []
+
+
+def test_means_are_over_files_with_finite_scores():
+    first = system_of("A", report_of(["a.wav", "b.wav", "c.wav"], [both(1, 4), both(None, 6), both(3, None)]))
+    other = system_of("B", report_of(["a.wav", "b.wav", "c.wav"], [both(1, 3), both(None, 7), both(3, 9)]))
+    table = combine([first, other])
+    assert table.notes[-1:] == ["means of SI-SDR dB are over 2 of 3 files; the others are not finite"]
+    found = {line["signal"]: line["means"]["si_sdr_db"][0] for line in means(table)}
+    assert found == {"noisy": None, "A": 5.0, "B": 5.0}  # the noisy mean is infinite
+    gains = {(line["of"], line["to"]): line["means"]["si_sdr_db"][0] for line in differences(table)}
+    assert gains == {("A", "noisy"): None, ("B", "noisy"): None, ("B", "A"): 0.0}
+    nowhere = combine([system_of("A", report_of(["a.wav"], [both(1, None)]))])
+    assert means(nowhere)[1]["means"]["si_sdr_db"] == [None, None, None]
+
+
+def test_recordings_that_are_gone_are_counted(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here.wav").touch()
+    signals = [{"noisy": "here.wav", "enhanced": "gone.wav"}]
+    table = combine([system_of("A", report_of(["a.wav"], [both(1, 4)], signals=signals))])
+    assert table.notes == [
+        "1 of 2 recordings are not where the scores say, gone.wav for example: make the page in the folder in which "
+        "they were scored"
+    ]
 
 
 def test_infinite_input_snr_has_a_bin_without_a_centre():

@@ -36,10 +36,12 @@ def test_csv_and_json_hold_the_same(gains, tmp_path):
         assert one.sound == {"enhanced": tmp_path / "x.wav"} and other.sound == {}
 
 
-def test_infinite_scores_are_not_numbers(tmp_path):
-    write_scores(tmp_path / "a.json", [math.inf])
+def test_infinite_scores_are_not_numbers_but_input_snrs_are_infinite(tmp_path):
+    write_scores(tmp_path / "a.json", [math.inf, 1.0, 2.0], [5.0, math.inf, 0.0])
     for name in ("a.json", "a.csv"):
-        assert math.isnan(read_scores(tmp_path / name).files[0].own["snr_db"])
+        first, second, third = read_scores(tmp_path / name).files
+        assert math.isnan(first.own["snr_db"]) and math.isnan(second.noisy["snr_db"])
+        assert (first.input_snr, second.input_snr, third.input_snr) == (5.0, math.inf, 0.0)
 
 
 def test_tables_that_spreadsheets_saved(gains, tmp_path):

@@ -105,7 +105,7 @@ def test_files_that_one_lacks_and_scores_that_are_infinite():
     assert (by_metric["snr_db"].mean.mean, by_metric["snr_db"].mean.files, by_metric["snr_db"].infinite) == (0.75, 2, 1)
     assert comparison.means["b"]["snr_db"].mean == 3.25  # over the two files that the difference is about
     lines = "\n".join(comparison_lines(comparison))
-    assert "b - a, 3 files:" in lines and "(2 files: others are infinite)" in lines
+    assert "b - a, 3 files:" in lines and "(2 files: others are not finite)" in lines
 
 
 def test_nothing_but_infinite_scores():

@@ -41,7 +41,7 @@ function chartOptions(x, y) {
     animation: false, maintainAspectRatio: false, responsive: true,
     interaction: { mode: "nearest", intersect: true },
     scales: { x: axis(x), y: axis(y) },
-    plugins: { legend: { labels: { color: text, usePointStyle: true, filter: (item) => !item.text.startsWith("_") } } },
+    plugins: { legend: { labels: { color: text, usePointStyle: true, boxHeight: 8, filter: (item) => !item.text.startsWith("_") } } },
   };
 }
 
@@ -133,7 +133,7 @@ function drawDistribution(rows) {
     for (const value of values[signal]) counts[Math.min(bins - 1, Math.floor((value - low) / width))] += 1;
     const edge = (bin) => low + bin * width; // the last one may differ from `high` by rounding
     const steps = counts.map((y, bin) => ({ x: edge(bin + 1), y }));
-    return { label: signal, type: "line", stepped: "before", fill: true, pointRadius: 0, borderWidth: 2,
+    return { label: signal, type: "line", stepped: "after", fill: true, pointRadius: 0, borderWidth: 2,
       data: all.length ? [{ x: low, y: 0 }, ...steps, { x: edge(bins), y: 0 }] : [],
       borderColor: colour(signal), backgroundColor: `${colour(signal)}33` };
   });
@@ -160,7 +160,7 @@ function drawScatter(rows) {
   const all = sets.flatMap((set) => set.data.map((point) => point.x));
   const ends = all.length ? [all.reduce((a, b) => Math.min(a, b)), all.reduce((a, b) => Math.max(a, b))] : [];
   sets.push({ label: "no change", type: "line", data: ends.map((x) => ({ x, y: x })), pointRadius: 0, borderWidth: 1.5,
-    borderDash: [6, 4], borderColor: colour(NOISY), pointHitRadius: 0 });
+    borderDash: [6, 4], borderColor: colour(NOISY), pointHitRadius: 0, pointStyle: "line" });
   const options = openOnClick(chartOptions(`noisy, ${DATA.metrics[metric]}`, `denoised, ${DATA.metrics[metric]}`));
   draw("scatter", { data: { datasets: sets }, options });
   byId("scatter").setAttribute("aria-label", `${DATA.metrics[metric]} of ${files(rows.length)} before and after. `

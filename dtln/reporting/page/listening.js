@@ -9,7 +9,7 @@ const waiting = new Map(); // row -> what resolves that promise
 let players = []; // of the open file
 
 function soundSignals() {
-  return Object.keys(DATA.links);
+  return [NOISY, ...DATA.systems, CLEAN].filter((signal) => Object.hasOwn(DATA.links, signal));
 }
 
 // Called by the scripts in the folder beside the page.

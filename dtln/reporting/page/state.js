@@ -4,8 +4,8 @@
 const DATA = JSON.parse(document.getElementById("data").textContent);
 const NOISY = "noisy", CLEAN = "clean";
 const METRICS = Object.keys(DATA.metrics);
-const SIGNALS = Object.keys(DATA.scores); // noisy, if it was scored, and the systems
-const HAS_NOISY = SIGNALS.includes(NOISY);
+const HAS_NOISY = NOISY in DATA.scores;
+const SIGNALS = [...(HAS_NOISY ? [NOISY] : []), ...DATA.systems]; // keys of objects do not keep names such as "2024" here
 const ROWS = DATA.names.map((_, row) => row);
 const COLOURS = { // of Okabe and Ito, which colour-blind readers tell apart; lighter ones on dark
   light: ["#7a7f87", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#a07800", "#56b4e9"],
