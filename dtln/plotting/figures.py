@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dtln.errors import SettingsError, require, require_place
+from dtln.errors import SettingsError, one_line, require, require_place
 from dtln.files import complete_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PICTURE_SUFFIXES = (".png", ".svg")
+LONGEST_TITLE = 66  # characters that stand above a picture of spectrograms
 COLOURS = 128  # of a PNG's palette: a third of the bytes of full colour
 
 
@@ -26,8 +27,14 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def as_text(title: str) -> str:
-    """A title for matplotlib, which takes $ for mathematics, hides what begins with _ and refuses what is no text."""
-    shown = title.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
+    """A title for matplotlib, which takes $ for mathematics, hides what begins with _ and refuses what is no text.
+
+    Line breaks and control characters become escapes. Long titles keep their beginning and their end.
+    """
+    shown = one_line(title.encode("utf-8", "backslashreplace").decode())
+    if len(shown) > LONGEST_TITLE:
+        shown = f"{shown[: LONGEST_TITLE // 2]} \u2026 {shown[-LONGEST_TITLE // 2 :]}"
+    shown = shown.replace("$", r"\$")
     return f" {shown}" if shown.startswith("_") else shown
 
 

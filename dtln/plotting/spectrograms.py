@@ -18,6 +18,7 @@ COLUMN_SECONDS = 0.004
 MOST_COLUMNS = 750  # about the pixels of a picture; blocks of longer recordings share columns
 RANGE_DB = 70.0  # of the colours, below the loudest bin of all recordings
 COLOURS = 48  # 1.5 dB each; more would make files larger, not clearer
+NOTHING = "0.85"  # grey where a recording has ended, or has no such frequencies: silence is black
 FAINTEST = 1e-12  # power; keeps the logarithm finite
 
 
@@ -51,7 +52,7 @@ def spectrogram_figure(recordings: Mapping[str, tuple[np.ndarray, int]], highest
         if not len(samples):
             raise SettingsError(f"{title}: holds no samples in this stretch. Expected some.")
     pictures = {title: spectrogram_db(*recording) for title, recording in recordings.items()}
-    loudest = max(float(picture.max()) for picture in pictures.values())
+    loudest = max(10 * np.log10(FAINTEST) + RANGE_DB, *(float(picture.max()) for picture in pictures.values()))
     longest = max(len(samples) / rate for samples, rate in recordings.values())
     highest = (highest_hz or max(rate for _, rate in recordings.values()) / 2) / 1000
     magma = require("matplotlib", "drawing").colormaps["magma"].resampled(COLOURS)
@@ -63,7 +64,7 @@ def spectrogram_figure(recordings: Mapping[str, tuple[np.ndarray, int]], highest
         image = axis.imshow(
             picture, origin="lower", aspect="auto", extent=extent, vmin=loudest - RANGE_DB, vmax=loudest, cmap=magma
         )
-        axis.set(title=as_text(title), ylabel="kHz", xlim=(0, longest), ylim=(0, highest), facecolor="black")
+        axis.set(title=as_text(title), ylabel="kHz", xlim=(0, longest), ylim=(0, highest), facecolor=NOTHING)
     axes[-1].set_xlabel("seconds")
     figure.colorbar(image, ax=list(axes), label="dB of full scale", aspect=12 * len(pictures), pad=0.01)
     return figure

@@ -86,9 +86,7 @@ def read_scores(path: Path, name: str | None = None) -> System:
     """
     wanted = "Expected what --json or --csv of `dtln score` wrote"
     if path.is_dir():
-        raise SettingsError(
-            f"{path}: is a folder. {wanted}: `dtln score {path} --reference CLEAN --json {path.name}.json`."
-        )
+        raise SettingsError(f"{path}: is a folder. {wanted}: `dtln score {path} --reference CLEAN --json scores.json`.")
     try:
         text = path.read_bytes().decode("utf-8-sig")  # line breaks in names as they are
     except OSError as error:
@@ -238,7 +236,8 @@ def _joined(systems: Sequence[System]) -> list[System]:
         if twice := next((file for file in part.files if file.name in known), None):
             raise SettingsError(
                 f"{twice.origin} and {known[twice.name].origin}: both are called {part.name}, and both have "
-                f"{twice.name}. Give different systems different names; parts of one system have no file in common."
+                f"{twice.name}. Give different systems different names, NAME=FILE (after --compare in `dtln report`); "
+                "parts of one system have no file in common."
             )
         found[part.name] = replace(
             whole,

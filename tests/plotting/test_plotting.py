@@ -73,6 +73,22 @@ def test_recordings_share_colours_and_axes():
     assert spectrogram_figure({"x": (tone(1000), 16000)}, 3000).axes[0].get_ylim() == (0, 3)
 
 
+def test_silence_is_black_and_the_end_is_not(noise):
+    silence, short = (np.zeros(16000), 16000), (noise(8000), 16000)
+    (axis, *_) = spectrogram_figure({"silence": silence}).axes
+    (image,) = axis.images
+    assert image.get_array().max() < image.get_clim()[0] + 1e-6  # the lowest colour
+    axes = spectrogram_figure({"noise": (noise(16000), 16000), "short": short}).axes[:2]
+    assert all(max(axis.get_facecolor()[:3]) > 0.8 for axis in axes)  # where the short one has ended
+
+
+def test_long_titles_keep_beginning_and_end():
+    from dtln.plotting.figures import as_text
+
+    title = as_text(f"begin{'x' * 300}end\n\t\u202e")
+    assert title.startswith("beginxxx") and title.endswith(r"xxxend\n\t\u202e") and len(title) < 72
+
+
 def test_command_cuts_and_names(tmp_path, capsys, monkeypatch):
     drawn = []
     monkeypatch.setattr("dtln.plotting.spectrograms.spectrogram_figure", lambda *given: drawn.append(given))
