@@ -187,8 +187,8 @@ def one_line(text: str) -> str:
 
 
 def describe_error(error: Exception) -> str:
-    """An unforeseen error in a line: its type, its message, and where it was raised; the system's errors in words."""
-    if isinstance(error, OSError):
+    """An unforeseen error in a line: its type, its message, and where it was raised; foreseen ones in words."""
+    if isinstance(error, (OSError, MissingPackageError)):
         return in_words(error)
     import traceback  # slow to import, and seldom needed
     from pathlib import Path

@@ -23,6 +23,15 @@ def test_missing_and_empty_input(folders, evaluate, capsys):
     assert not target.exists()
 
 
+def test_missing_package_is_told_in_words(tmp_path, capsys, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", [0.0] * 1600, 16000)
+    monkeypatch.setitem(sys.modules, "soundfile", None)
+    for source in (tmp_path / "a.wav", tmp_path):
+        assert enhance.main(["-i", str(source), "-o", str(tmp_path / "out.wav")]) == 1
+        line = capsys.readouterr().err.strip()
+        assert re.fullmatch(r".*: reading recordings needs the package soundfile: pip install \S+\[eval\]\S*", line), line
+
+
 @pytest.mark.parametrize(
     ("output", "message"),
     [
