@@ -29,7 +29,7 @@ def test_missing_package_is_told_in_words(tmp_path, capsys, monkeypatch):
     for source in (tmp_path / "a.wav", tmp_path):
         assert enhance.main(["-i", str(source), "-o", str(tmp_path / "out.wav")]) == 1
         line = capsys.readouterr().err.strip()
-        assert re.fullmatch(r".*: reading recordings needs the package soundfile: pip install \S+\[eval\]\S*", line), line
+        assert re.fullmatch(r".*: reading recordings needs the package soundfile: pip install .*\[eval\].*", line)
 
 
 @pytest.mark.parametrize(
