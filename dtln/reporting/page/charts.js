@@ -93,9 +93,9 @@ function drawGain(rows) {
     const files = points(rows, system, (row) => DATA.snrs[row],
       (row) => minus(score(system, metric, row), score(NOISY, metric, row)));
     return [
-      { label: system, type: "line", data: means, whiskers: true, order: 0, borderColor: colour(system),
+      { label: short(system), type: "line", data: means, whiskers: true, order: 0, borderColor: colour(system),
         backgroundColor: colour(system), pointRadius: 5, borderWidth: 2 },
-      { ...pointSet(`_${system}`, system, files), order: 1 },
+      { ...pointSet(`_${short(system)}`, system, files), order: 1 },
     ];
   });
   const options = openOnClick(chartOptions("input SNR, dB", `improvement, ${DATA.metrics[metric]}`));
@@ -133,7 +133,7 @@ function drawDistribution(rows) {
     for (const value of values[signal]) counts[Math.min(bins - 1, Math.floor((value - low) / width))] += 1;
     const edge = (bin) => low + bin * width; // the last one may differ from `high` by rounding
     const steps = counts.map((y, bin) => ({ x: edge(bin + 1), y }));
-    return { label: signal, type: "line", stepped: "after", fill: true, pointRadius: 0, borderWidth: 2,
+    return { label: short(signal), type: "line", stepped: "after", fill: true, pointRadius: 0, borderWidth: 2,
       data: all.length ? [{ x: low, y: 0 }, ...steps, { x: edge(bins), y: 0 }] : [],
       borderColor: colour(signal), backgroundColor: `${colour(signal)}33` };
   });
@@ -155,7 +155,7 @@ function drawScatter(rows) {
   const metric = state.metric;
   byId("scatter-figure").hidden = !HAS_NOISY;
   if (!HAS_NOISY) return;
-  const sets = DATA.systems.map((system) => pointSet(system, system, points(rows, system,
+  const sets = DATA.systems.map((system) => pointSet(short(system), system, points(rows, system,
     (row) => score(NOISY, metric, row), (row) => score(system, metric, row))));
   const all = sets.flatMap((set) => set.data.map((point) => point.x));
   const ends = all.length ? [all.reduce((a, b) => Math.min(a, b)), all.reduce((a, b) => Math.max(a, b))] : [];

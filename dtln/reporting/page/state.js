@@ -51,6 +51,11 @@ function byId(id) {
   return document.getElementById(id);
 }
 
+// The name of a signal where there is little room.
+function short(signal) {
+  return signal.length > 30 ? `${signal.slice(0, 28)}\u2026` : signal;
+}
+
 function digits(metric) {
   return /percent$/.test(metric) ? 1 : 2;
 }
