@@ -80,14 +80,15 @@ def main(argv: Sequence[str] | None = None, prog: str = "dtln report") -> int:
     try:
         require_page_name(args.output)
         parts = [read_scores(path) for path in args.scores]
-        first = [replace(part, name=args.name or parts[0].files[0].signal) for part in parts]
-        others = [None if path.is_dir() else read_scores(path, name) for name, path in args.compare]
+        name = args.name or next((file.signal for part in parts for file in part.files), "enhanced")
+        first = [replace(part, name=name) for part in parts]
+        others = [None if path.is_dir() else read_scores(path, other) for other, path in args.compare]
         combine([*first, *filter(None, others)])  # what does not fit is told before folders are scored
-        require_own_names(first[0].name, args.compare)
+        require_own_names(name, args.compare)
         with last_words("the page was not written".format):
             systems = [
-                other or scored_here(name, path, first[0], args.scores[0], args.jobs)
-                for other, (name, path) in zip(others, args.compare, strict=True)
+                written or scored_here(other, path, first[0], args.jobs)
+                for written, (other, path) in zip(others, args.compare, strict=True)
             ]
             settings = ReportSettings(args.embed, args.files, args.title, args.jobs)
             table = write_report(args.output, [*first, *systems], settings)
@@ -111,8 +112,8 @@ def require_own_names(first: str, compared: Sequence[tuple[str, Path]]) -> None:
             raise SettingsError(f"{path}: {name} is the name of something else. Expected another one, NAME=FOLDER.")
 
 
-def scored_here(name: str, folder: Path, first: System, scores: Path, jobs: int | None) -> System:
-    """A folder, scored as `first` was, of which `scores` tells. Raises as `plan_scores`."""
+def scored_here(name: str, folder: Path, first: System, jobs: int | None) -> System:
+    """A folder, scored as `first` was. Raises as `plan_scores`, and SettingsError where that is not known."""
     from dtln.evaluation.scores import ScoringSettings, plan_scores, score_files, scores_report
     from dtln.reporting import system_of
     from dtln.reporting.written import path_from
@@ -120,7 +121,7 @@ def scored_here(name: str, folder: Path, first: System, scores: Path, jobs: int 
     said = first.settings
 
     def path(key: str) -> Path | None:
-        return path_from(said[key], scores.parent) if said.get(key) else None
+        return path_from(said[key], first.path.parent) if said.get(key) else None
 
     settings = ScoringSettings(
         path("reference"),
@@ -132,7 +133,7 @@ def scored_here(name: str, folder: Path, first: System, scores: Path, jobs: int 
     )
     if not (settings.reference or settings.dnsmos):
         raise SettingsError(
-            f"{scores}: does not say how {first.name} was scored. Expected what --json of `dtln score` writes; or "
+            f"{first.path}: does not say how {first.name} was scored. Expected what --json of `dtln score` writes; or "
             f"score {folder} with the same flags and --json, and compare its scores."
         )
     print(f"{name}:")

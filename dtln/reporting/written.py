@@ -16,6 +16,7 @@ from typing import Any
 from dtln.audio.folders import fileid_of
 from dtln.errors import SettingsError
 from dtln.scoring.metrics import DNSMOS_METRICS, METRICS
+from dtln.shards import Shard
 
 __all__ = ["CLEAN", "HEADINGS", "NOISY", "Match", "System", "WrittenFile", "match", "read_scores", "system_of"]
 
@@ -49,9 +50,10 @@ class WrittenFile:
 
 @dataclass(frozen=True)
 class System:
-    """A denoiser, or what else was scored."""
+    """A denoiser, or what else was scored; path: of its scores, or of the first part of them."""
 
     name: str
+    path: Path
     files: tuple[WrittenFile, ...]
     settings: Mapping[str, Any] = field(default_factory=dict)  # flags that scored it; {} of a CSV
     told: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # setting or package -> what its parts have there
@@ -82,7 +84,7 @@ class Match:
 def read_scores(path: Path, name: str | None = None) -> System:
     """Reads what --json or --csv of `dtln score` and `dtln enhance` wrote; name: of the system, else the file's name.
 
-    Raises SettingsError for a file that cannot be read, or that holds something else or no scores.
+    Raises SettingsError for a file that cannot be read, or that holds something else.
     """
     wanted = "Expected what --json or --csv of `dtln score` wrote"
     if path.is_dir():
@@ -98,15 +100,15 @@ def read_scores(path: Path, name: str | None = None) -> System:
         return system_of(name or path.stem, report, path)
     except SettingsError:
         raise
-    except (AttributeError, KeyError, TypeError, ValueError, csv.Error) as error:
+    except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError, csv.Error) as error:
         raise SettingsError(f"{path}: holds no scores. {wanted}.") from error
 
 
 def system_of(name: str, report: Mapping[str, Any], path: Path = Path()) -> System:
     """The system of a report as `dtln.evaluation.scores.scores_report` makes it, which is or would be in `path`.
 
-    Raises SettingsError where a file has no name or comes twice, or none has scores; AttributeError, KeyError,
-    TypeError or ValueError where it is no such report.
+    Raises SettingsError where a file has no name or comes twice; AttributeError, KeyError, TypeError or ValueError
+    where it is no such report.
     """
     files: dict[str, WrittenFile] = {}
     for entry in report["files"]:
@@ -136,14 +138,14 @@ def system_of(name: str, report: Mapping[str, Any], path: Path = Path()) -> Syst
                 float(entry.get("seconds") or 0.0),
                 tuple(map(str, entry.get("findings", ()))),
             )
-    if not files:
-        raise SettingsError(f"{path}: holds the scores of no file. Score some recordings first, with `dtln score`.")
     settings, versions = report.get("settings", {}), report.get("versions", {})
     told = {key: settings.get(key) for key in SETTINGS_THAT_COUNT}
+    told["shard"] = settings.get("shard") and Shard.parse(settings["shard"])
     told |= {key: versions.get(key) for key in PACKAGES_THAT_COUNT}
     apart = [f"{how}: {line}" for how in ("left out", "failed") for line in report.get(how.replace(" ", "_"), ())]
     return System(
         name,
+        path,
         tuple(files.values()),
         settings,
         {key: () if value is None else (str(value),) for key, value in told.items()},
@@ -197,10 +199,15 @@ def match(systems: Sequence[System]) -> Match:
     """Systems side by side: those of one name joined, as --shard makes them, and the same files found in all of them.
 
     A file is that of the first system with the same name, else with the same name but for the extension, else with the
-    same `fileid_N`. Raises SettingsError where parts of one system have a file in common, where systems share no files
-    or no metrics, or where files that belong together come from different noisy recordings.
+    same `fileid_N`. Raises SettingsError for a system without scores, where parts of one system have a file in common,
+    where systems share no files or no metrics, or where files that belong together come from different noisy
+    recordings.
     """
     systems = _joined(systems)
+    if empty := next((system for system in systems if not system.files), None):
+        raise SettingsError(
+            f"{empty.path}: holds the scores of no file. Score some recordings first, with `dtln score`."
+        )
     first = {file.name: file for file in systems[0].files}
     files = (first, *(_by_names_of(first, system.files) for system in systems[1:]))
     for own in files[1:]:
@@ -293,7 +300,11 @@ def _require_same_noisy(first: Mapping[str, WrittenFile], other: Mapping[str, Wr
 
 
 def _notes(systems: Sequence[System]) -> Iterator[str]:
-    """What was scored in different ways, in words."""
+    """What was scored in different ways, or not all of it, in words."""
+    for system in systems:
+        shards = system.told.get("shard", ())
+        if shards and len(shards) < (count := Shard.parse(shards[0]).count):
+            yield f"of {system.name}, {len(shards)} of {count} parts are here: {', '.join(shards)}"
     for key in (*SETTINGS_THAT_COUNT, *PACKAGES_THAT_COUNT):
         values = {system.name: system.told[key] for system in systems if system.told.get(key)}
         if len({text for told in values.values() for text in told}) > 1:

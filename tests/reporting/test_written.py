@@ -70,8 +70,9 @@ def test_tables_that_spreadsheets_saved(gains, tmp_path):
         ('{"files": [{"file": "a.wav", "scores": {"input": {"snr_db": "loud"}}}]}', "holds no scores"),
         ('{"files": [{"file": "a.wav", "scores": {"input": 1}}]}', "holds no scores"),
         ('{"files": [{"file": "", "scores": {"input": {"snr_db": 1}}}]}', "has scores of ''. Expected a name"),
-        ('{"files": []}', "holds the scores of no file. Score some recordings first"),
-        ('{"files": [{"file": "a.wav", "scores": {}}]}', "holds the scores of no file"),
+        ('{"files": [{"file": "a.wav", "scores": {"input": {"snr_db": 1' + "0" * 400 + "}}}]}", "holds no scores"),
+        ('{"files": ' + "[" * 100_000, "holds no scores"),
+        ('{"files": [], "settings": {"shard": "all"}}', "holds no scores"),
         ("", "holds no scores"),
         ("no table", "holds no scores"),
         ("file,enhanced_snr_db\na.wav,loud\n", "holds no scores"),
@@ -79,13 +80,33 @@ def test_tables_that_spreadsheets_saved(gains, tmp_path):
         ("file," + "x" * 200_000, "holds no scores"),
         ("file,enhanced_snr_db\n,1\n", "has scores of ''. Expected a name of a file in each row"),
         ("file,enhanced_snr_db\na.wav,1\na.wav,2\n", "has a.wav twice. Expected each file once"),
-        ("file,input_snr_db\na.wav,3\n", "holds the scores of no file"),
     ],
 )
 def test_files_that_hold_no_scores(tmp_path, text, message):
     (tmp_path / "scores").write_text(text)
     with pytest.raises(SettingsError, match=f"scores: {message}"):
         read_scores(tmp_path / "scores")
+
+
+@pytest.mark.parametrize(
+    "text", ['{"files": []}', '{"files": [{"file": "a.wav", "scores": {}}]}', "file,input_snr_db\na.wav,3\n", "file\n"]
+)
+def test_systems_without_scores_are_refused_but_not_parts(tmp_path, text):
+    (tmp_path / "empty.txt").write_text(text)
+    empty = read_scores(tmp_path / "empty.txt", "A")
+    with pytest.raises(SettingsError, match="empty.txt: holds the scores of no file. Score some recordings first"):
+        match([empty])
+    assert match([empty, system("A", {"a.wav": 1})]).shared == ("a.wav",)
+
+
+def test_parts_that_are_missing_are_told(tmp_path):
+    for part in (1, 3):
+        path = tmp_path / f"{part}.json"
+        write_scores(path, [1.0], file_name=f"{part}_{{}}.wav", settings={"shard": f"{part}/3"})
+    parts = [read_scores(tmp_path / f"{part}.json", "A") for part in (1, 3)]
+    assert match(parts).notes == ("of A, 2 of 3 parts are here: 1/3, 3/3",)
+    write_scores(tmp_path / "2.json", [1.0], file_name="2_{}.wav", settings={"shard": "2/3"})
+    assert match([*parts, read_scores(tmp_path / "2.json", "A")]).notes == ()
 
 
 def test_files_that_cannot_be_read(tmp_path):
