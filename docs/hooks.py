@@ -29,7 +29,7 @@ PAGES = {  # page of the site -> text in the repository
     "changelog.md": "CHANGELOG.md",
 }
 SOUND = (".wav", ".flac")
-PLAYER = "width: 8.5em; height: 2.5em"  # three beside each other
+PLAYER = "width: min(10em, 20vw); height: 2.5em"  # three beside each other
 LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\]]*\])*)\]\(([^)\s#:]+)(#[^)\s]*)?\)")  # relative ones alone: no colon
 
 
