@@ -118,6 +118,14 @@ def test_commands_parse(text, monkeypatch):
             assert program in OF_OTHERS, words
 
 
+@pytest.mark.parametrize("text", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_outputs_of_one_recording_have_an_extension(text):
+    """Without one, `dtln enhance` does not know the format."""
+    for words in commands(text):
+        if words[:2] == ["dtln", "enhance"] and Path(words[2]).suffix and "-o" in words:
+            assert Path(words[words.index("-o") + 1]).suffix, words
+
+
 NOT_RUN = re.compile(r"^(?:<!-- not run: ([^\n]+) -->\n\n)?```bash\n(.*?)^```", re.DOTALL | re.MULTILINE)
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 RUN_PAGES = [
