@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "dtln compare") -> int:
         if args.json:
             require_place(args.json)
         systems = [read_scores(path, name) for name, path in map(name_and_path, args.systems)]
+        if args.json and args.json.exists() and any(system.path.samefile(args.json) for system in systems):
+            raise SettingsError(f"{args.json}: holds scores that are compared. Choose another name for the comparison.")
         whole, by_snr, notes = compare_scores(systems)
         print_comparison(whole, by_snr, notes)
         if args.json:

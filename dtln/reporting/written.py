@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -268,7 +269,8 @@ def _by_names_of(first: Mapping[str, WrittenFile], files: Sequence[WrittenFile])
 
 
 def _stem(name: str) -> str:
-    return PurePath(name).with_suffix("").as_posix()
+    """A name but for its extension, and for how letters with marks are put together: a Mac may take them apart."""
+    return unicodedata.normalize("NFC", PurePath(name).with_suffix("").as_posix())
 
 
 def _once(key: Callable[[str], Any], names: Iterable[str]) -> dict[Any, str]:

@@ -99,6 +99,7 @@ def test_what_cannot_be_compared(write, gains, tmp_path, capsys):
             [a, write("b", gains, np.ones(24))],
             r"b.json: the noisy recording of mix_0.wav has 1.00 SNR dB, in .*a.json 0.00",
         ),
+        ([a, write("d", gains), "--json", a], "a.json: holds scores that are compared. Choose another name"),
         ([a, write("d", gains), "--json", tmp_path / "no" / "c.json"], "c.json: its folder does not exist"),
     ):
         assert command.main([str(argument) for argument in arguments]) == 1

@@ -405,6 +405,10 @@ def test_distribution_stands_above_its_scores(page, tmp_path):
     width = 10 / 12  # of sixteen files
     places = [width / 2, 1.5 * width, 10 - 1.5 * width, 10 - width / 2]
     assert page.open(tmp_path / "report.html").run(filled, places) == [True, False, False, True]
+    page.choose("low", "10")  # all have the same score
+    page.wait("return document.getElementById('count').textContent === '8 files of 16'")
+    edges = "return charts.distribution.data.datasets[0].data.map(({ x, y }) => [x, y])"
+    assert page.run(edges) == [[9.5, 0], [10.5, 8], [10.5, 0]]
 
 
 def test_names_that_are_numbers_or_turn_lines(report):

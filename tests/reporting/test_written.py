@@ -145,6 +145,9 @@ def test_names_that_differ_in_the_extension_alone():
     both = {"a.wav": 1, "a.flac": 2}
     assert match([system("A", both), system("B", both)]).shared == ("a.wav", "a.flac")
     assert match([system("A", both), system("B", {"a.flac": 2, "a.ogg": 3})]).shared == ("a.flac",)
+    assert match([system("A", {"M\u00fcller.wav": 1}), system("B", {"Mu\u0308ller.wav": 2})]).shared == (
+        "M\u00fcller.wav",
+    )
     twice = {"x_fileid_1.wav": 1, "y_fileid_1.wav": 2, "b.wav": 0}  # no id tells which one it is
     assert match([system("A", twice), system("B", {"z_fileid_1.wav": 1, "b.wav": 0})]).shared == ("b.wav",)
 

@@ -125,9 +125,10 @@ function drawDistribution(rows) {
   const values = Object.fromEntries(SIGNALS.map((signal) => [signal,
     rows.map((row) => score(signal, metric, row)).filter((value) => value !== null).sort((a, b) => a - b)]));
   const all = Object.values(values).flat();
-  const low = all.reduce((a, b) => Math.min(a, b), Infinity), high = all.reduce((a, b) => Math.max(a, b), -Infinity);
-  const bins = Math.min(MOST_BINS, Math.ceil(3 * Math.sqrt(rows.length)) || 1);
-  const width = (high - low) / bins || 1;
+  const lowest = all.reduce((a, b) => Math.min(a, b), Infinity), high = all.reduce((a, b) => Math.max(a, b), -Infinity);
+  const bins = high > lowest ? Math.min(MOST_BINS, Math.ceil(3 * Math.sqrt(rows.length))) : 1;
+  const width = high > lowest ? (high - lowest) / bins : 1; // one bin around a score that all have
+  const low = high > lowest ? lowest : lowest - width / 2;
   const sets = SIGNALS.map((signal) => {
     const counts = new Array(bins).fill(0);
     for (const value of values[signal]) counts[Math.min(bins - 1, Math.floor((value - low) / width))] += 1;
