@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dtln.errors import SettingsError
-from dtln.reporting.written import CLEAN, HEADINGS, NOISY, Match, System, WrittenFile, match
+from dtln.reporting.written import CLEAN, HEADINGS, NOISY, Match, System, WrittenFile, match, path_from
 
 __all__ = ["Table", "combine"]
 
@@ -52,11 +52,11 @@ def combine(systems: Sequence[System]) -> Table:
     rows = [[files[name] for files in found.files] for name in found.shared]
     first = [row[0] for row in rows]
     columns = {name: [row[index].own for row in rows] for index, name in enumerate(names)}
-    sound = {name: [row[i].sound.get(row[i].signal) for row in rows] for i, name in enumerate(names)}
+    sound = {name: [_sound([row[i]], row[i].signal) for row in rows] for i, name in enumerate(names)}
     if all(file.noisy for file in first):
         columns = {NOISY: [file.noisy for file in first]} | columns
-        sound = {NOISY: [_first_sound(row, NOISY) for row in rows]} | sound
-    sound[CLEAN] = [_first_sound(row, CLEAN) for row in rows]
+        sound = {NOISY: [_sound(row, NOISY) for row in rows]} | sound
+    sound[CLEAN] = [_sound(row, CLEAN) for row in rows]
     snrs = [file.input_snr for file in first if file.input_snr is not None]
     silent = [system.name for system in found.systems if not any(file.sound for file in system.files)]
     notes = [
@@ -90,9 +90,9 @@ def combine(systems: Sequence[System]) -> Table:
     )
 
 
-def _first_sound(row: Sequence[WrittenFile], signal: str) -> Path | None:
-    """Where a recording lies that all systems share, as the first one says that knows."""
-    return next((file.sound[signal] for file in row if signal in file.sound), None)
+def _sound(files: Sequence[WrittenFile], signal: str) -> Path | None:
+    """Where a recording lies, as the first of the files says that tells of it."""
+    return next((path_from(file.sound[signal], file.origin.parent) for file in files if signal in file.sound), None)
 
 
 def _findings(names: Sequence[str], row: Sequence[WrittenFile]) -> list[str]:

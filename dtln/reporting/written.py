@@ -44,7 +44,7 @@ class WrittenFile:
     own: Mapping[str, float]  # its scores, by metric; nan where they are not finite
     noisy: Mapping[str, float]  # those of the noisy recording; {} where it was not scored
     input_snr: float | None = None  # dB
-    sound: Mapping[str, Path] = field(default_factory=dict)  # signal -> recording, "clean" among them; {} of a CSV
+    sound: Mapping[str, str] = field(default_factory=dict)  # signal -> recording as written, also "clean"; {} of a CSV
     seconds: float = 0.0
     findings: tuple[str, ...] = ()  # what spoils the scores
 
@@ -135,7 +135,7 @@ def system_of(name: str, report: Mapping[str, Any], path: Path = Path()) -> Syst
                 scores[signal],
                 noisy,
                 None if snr is None else float(snr),
-                {key: path_from(text, path.parent) for key, text in sound.items() if text},
+                {key: str(recording) for key, recording in sound.items() if recording},
                 float(entry.get("seconds") or 0.0),
                 tuple(map(str, entry.get("findings", ()))),
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from score_reports import report_of, write_scores
 
 from dtln.errors import SettingsError
 from dtln.reporting import read_scores, system_of
-from dtln.reporting.written import SAME_SNR, match
+from dtln.reporting.written import SAME_SNR, match, path_from
 
 
 @pytest.fixture
@@ -33,7 +32,7 @@ def test_csv_and_json_hold_the_same(gains, tmp_path):
     for one, other in zip(of_json.files, of_csv.files, strict=True):
         assert (one.name, one.signal, one.input_snr) == (other.name, other.signal, other.input_snr)
         assert other.own == pytest.approx(one.own, rel=1e-5) and other.noisy == pytest.approx(one.noisy)
-        assert one.sound == {"enhanced": tmp_path / "x.wav"} and other.sound == {}
+        assert one.sound == {"enhanced": str(tmp_path / "x.wav")} and other.sound == {}
 
 
 def test_infinite_scores_are_not_numbers_but_input_snrs_are_infinite(tmp_path):
@@ -123,13 +122,11 @@ def test_recordings_are_found_from_the_scores_or_above_them(tmp_path, monkeypatc
     for place in ("project/out/one", "project/noisy", "elsewhere"):
         (tmp_path / place).mkdir(parents=True)
     (tmp_path / "project/out/one/a.wav").touch()
-    signals = {"noisy": "noisy/" + 300 * "x", "enhanced": "out/one/a.wav"}
-    report = report_of(["a.wav"], [{"enhanced": {"snr_db": 1.0}}], signals=[signals], clean=["gone.wav"])
-    (tmp_path / "project/out/scores.json").write_text(json.dumps(report))
     monkeypatch.chdir(tmp_path / "elsewhere")
-    (file,) = read_scores(Path("../project/out/scores.json")).files
-    assert file.sound["enhanced"].samefile(tmp_path / "project/out/one/a.wav")
-    assert file.sound["clean"] == Path("../project/out/gone.wav")
+    folder = Path("../project/out")
+    assert path_from("out/one/a.wav", folder).samefile(tmp_path / "project/out/one/a.wav")
+    assert path_from("gone.wav", folder) == Path("../project/out/gone.wav")
+    assert path_from("noisy/" + 300 * "x", folder).parent == Path("../project/out/noisy")
 
 
 def test_files_are_matched_by_name_then_by_id():
