@@ -125,8 +125,11 @@ def system_of(name: str, report: Mapping[str, Any], path: Path = Path()) -> Syst
         signal = next((signal for signal in OWN if scores.get(signal)), None)
         if signal:
             noisy, sound = scores.get(NOISY, {}), {**entry.get("signals", {}), CLEAN: entry.get("clean")}
-            snr = entry.get("input_snr_db")
-            if snr is None and math.isnan(noisy.get("snr_db", 0.0)):  # as measured: infinite
+            snr, seconds = (
+                float(value) if (value := entry.get(key)) is not None else math.nan
+                for key in ("input_snr_db", "seconds")
+            )
+            if math.isnan(snr) and math.isnan(noisy.get("snr_db", 0.0)):  # as measured: infinite
                 snr = math.inf
             files[file] = WrittenFile(
                 file,
@@ -134,14 +137,14 @@ def system_of(name: str, report: Mapping[str, Any], path: Path = Path()) -> Syst
                 signal,
                 scores[signal],
                 noisy,
-                None if snr is None else float(snr),
+                None if math.isnan(snr) else snr,
                 {key: str(recording) for key, recording in sound.items() if recording},
-                float(entry.get("seconds") or 0.0),
+                seconds if math.isfinite(seconds) else 0.0,
                 tuple(map(str, entry.get("findings", ()))),
             )
     settings, versions = report.get("settings", {}), report.get("versions", {})
     told = {key: settings.get(key) for key in SETTINGS_THAT_COUNT}
-    told["shard"] = settings.get("shard") and Shard.parse(settings["shard"])
+    told["shard"] = None if (shard := settings.get("shard")) is None else Shard.parse(shard)
     told |= {key: versions.get(key) for key in PACKAGES_THAT_COUNT}
     apart = [f"{how}: {line}" for how in ("left out", "failed") for line in report.get(how.replace(" ", "_"), ())]
     return System(

@@ -73,7 +73,7 @@ def bins_by_snr(snrs: Sequence[float], width: int = BIN_WIDTH) -> dict[str, list
     Edges lie half-way between nominal SNRs, around which the measured ones scatter: between multiples of 5 dB, but on
     them where the SNRs gather around 2.5, 7.5, ... dB, as those of the test set of VoiceBank-DEMAND do.
     """
-    phases = [2 * math.pi * value / width for value in snrs if math.isfinite(value)]
+    phases = [2 * math.pi * (value % width) / width for value in snrs if math.isfinite(value)]
     between = bool(phases) and sum(map(math.cos, phases)) / len(phases) < -0.5  # 1 for multiples, 0 for any values
     shift = 0.0 if between else width / 2
     starts: dict[float, list[int]] = {}

@@ -12,6 +12,7 @@ from score_reports import report_of, write_scores
 from dtln.errors import SettingsError
 from dtln.reporting import read_scores, system_of
 from dtln.reporting.written import SAME_SNR, match, path_from
+from dtln.scoring.input_snr import bins_by_snr
 
 
 @pytest.fixture
@@ -43,6 +44,14 @@ def test_infinite_scores_are_not_numbers_but_input_snrs_are_infinite(tmp_path):
         assert (first.input_snr, second.input_snr, third.input_snr) == (5.0, math.inf, 0.0)
 
 
+def test_numbers_that_no_report_has(tmp_path):
+    report = report_of(["a.wav", "b.wav"], [{"enhanced": {"snr_db": 1.0}}] * 2, seconds=[math.nan, 1.0])
+    report["files"][0]["input_snr_db"], report["files"][1]["input_snr_db"] = math.nan, 1e308
+    odd = system_of("A", report)
+    assert [(file.seconds, file.input_snr) for file in odd.files] == [(0.0, None), (1.0, 1e308)]
+    assert sum(map(len, bins_by_snr([5.0, 1e308]).values())) == 2
+
+
 def test_tables_that_spreadsheets_saved(gains, tmp_path):
     plain = read_scores(write_scores(tmp_path / "a.json", gains, file_name="mix\udcff_{}.wav").with_suffix(".csv"))
     assert plain.files[0].name == "mix\udcff_0.wav"  # as the JSON has it
@@ -72,6 +81,7 @@ def test_tables_that_spreadsheets_saved(gains, tmp_path):
         ('{"files": [{"file": "a.wav", "scores": {"input": {"snr_db": 1' + "0" * 400 + "}}}]}", "holds no scores"),
         ('{"files": ' + "[" * 100_000, "holds no scores"),
         ('{"files": [], "settings": {"shard": "all"}}', "holds no scores"),
+        ('{"files": [], "settings": {"shard": 0}}', "holds no scores"),
         ("", "holds no scores"),
         ("no table", "holds no scores"),
         ("file,enhanced_snr_db\na.wav,loud\n", "holds no scores"),
