@@ -102,7 +102,8 @@ def read_scores(path: Path, name: str | None = None) -> System:
     except SettingsError:
         raise
     except (ArithmeticError, AttributeError, KeyError, RecursionError, TypeError, ValueError, csv.Error) as error:
-        raise SettingsError(f"{path}: holds no scores. {wanted}.") from error
+        found = f" ({error})" if isinstance(error, ValueError) else ""
+        raise SettingsError(f"{path}: holds no scores{found}. {wanted}.") from error
 
 
 def system_of(name: str, report: Mapping[str, Any], path: Path = Path()) -> System:
@@ -176,21 +177,26 @@ def _report_of_table(text: str) -> dict[str, Any]:
         return float(cell if delimiter == "," else cell.replace(",", ".")) if cell else None
 
     files: list[dict[str, Any]] = []
-    table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    if "file" not in (table.fieldnames or ()):
-        raise ValueError("no column file")
-    for cells in table:
-        if None in cells or None in cells.values():
-            raise ValueError(f"other cells than headings in the row of {cells.get('file')}")
-        if not any(cells.values()):
-            continue
+    headings, *table = [*csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)] or [[]]
+    if "file" not in headings:
+        raise ValueError("neither JSON nor a table with the column file")
+    name = headings.index("file")
+    snr = headings.index("input_snr_db") if "input_snr_db" in headings else None
+    if snr != name + 1 and any(f"input_{key}" in headings for key in HEADINGS if key != "snr_db"):
+        snr = None  # but the SNR of the recording "input"; what was mixed stands beside the name
+    for cells in filter(any, table):
+        if len(cells) != len(headings):
+            raise ValueError(
+                f"a row begins with {cells[0]!r} and has {len(cells)} cells under {len(headings)} headings"
+            )
         file = re.sub(  # bytes that are no text, see `write_csv`
-            r"\\udc([89a-f][0-9a-f])", lambda byte: chr(0xDC00 + int(byte[1], 16)), cells.pop("file")
+            r"\\udc([89a-f][0-9a-f])", lambda byte: chr(0xDC00 + int(byte[1], 16)), cells[name]
         )
-        files.append({"file": file, "input_snr_db": number(cells.pop("input_snr_db", "")), "scores": {}})
-        for column, cell in cells.items():
+        files.append({"file": file, "input_snr_db": None if snr is None else number(cells[snr]), "scores": {}})
+        for place, (column, cell) in enumerate(zip(headings, cells, strict=True)):
             signal, _, key = column.partition("_")
-            files[-1]["scores"].setdefault(signal, {})[key] = number(cell)
+            if place not in (name, snr):
+                files[-1]["scores"].setdefault(signal, {})[key] = number(cell)
     return {"files": files}
 
 

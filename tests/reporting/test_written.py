@@ -10,6 +10,7 @@ import pytest
 from score_reports import report_of, write_scores
 
 from dtln.errors import SettingsError
+from dtln.evaluation.scores import Pair, ScoredFile, write_csv
 from dtln.reporting import read_scores, system_of
 from dtln.reporting.written import SAME_SNR, match, path_from
 from dtln.scoring.input_snr import bins_by_snr
@@ -44,6 +45,15 @@ def test_infinite_scores_are_not_numbers_but_input_snrs_are_infinite(tmp_path):
         assert (first.input_snr, second.input_snr, third.input_snr) == (5.0, math.inf, 0.0)
 
 
+@pytest.mark.parametrize("snr", [None, 7.0])
+def test_the_snr_of_the_only_recording_is_not_that_of_the_mixture(tmp_path, snr):
+    """Both columns of a CSV are called input_snr_db."""
+    pair = Pair("a.wav", {"input": tmp_path / "a.wav"}, None, snr)
+    write_csv(tmp_path / "a.csv", [ScoredFile(pair, scores={"input": {"stoi_percent": 90.0, "snr_db": 3.0}})])
+    (file,) = read_scores(tmp_path / "a.csv").files
+    assert file.own == {"stoi_percent": 90.0, "snr_db": 3.0} and file.input_snr == snr
+
+
 def test_numbers_that_no_report_has(tmp_path):
     report = report_of(["a.wav", "b.wav"], [{"enhanced": {"snr_db": 1.0}}] * 2, seconds=[math.nan, 1.0])
     report["files"][0]["input_snr_db"], report["files"][1]["input_snr_db"] = math.nan, 1e308
@@ -70,9 +80,9 @@ def test_tables_that_spreadsheets_saved(gains, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "holds no scores. Expected what --json or --csv of `dtln score` wrote"),
+        ("{", r"holds no scores \(.*double quotes.*\). Expected what --json or --csv of `dtln score` wrote"),
         ("{}", "holds no scores. Expected what"),
-        ("[]", "holds no scores. Expected what"),
+        ("[]", r"holds no scores \(neither JSON nor a table with the column file\). Expected what"),
         ('{"files": [1]}', "holds no scores"),
         ('{"files": [{}]}', "holds no scores"),
         ('{"files": [{"file": "a.wav", "scores": {"input": {"snr_db": "loud"}}}]}', "holds no scores"),
@@ -84,8 +94,11 @@ def test_tables_that_spreadsheets_saved(gains, tmp_path):
         ('{"files": [], "settings": {"shard": 0}}', "holds no scores"),
         ("", "holds no scores"),
         ("no table", "holds no scores"),
-        ("file,enhanced_snr_db\na.wav,loud\n", "holds no scores"),
-        ("file,enhanced_snr_db\na.wav\n", "holds no scores"),
+        ("file,enhanced_snr_db\na.wav,loud\n", "holds no scores .*float: 'loud'"),
+        (
+            "file,enhanced_snr_db\na.wav\n",
+            r"holds no scores \(a row begins with 'a.wav' and has 1 cells under 2 headings\)",
+        ),
         ("file," + "x" * 200_000, "holds no scores"),
         ("file,enhanced_snr_db\n,1\n", "has scores of ''. Expected a name of a file in each row"),
         ("file,enhanced_snr_db\na.wav,1\na.wav,2\n", "has a.wav twice. Expected each file once"),
