@@ -272,7 +272,7 @@ def _by_names_of(first: Mapping[str, WrittenFile], files: Sequence[WrittenFile])
     for key in (str, _stem, fileid_of):
         here, there = _once(key, first), _once(key, (file.name for file in files))
         for value, name in here.items():
-            if name not in found and there.get(value) in left:
+            if there.get(value) in left:
                 found[name] = left.pop(there[value])
     return found | left
 
