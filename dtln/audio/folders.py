@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from pathlib import Path, PurePath
@@ -190,10 +191,10 @@ def pair_files(
     """
     clean_by_stem: dict[str, list[str]] = {}
     for name in clean_names:
-        clean_by_stem.setdefault(_stem(name), []).append(name)
+        clean_by_stem.setdefault(stem_of(name), []).append(name)
     partners: dict[str, str] = {}
     for name in noisy_names:
-        equal = clean_by_stem.get(_stem(name), [])
+        equal = clean_by_stem.get(stem_of(name), [])
         if len(equal) > 1:
             raise AudioFileError(
                 f"{Path(noisy_dir, name)}: has {len(equal)} partners, {Path(clean_dir, equal[0])} and "
@@ -219,8 +220,9 @@ def pair_files(
     return [(name, partners[name]) for name in noisy_names]
 
 
-def _stem(name: str) -> str:
-    return PurePath(name).with_suffix("").as_posix()
+def stem_of(name: str) -> str:
+    """A name but for its extension, and for how letters with marks are put together: a Mac may take them apart."""
+    return unicodedata.normalize("NFC", PurePath(name).with_suffix("").as_posix())
 
 
 def fileid_of(name: str) -> int | None:

@@ -8,13 +8,12 @@ import json
 import math
 import os
 import re
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from dtln.audio.folders import fileid_of
+from dtln.audio.folders import fileid_of, stem_of
 from dtln.errors import SettingsError
 from dtln.scoring.metrics import DNSMOS_METRICS, METRICS
 from dtln.shards import Shard
@@ -269,17 +268,12 @@ def _by_names_of(first: Mapping[str, WrittenFile], files: Sequence[WrittenFile])
     """Files of another system by the names that they have in the first, those that it lacks by their own."""
     found: dict[str, WrittenFile] = {}
     left = {file.name: file for file in files}
-    for key in (str, _stem, fileid_of):
+    for key in (str, stem_of, fileid_of):
         here, there = _once(key, first), _once(key, (file.name for file in files))
         for value, name in here.items():
             if there.get(value) in left:
                 found[name] = left.pop(there[value])
     return found | left
-
-
-def _stem(name: str) -> str:
-    """A name but for its extension, and for how letters with marks are put together: a Mac may take them apart."""
-    return unicodedata.normalize("NFC", PurePath(name).with_suffix("").as_posix())
 
 
 def _once(key: Callable[[str], Any], names: Iterable[str]) -> dict[Any, str]:

@@ -80,11 +80,12 @@ def table_lines(summary: Mapping[str, Mapping[str, Mean]]) -> list[str]:
     for metrics in (METRICS, DNSMOS_METRICS):
         keys = [key for key in metrics if any(key in scores for scores in summary.values())]
         if keys:
-            lines.append(f"{'':{width}}" + "".join(f" {metrics[key]:>14}" for key in keys))
-            lines += [
-                f"{signal:{width}}" + "".join(f" {_cell(scores.get(key)):>14}" for key in keys)
-                for signal, scores in summary.items()
-            ]
+            rows = [[metrics[key] for key in keys]]
+            rows += [[_cell(scores.get(key)) for key in keys] for scores in summary.values()]
+            widths = [max(14, *map(len, column)) for column in zip(*rows, strict=True)]
+            for name, row in zip(["", *summary], rows, strict=True):
+                cells = (f" {cell:>{of_column}}" for cell, of_column in zip(row, widths, strict=True))
+                lines.append(f"{name:{width}}" + "".join(cells))
     return lines
 
 

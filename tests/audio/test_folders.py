@@ -154,6 +154,8 @@ def test_pairs_by_name_and_by_fileid():
     assert pair_files(noisy[3:], with_ids) == [(noisy[3], "mix_fileid_7.flac")]
     both = ["mix_fileid_7.wav", "clean_fileid_7.wav"]
     assert pair_files(["mix_fileid_7.wav"], both) == [("mix_fileid_7.wav", "mix_fileid_7.wav")]
+    umlaut = ("u\u0308ber.wav", "\u00fcber.wav")  # of a Mac's folder, and of another
+    assert pair_files([umlaut[0]], [umlaut[1]]) == [umlaut]
 
 
 @pytest.mark.parametrize(
