@@ -190,6 +190,7 @@ def build_web(folder: Path) -> Path:
     built = shutil.ignore_patterns("node_modules", "dist", "build")
     shutil.copytree(ROOT / "web", folder / "web", ignore=built)
     shutil.copytree(ROOT / "docs" / "demo", folder / "docs" / "demo", ignore=built)
+    shutil.copy(ROOT / "LICENSE", folder)
     for name in ("pretrained_model", "audio_samples"):
         (folder / name).symlink_to(ROOT / name, target_is_directory=True)
     _run(["npm", "ci", *NPM_OPTIONS], cwd=folder / "web")

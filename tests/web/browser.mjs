@@ -1,4 +1,4 @@
-// Drives headless Chromium: node browser.mjs SCENARIO ADDRESS FOLDER [JSON], in a folder with the package's node_modules
+// Drives headless Chromium, or Firefox where `browser` names one: node browser.mjs SCENARIO ADDRESS FOLDER [JSON], in a folder with the package's node_modules
 //
 // What pages made lies in FOLDER afterwards; what they said is printed as JSON. Every scenario reports which addresses
 // were asked for, and what went wrong in the page. With `pictures` in the JSON, screenshots lie in FOLDER as well, of
@@ -9,7 +9,8 @@ import { createRequire } from "node:module";
 import os from "node:os";
 import path from "node:path";
 
-const { chromium } = createRequire(path.resolve("package.json"))("playwright-core");
+const require = createRequire(path.resolve("package.json"));
+const { chromium, firefox } = require("playwright-core");
 const [scenario, address, folder, json = "{}"] = process.argv.slice(2);
 const { browser: executablePath, microphone, ...options } = JSON.parse(json);
 const FLAGS = [
@@ -19,11 +20,15 @@ const FLAGS = [
 ];
 if (microphone) FLAGS.push(`--use-file-for-fake-audio-capture=${microphone}`);
 
-const profile = fs.mkdtempSync(path.join(os.tmpdir(), "dtln-chromium-"));
-const context = await chromium.launchPersistentContext(profile, {
-  executablePath, headless: true, args: FLAGS, acceptDownloads: true, permissions: options.denied ? [] : ["microphone"],
-  viewport: { width: 1100, height: 1150 },
-});
+const inFirefox = path.basename(executablePath).startsWith("firefox");
+const profile = fs.mkdtempSync(path.join(os.tmpdir(), "dtln-browser-"));
+const usual = { executablePath, headless: true, viewport: { width: 1100, height: 1150 } };
+// `moz-firefox` is an ordinary Firefox, spoken to by WebDriver BiDi, which it knows without geckodriver.
+const context = await (inFirefox
+  ? firefox.launchPersistentContext(profile, { ...usual, channel: "moz-firefox" })
+  : chromium.launchPersistentContext(profile, {
+      ...usual, args: FLAGS, acceptDownloads: true, permissions: options.denied ? [] : ["microphone"],
+    }));
 const page = context.pages()[0];
 const [requests, faults] = [[], []];
 context.on("request", (request) => requests.push(request.url()));
@@ -43,16 +48,58 @@ const finished = (name) =>
     const status = document.getElementById("status");
     return status.classList.contains("error") || (status.innerText.startsWith(`${name} (`) && / took /.test(status.innerText));
   }, name);
+const failed = () => page.waitForFunction(() => document.getElementById("status").classList.contains("error"));
 const shoot = (name) => options.pictures && page.screenshot({ path: path.join(folder, name), fullPage: true });
+
+// What axe finds against the rules for screen readers, keyboards and contrast.
+async function violations() {
+  await page.evaluate(fs.readFileSync(require.resolve("axe-core/axe.min.js"), "utf8"));
+  return page.evaluate(async () => {
+    const found = (await window.axe.run()).violations;
+    return found.map(({ id, nodes }) => `${id}: ${nodes.map(({ target }) => target).join(", ")}`);
+  });
+}
 
 async function setStrength(percent) {
   await page.locator("#strength").fill(String(percent));
 }
 
 async function save(name) {
+  if (inFirefox) return saveBlob(name); // Playwright is not told of downloads there
   const [download] = await Promise.all([page.waitForEvent("download"), page.locator("#download").click()]);
   await download.saveAs(path.join(folder, name));
   return download.suggestedFilename();
+}
+
+async function saveBlob(name) {
+  const { file, base64 } = await page.evaluate(async () => {
+    const [make, follow] = [URL.createObjectURL, HTMLAnchorElement.prototype.click];
+    let [blob, file] = [];
+    URL.createObjectURL = (given) => make.call(URL, (blob = given));
+    HTMLAnchorElement.prototype.click = function () {
+      file = this.download;
+    };
+    document.getElementById("download").click();
+    [URL.createObjectURL, HTMLAnchorElement.prototype.click] = [make, follow];
+    const reader = new FileReader();
+    await new Promise((resolve) => ((reader.onload = resolve), reader.readAsDataURL(blob)));
+    return { file, base64: reader.result.split(",")[1] };
+  });
+  fs.writeFileSync(path.join(folder, name), Buffer.from(base64, "base64"));
+  return file;
+}
+
+async function drop(name, bytes) {
+  const transfer = await page.evaluateHandle(
+    ([name, bytes]) => {
+      const transfer = new DataTransfer();
+      if (bytes) transfer.items.add(new File([new Uint8Array(bytes)], name, { type: "audio/wav" }));
+      else transfer.setData("text/plain", name);
+      return transfer;
+    },
+    [name, bytes && [...bytes]],
+  );
+  await page.dispatchEvent("body", "drop", { dataTransfer: transfer });
 }
 
 // Mean difference of the two spectrograms, in the columns of the last `seconds`, in steps of colour.
@@ -74,13 +121,7 @@ const scenarios = {
     faults.splice(0); // the script was not found
     await page.goto(address);
     const said = { before: await text("status"), unbuilt: await page.locator("#unbuilt").isVisible() };
-    const bytes = [...fs.readFileSync(options.dropped)];
-    const transfer = await page.evaluateHandle((bytes) => {
-      const transfer = new DataTransfer();
-      transfer.items.add(new File([new Uint8Array(bytes)], "dropped.wav", { type: "audio/wav" }));
-      return transfer;
-    }, bytes);
-    await page.dispatchEvent("body", "drop", { dataTransfer: transfer });
+    await drop("dropped.wav", fs.readFileSync(options.dropped));
     await finished("dropped.wav");
     said.dropped = await text("status");
     said.name = await save("dropped_out.wav");
@@ -92,7 +133,7 @@ const scenarios = {
     said.chosen = await text("status");
     await save("chosen_out.wav");
     await page.locator("#file").setInputFiles({ name: "words.txt", mimeType: "audio/wav", buffer: Buffer.from("no sound") });
-    await page.waitForFunction(() => document.getElementById("status").classList.contains("error"));
+    await failed();
     said.wrong = await text("status");
     await page.setViewportSize({ width: 360, height: 740 });
     said.overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
@@ -107,6 +148,11 @@ const scenarios = {
     await page.keyboard.press("Enter");
     await finished("sample.wav");
     const said = { differences: {} };
+    await page.evaluate(() => {
+      window.times = new Set();
+      const time = document.getElementById("time");
+      new MutationObserver(() => window.times.add(time.innerText)).observe(time, { childList: true });
+    });
     await page.locator("#play").focus();
     await page.keyboard.press("Enter");
     for (const [name, change] of [
@@ -125,8 +171,11 @@ const scenarios = {
     await page.locator("#play").click();
     said.paused = await text("play");
     said.time = await text("time");
+    said.times = await page.evaluate(() => [...window.times]);
+    said.violations = await violations();
     await page.emulateMedia({ colorScheme: "dark" });
     await shoot("dark.png");
+    said.violations.push(...(await violations()));
     return said;
   },
 
@@ -154,19 +203,77 @@ const scenarios = {
   // What the page says without a microphone, and without one of its files.
   async troubles() {
     await page.goto(address);
-    const failed = () => page.waitForFunction(() => document.getElementById("status").classList.contains("error"));
     await page.route("**/model_stream.onnx", (route) => route.fulfill({ status: 404, body: "" }));
     await page.locator("#sample").click();
     await failed();
     const said = { model: await text("status") };
     await page.unroute("**/model_stream.onnx");
-    faults.splice(0);
+    await page.route("**/*.wasm", async (route) => route.fulfill({ response: await route.fetch(), contentType: "text/plain" }));
     await page.locator("#sample").click();
     await finished("sample.wav"); // the next attempt loads it anew
+    said.sample = await text("status");
+    await page.unroute("**/*.wasm");
+    faults.splice(0);
+    await page.route("**/sample.wav", (route) => route.abort());
+    await page.locator("#sample").click();
+    await failed();
+    said.offline = await text("status");
+    faults.splice(0);
     await page.locator("#microphone").click();
     await failed();
     said.microphone = await text("status");
     said.canPlay = await page.locator("#play").isEnabled();
+    return said;
+  },
+
+  // What comes late, cannot be read, or is unplugged.
+  async surprises() {
+    await page.addInitScript(() => {
+      const read = Blob.prototype.arrayBuffer;
+      const gate = new Promise((resolve) => (window.openGate = resolve));
+      Blob.prototype.arrayBuffer = async function () {
+        if (this.name.startsWith("slow")) await gate;
+        if (this.name === "folder") throw new DOMException("not found", "NotFoundError");
+        return read.call(this);
+      };
+      window.decoded = 0;
+      const decode = OfflineAudioContext.prototype.decodeAudioData;
+      OfflineAudioContext.prototype.decodeAudioData = function (...given) {
+        return decode.apply(this, given).finally(() => (window.decoded += 1));
+      };
+      const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+      navigator.mediaDevices.getUserMedia = async (wanted) => (window.stream = await ask(wanted));
+    });
+    await page.goto(address);
+    const wav = fs.readFileSync(options.dropped);
+    await drop("slow.wav", wav);
+    await drop("slow_words.txt", Buffer.from("no sound"));
+    await page.locator("#sample").click();
+    await finished("sample.wav");
+    await page.evaluate(() => window.openGate());
+    await page.waitForFunction(() => window.decoded === 3);
+    await page.evaluate(() => new Promise((resolve) => setTimeout(resolve))); // what waits for it has its turn
+    const said = { late: await text("status") };
+    for (const [name, bytes] of [["folder", wav], ["empty.wav", []], ["a word", undefined]]) {
+      await page.evaluate(() => document.getElementById("status").classList.remove("error"));
+      await drop(name, bytes);
+      await failed();
+      said[name] = await text("status");
+    }
+    await page.locator("#microphone").click();
+    await page.waitForFunction(() => /ms/.test(document.getElementById("delay").innerText));
+    await drop("words.txt", Buffer.from("no sound"));
+    await failed();
+    said.running = await text("microphone");
+    said.violations = await violations();
+    await page.evaluate(() => {
+      const [track] = window.stream.getTracks();
+      track.stop();
+      track.dispatchEvent(new Event("ended")); // what a browser does where it was unplugged
+    });
+    await page.waitForFunction(() => / took /.test(document.getElementById("status").innerText));
+    said.unplugged = await text("status");
+    said.stopped = await text("microphone");
     return said;
   },
 

@@ -15,7 +15,6 @@ window.result = async ({ build }) => {
     "no model": () => DenoiserWorker.start({ model: "missing.onnx", assets: build }),
     "no ONNX": () => DenoiserWorker.start({ model: "index.html", assets: build }),
     "no worklet": () => createDenoiserNode(context, { worker: elsewhere }),
-    "neither": () => createDenoiserNode(context, {}),
     "offline": () => createDenoiserNode(new OfflineAudioContext(1, 100, 48000), { worker }),
     "insecure": () => createDenoiserNode(insecure, { worker }),
     "buffer": () => createDenoiserNode(context, { worker, buffer: -1 }),
@@ -27,6 +26,37 @@ window.result = async ({ build }) => {
       const answer = stream.process(new Float32Array(16000));
       stream.close();
       await answer;
+    },
+    "used when closed": async () => {
+      const stream = await worker.open();
+      stream.close();
+      stream.close();
+      stream.strength = 0.5;
+      await stream.process(new Float32Array(10));
+    },
+    "ended": async () => {
+      const other = await DenoiserWorker.start({ assets: build });
+      const answer = (await other.open()).process(new Float32Array(160000));
+      other.terminate();
+      await answer;
+    },
+    "opening when ended": async () => {
+      const other = await DenoiserWorker.start({ assets: build });
+      const opening = other.open();
+      other.terminate();
+      await opening;
+    },
+    "opened when ended": async () => {
+      const other = await DenoiserWorker.start({ assets: build });
+      other.terminate();
+      other.terminate();
+      await other.open();
+    },
+    "closed node": async () => {
+      const node = await createDenoiserNode(context, { assets: build });
+      node.close();
+      node.close();
+      node.strength = 0.5;
     },
   };
   const said = {};

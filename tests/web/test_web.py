@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import http.server
 import json
 import re
 import shutil
 import subprocess
+import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +29,7 @@ pytestmark = [pytest.mark.web, pytest.mark.environments("web")]
 HERE = Path(__file__).parent
 NOISY = HERE.parents[1] / "audio_samples" / "noisy"
 TOLERANCE = 1e-3  # of full scale, between browser and Python; float32 gives 3e-7, a 16-bit recording 1e-4
+FIREFOX = ("firefox-esr", "firefox")
 FADE = 128  # samples in which denoised sound comes back after an underrun
 SEEN = 10.0  # steps of colour between two spectrograms that differ; of the same sound they differ by less than 3
 
@@ -67,16 +70,15 @@ def site(built, tmp_path) -> Iterator[str]:
 @pytest.fixture
 def browse(built, site, tmp_path):
     """Function (scenario of browser.mjs, page below `site`, options) -> what it said; `tmp_path` has what it saved."""
-    browser = next(filter(None, map(shutil.which, web.BROWSERS)), None)
-    if browser is None:
-        pytest.skip("Chromium is not installed")
 
-    def run(scenario: str, page: str, may_fail: bool = False, **options: object) -> dict:
-        words = json.dumps({"browser": browser, **options}, default=str)
-        command = ["node", HERE / "browser.mjs", scenario, site + page, tmp_path, words]
-        done = subprocess.run(
-            [str(word) for word in command], cwd=built / "web", capture_output=True, text=True, timeout=240
-        )
+    def run(scenario: str, page: str, may_fail: bool = False, browser: str = "chromium", **options: object) -> dict:
+        programs = web.BROWSERS if browser == "chromium" else FIREFOX
+        program = next(filter(None, map(shutil.which, programs)), None)
+        if program is None:
+            pytest.skip(f"none of {', '.join(programs)} is installed")
+        words = json.dumps({"browser": program, **options}, default=str)
+        command = [str(word) for word in ("node", HERE / "browser.mjs", scenario, site + page, tmp_path, words)]
+        done = subprocess.run(command, cwd=built / "web", capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stdout + done.stderr
         said = json.loads(done.stdout)
         assert "error" not in said, said
@@ -135,10 +137,7 @@ def test_package_passes_its_own_tests(built):
 
 def test_code_of_the_docs_compiles(built):
     text = (HERE.parents[1] / "docs" / "browser.md").read_text(encoding="utf-8")
-    known = """
-declare const [left, right, samples]: Float32Array[];
-declare function bytes(name: string): Promise<Uint8Array>;
-"""
+    known = "declare const [left, right, samples]: Float32Array[];\n"
     blocks = re.findall(r"^```ts\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     assert len(blocks) == 2
     for number, block in enumerate(blocks):
@@ -146,6 +145,70 @@ declare function bytes(name: string): Promise<Uint8Array>;
     command = ["npx", "tsc", "-p", "tsconfig.json", "--noUnusedLocals", "false"]
     run = subprocess.run(command, cwd=built / "web", capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+NEWCOMER = """
+import fs from "node:fs";
+import { fileURLToPath } from "node:url";
+import { Denoiser, encodeWav, type StreamOptions } from "dtln-web";
+
+const options: StreamOptions = { sampleRate: 48000 };
+const model = fs.readFileSync(fileURLToPath(import.meta.resolve("dtln-web/model_stream.onnx")));
+const denoiser = await Denoiser.create({ model, ...options });
+const clean: Float32Array = await denoiser.denoise(new Float32Array(4800));
+console.log(clean.length, encodeWav(clean, 48000).length);
+"""
+
+
+def test_packed_package_brings_all_that_it_needs(built, tmp_path):
+    """As `npm install dtln-web-0.2.0.tgz` lays it, beside what it depends on."""
+    web = built / "web"
+    command = ["npm", "pack", "--json", "--ignore-scripts", "--pack-destination", tmp_path]
+    packed = subprocess.run([str(word) for word in command], cwd=web, capture_output=True, text=True, timeout=120)
+    assert packed.returncode == 0, packed.stderr
+    described = json.loads((web / "package.json").read_text())
+    project = tmp_path / "project"
+    modules = project / "node_modules"
+    modules.mkdir(parents=True)
+    with tarfile.open(tmp_path / f"dtln-web-{described['version']}.tgz") as archive:
+        archive.extractall(tmp_path)
+    (tmp_path / "package").rename(modules / "dtln-web")
+    for name in [*described["dependencies"], "@types"]:
+        (modules / name).symlink_to(web / "node_modules" / name, target_is_directory=True)
+    for target in described["exports"].values():
+        for file in target.values() if isinstance(target, dict) else [target]:
+            assert (modules / "dtln-web" / file).is_file()
+    assert (modules / "dtln-web" / "dist" / "LICENSE").is_file()
+    # worker.js has this version in it, and the wasm file is of it
+    assert re.fullmatch(r"[\d.]+", described["dependencies"]["onnxruntime-web"])
+
+    (project / "package.json").write_text('{"type": "module"}')
+    (project / "use.ts").write_text(NEWCOMER)
+    words = "--strict --target es2022 --module nodenext --types node --skipLibCheck use.ts"
+    for command in ([web / "node_modules" / ".bin" / "tsc", *words.split()], ["node", "use.js"]):
+        run = subprocess.run([str(word) for word in command], cwd=project, capture_output=True, text=True, timeout=120)
+        assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout == f"4800 {44 + 2 * 4800}\n"
+
+
+def test_docs_say_how_large_the_files_are(built):
+    text = (HERE.parents[1] / "docs" / "browser.md").read_text(encoding="utf-8")
+    page = built / "docs" / "demo"
+    build = page / "build"
+    scripts = [*build.glob("*.js"), page / "index.html", page / "demo.css"]
+    for words, files in {
+        r"\| `ort-wasm-simd-threaded.wasm`.*?": [build / "ort-wasm-simd-threaded.wasm"],
+        r"\| `model_stream.onnx`.*?": [build / "model_stream.onnx"],
+        r"\| `worker.js`.*?": scripts,
+    }.items():
+        plain, compressed = re.search(words + r"\| ([\d.]+) MB \| ([\d.]+) MB \|", text).groups()
+        assert plain == f"{sum(file.stat().st_size for file in files) / 1e6:.1f}"
+        size = sum(len(gzip.compress(file.read_bytes())) for file in files) / 1e6
+        assert compressed == f"{size:.{len(compressed) - 2}f}"
+    quantised = (MODEL_DIR / "model_stream_quant.onnx").stat().st_size / 1e6
+    assert f"`model_stream_quant.onnx` has {quantised:.1f} MB" in text
+    everything = sum(file.stat().st_size for file in build.iterdir()) / 1e6
+    assert f"{everything:.0f} MB in\n`docs/demo/build`" in text
 
 
 def test_benchmark_runs(built, tmp_path, capsys):
@@ -201,7 +264,8 @@ def test_package_runs_the_8_bit_model(in_node):
     np.testing.assert_allclose(found, expected, atol=TOLERANCE)
 
 
-def test_demo_denoises_recordings(browse, site, backend, tmp_path):
+@pytest.mark.parametrize("browser", ["chromium", "firefox"])  # Firefox plays nothing without a sound card
+def test_demo_denoises_recordings(browser, browse, site, backend, tmp_path):
     dropped, chosen = tmp_path / "dropped.wav", tmp_path / "chosen.wav"
     soundfile.write(dropped, noisy(16000), 16000, subtype="PCM_16")
     stereo = np.stack([noisy(44100), 0.003 * noisy(44100)[::-1] + 0.01], axis=1)
@@ -211,7 +275,7 @@ def test_demo_denoises_recordings(browse, site, backend, tmp_path):
     for name in ("index.html", "demo.css"):
         shutil.copy(page / name, tmp_path / "site" / "some" / "place" / "unbuilt")
 
-    said = browse("files", "demo/", dropped=dropped, chosen=chosen, unbuilt=f"{site}unbuilt/")
+    said = browse("files", "demo/", browser=browser, dropped=dropped, chosen=chosen, unbuilt=f"{site}unbuilt/")
     assert not said["unbuilt"] and said["overflow"] <= 0
     assert said["name"] == "dropped_denoised.wav"
     assert "16 kHz, one channel" in said["dropped"] and "44.1 kHz, 2 channels" in said["chosen"]
@@ -235,6 +299,8 @@ def test_demo_plays_and_switches(browse):
     assert said["differences"]["original"] < 3 > said["differences"]["strength 0"]
     assert (said["playing"], said["paused"]) == ("Pause", "Play")
     assert re.fullmatch(r"0:0[1-6] of 0:06", said["time"])
+    assert said["violations"] == []
+    assert all(re.fullmatch(r"0:0[0-6] of 0:06", time) for time in said["times"]) and len(said["times"]) > 2
 
 
 def test_demo_denoises_the_microphone(browse, backend, tmp_path):
@@ -254,17 +320,46 @@ def test_demo_says_what_is_missing(browse):
     assert re.fullmatch(
         r"http.*/model_stream.onnx: cannot be fetched \(404 .*\). Expected an ONNX model.", said["model"]
     )
+    assert "sample.wav (16 kHz" in said["sample"]  # the runtime came with a wrong type, which costs a warning
+    assert said["offline"].startswith("sample.wav: cannot be read (Failed to fetch). Expected")
     assert said["microphone"] == "The browser did not give this page the microphone. Allow it in the address bar."
     assert said["canPlay"]
 
 
+def test_demo_outlives_surprises(browse, tmp_path):
+    soundfile.write(tmp_path / "dropped.wav", noisy(16000), 16000, subtype="PCM_16")
+    said = browse("surprises", "demo/", dropped=tmp_path / "dropped.wav")
+    assert said["late"].startswith("sample.wav (16 kHz, one channel): ")  # the last that was asked for
+    assert said["folder"] == "folder: cannot be read (not found). Expected a file that is still there, no folder."
+    assert said["empty.wav"] == "empty.wav: is empty. Expected an audio file, or a video with sound."
+    assert said["a word"].startswith("What was dropped is no file. Expected a recording")
+    assert said["running"].startswith("Stop the microphone") and said["violations"] == []
+    assert re.fullmatch(r"The microphone is gone. microphone.wav \(.*\): .* s took .*", said["unplugged"])
+    assert said["stopped"].startswith("Use the microphone")
+
+
+def test_demo_as_a_file_says_that_it_needs_a_server():
+    page = (HERE.parents[1] / "docs" / "demo" / "index.html").read_text(encoding="utf-8")
+    notice = re.search(r'<p id="unbuilt".*?</p>', page, re.DOTALL)[0]
+    assert "opened as a file" in notice and "python3 -m http.server" in notice  # no script runs there, to say more
+
+
+def test_stream_in_a_worker_gives_what_python_gives(browse, page_of, backend, tmp_path):
+    page_of("stream")
+    browse("page", "stream/", build="../demo/build/", rate=44100)
+    dry, *found = (np.fromfile(tmp_path / f"{name}.f32", np.float32) for name in ("dry", "first", "second", "single"))
+    expected = StreamingDenoiser(backend, sample_rate=44100).denoise(dry)
+    assert len(dry) == 44100 and np.max(np.abs(expected - dry)) > 0.01
+    for denoised in found:
+        np.testing.assert_allclose(denoised, expected, atol=1e-5)
+
+
 MESSAGES = {
-    "no worker": r"http.*/nowhere/worker.js: cannot be started .* Expected the built worker.",
-    "no runtime": r"http.*/model_stream.onnx: cannot be loaded .*, and ort-wasm-simd-threaded.wasm where `wasm` says.",
+    "no worker": r"http.*/nowhere/worker.js: cannot be started \(not found, or .*\). Expected the built worker.",
+    "no runtime": r"http.*/ort-wasm-simd-threaded.wasm: ONNX Runtime cannot be started .* Expected the built .*",
     "no model": r"http.*/missing.onnx: cannot be fetched \(404 .*\). Expected an ONNX model.",
     "no ONNX": r"http.*/index.html: cannot be loaded .* Expected model_stream.onnx or model_stream_quant.onnx.*",
     "no worklet": r"http.*/without_worklet/worklet.js: cannot be loaded .* Expected the built worklet.",
-    "neither": r"neither a worker nor a model was given. Expected one of them.",
     "offline": r"an OfflineAudioContext waits for no worker. Expected an AudioContext; use Denoiser for recordings.",
     "insecure": r"a page gets an AudioWorklet only over https, or from localhost.",
     "buffer": r"a buffer of -1 was given. Expected seconds, 0 to 10.",
@@ -272,6 +367,11 @@ MESSAGES = {
     "strength": r"a strength of 2 was given. Expected a number from 0 to 1.",
     "samples": r"arrays of 5 samples were given. Expected one for each channel, 2, equally long.",
     "closed": r"the stream is closed",
+    "used when closed": r"the stream is closed",
+    "ended": r"the stream is closed",
+    "opening when ended": r"the worker has ended. Start a new DenoiserWorker.",
+    "opened when ended": r"the worker has ended. Start a new DenoiserWorker.",
+    "closed node": "nothing",
 }
 
 

@@ -29,15 +29,14 @@ function tell(words: string, isError = false): void {
   element("status").classList.toggle("error", isError);
 }
 
-/** Runs what a user asked for; tells what went wrong. */
-function attempt(work: () => Promise<void>): void {
-  work().catch((error: unknown) => {
+/** Runs what a user asked for, in place of what was asked for before; tells what went wrong. */
+function attempt(work: (mine: number) => Promise<void>): void {
+  const mine = ++task;
+  element("progress").hidden = true;
+  work(mine).catch((error: unknown) => {
+    if (mine !== task) return;
     element("progress").hidden = true;
-    const denied = error instanceof DOMException && error.name === "NotAllowedError";
-    const missing = error instanceof DOMException && error.name === "NotFoundError";
-    if (denied) tell("The browser did not give this page the microphone. Allow it in the address bar.", true);
-    else if (missing) tell("The browser found no microphone.", true);
-    else tell(error instanceof Error ? error.message : String(error), true);
+    tell(error instanceof Error ? error.message : String(error), true);
   });
 }
 
@@ -49,7 +48,7 @@ function context(): AudioContext {
 
 async function network(): Promise<DenoiserWorker> {
   tell("Loading the network, 18 MB the first time …");
-  worker ??= DenoiserWorker.start({ model: new URL("model_stream.onnx", ASSETS), assets: ASSETS });
+  worker ??= DenoiserWorker.start({ assets: ASSETS });
   worker.catch(() => (worker = undefined)); // the next attempt loads it anew
   return worker;
 }
@@ -69,8 +68,9 @@ function applyMix(): void {
   }
 }
 
-/** Denoises a recording and puts it into the player. */
-async function take(recording: Recording, mine: number): Promise<void> {
+/** Denoises a recording and puts it into the player. note: what to say before the rest. */
+async function take(recording: Recording, mine: number, note = ""): Promise<void> {
+  if (mine !== task) return;
   const { name, sampleRate, channels } = recording;
   if (!channels[0].length) throw new Error(`${name}: holds no samples. Expected a recording that is longer.`);
   const denoiser = await network();
@@ -95,26 +95,25 @@ async function take(recording: Recording, mine: number): Promise<void> {
   const load = result.seconds / player.duration;
   showFigures(load, undefined, "none");
   const kind = `${sampleRate / 1000} kHz, ${channels.length === 1 ? "one channel" : `${channels.length} channels`}`;
-  tell(`${name} (${kind}): ${player.duration.toFixed(1)} s took ${result.seconds.toFixed(2)} s. Play it, and switch.`);
+  tell(`${note}${name} (${kind}): ${player.duration.toFixed(1)} s took ${result.seconds.toFixed(2)} s. Play it, and switch.`);
   showPlaying();
 }
 
-async function takeFile(name: string, bytes: Promise<ArrayBuffer>): Promise<void> {
-  const mine = ++task;
-  stopMicrophone();
+async function takeFile(name: string, read: () => Promise<ArrayBuffer>, mine: number): Promise<void> {
   player?.pause();
   showPlaying();
-  element("progress").hidden = true;
   tell(`Opening ${name} …`);
-  await take(await open(name, await bytes), mine);
+  const recording = await open(name, read);
+  if (mine !== task) return;
+  stopMicrophone(); // not before: a file that cannot be read must not cost what was recorded
+  await take(recording, mine);
 }
 
-async function startMicrophone(): Promise<void> {
-  const mine = ++task;
+async function startMicrophone(mine: number): Promise<void> {
   player?.pause();
   showPlaying();
-  element("progress").hidden = true;
   const denoiser = await network();
+  if (mine !== task) return;
   tell("Waiting for the microphone …");
   const opening = await Microphone.open(context(), denoiser, ASSETS);
   if (mine !== task) {
@@ -130,6 +129,7 @@ async function startMicrophone(): Promise<void> {
     showFigures(load, delay, underruns ? `${underruns}, of ${lateFrames} samples` : "0");
     if (opening === microphone && opening.seconds > LONGEST_RECORDING) attempt(endRecording);
   });
+  microphone.onended = () => attempt((mine) => endRecording(mine, "The microphone is gone. "));
   microphone.denoiser.addEventListener("failure", (event) => tell((event as CustomEvent<Error>).detail.message, true));
   monitor.checked = false;
   applyMix();
@@ -144,9 +144,9 @@ function stopMicrophone(): Recording | undefined {
   return recording;
 }
 
-async function endRecording(): Promise<void> {
+async function endRecording(mine: number, note?: string): Promise<void> {
   const recording = stopMicrophone();
-  if (recording) await take(recording, ++task);
+  if (recording) await take(recording, mine, note);
 }
 
 // --- what is shown ---------------------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ requestAnimationFrame(draw);
 
 file.addEventListener("change", () => {
   const [chosen] = file.files ?? [];
-  if (chosen) attempt(() => takeFile(chosen.name, chosen.arrayBuffer()));
+  if (chosen) attempt((mine) => takeFile(chosen.name, () => chosen.arrayBuffer(), mine));
   file.value = ""; // the same file can be chosen again
 });
 document.addEventListener("dragover", (event) => {
@@ -213,11 +213,16 @@ document.addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("dragging");
   const [dropped] = event.dataTransfer?.files ?? [];
-  if (dropped) attempt(() => takeFile(dropped.name, dropped.arrayBuffer()));
+  if (dropped) attempt((mine) => takeFile(dropped.name, () => dropped.arrayBuffer(), mine));
+  else tell("What was dropped is no file. Expected a recording from a folder of this computer.", true);
 });
 element("sample").addEventListener("click", () => {
-  const bytes = async () => (await fetch(new URL("sample.wav", ASSETS))).arrayBuffer();
-  attempt(() => takeFile("sample.wav", bytes()));
+  const read = async () => {
+    const response = await fetch(new URL("sample.wav", ASSETS));
+    if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
+    return response.arrayBuffer();
+  };
+  attempt((mine) => takeFile("sample.wav", read, mine));
 });
 microphoneButton.addEventListener("click", () => attempt(microphone ? endRecording : startMicrophone));
 monitor.addEventListener("change", () => {

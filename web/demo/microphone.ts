@@ -4,6 +4,11 @@ import type { DenoiserWorker } from "../src/client.js";
 import { DenoiserNode } from "../src/node.js";
 import type { Recording } from "./sounds.js";
 
+const WORDS: Record<string, string> = {
+  NotAllowedError: "The browser did not give this page the microphone. Allow it in the address bar.",
+  NotFoundError: "The browser found no microphone. Plug one in, and try again.",
+  NotReadableError: "The microphone cannot be opened. Another program may have it.",
+};
 const tapped = new WeakSet<AudioContext>();
 
 export class Microphone {
@@ -11,17 +16,25 @@ export class Microphone {
   readonly denoiser: DenoiserNode;
   readonly monitor: GainNode; // 0 unless the user hears what comes in
   seconds = 0; // recorded
+  onended = (): void => {}; // unplugged, or taken away by the browser
   readonly #stream: MediaStream;
   readonly #tap: AudioWorkletNode;
   readonly #pieces: Float32Array[] = [];
 
-  /** Asks for a microphone, without what browsers do to its sound. Rejects with what `getUserMedia` says. */
+  /** Asks for a microphone, without what browsers do to its sound. Rejects with an Error that says why there is none. */
   static async open(context: AudioContext, worker: DenoiserWorker, assets: URL): Promise<Microphone> {
     if (!navigator.mediaDevices) throw new Error("A page gets a microphone only over https, or from localhost.");
     const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false, channelCount: 1 };
-    const stream = await navigator.mediaDevices.getUserMedia({ audio });
+    const stream = await navigator.mediaDevices.getUserMedia({ audio }).catch((error: Error) => {
+      throw new Error(WORDS[error.name] ?? `The microphone cannot be opened (${error.message}).`);
+    });
     try {
-      if (!tapped.has(context)) await context.audioWorklet.addModule(new URL("tap.js", assets));
+      const script = new URL("tap.js", assets);
+      if (!tapped.has(context)) {
+        await context.audioWorklet.addModule(script).catch((error: Error) => {
+          throw new Error(`${script}: cannot be loaded (${error.message}). Is the server still there?`);
+        });
+      }
       tapped.add(context);
       const denoiser = await DenoiserNode.create(context, { worker, level: "auto" });
       return new Microphone(context, stream, denoiser);
@@ -33,6 +46,7 @@ export class Microphone {
 
   private constructor(context: AudioContext, stream: MediaStream, denoiser: DenoiserNode) {
     this.#stream = stream;
+    for (const track of stream.getTracks()) track.onended = () => this.onended();
     this.denoiser = denoiser;
     this.source = new MediaStreamAudioSourceNode(context, { mediaStream: stream });
     this.monitor = new GainNode(context, { gain: 0 });

@@ -13,16 +13,24 @@ export interface Recording {
   channels: Float32Array[];
 }
 
-/** Opens any file that the browser knows; wav and FLAC at their own rate. Throws an Error that names the file. */
-export async function open(name: string, bytes: ArrayBuffer): Promise<Recording> {
-  const decode = async (rate: number) => new OfflineAudioContext(1, 1, rate).decodeAudioData(bytes.slice(0));
+/**
+ * Opens any file that the browser knows; wav and FLAC at their own rate. Throws an Error that names the file.
+ *
+ * read: gives what the file holds, anew each time. Decoding takes it away, and a copy of an hour would be too large.
+ */
+export async function open(name: string, read: () => Promise<ArrayBuffer>): Promise<Recording> {
+  const bytes = await read().catch((error: Error) => {
+    throw new Error(`${name}: cannot be read (${error.message}). Expected a file that is still there, no folder.`);
+  });
+  if (!bytes.byteLength) throw new Error(`${name}: is empty. Expected an audio file, or a video with sound.`);
+  const decode = async (bytes: ArrayBuffer, rate: number) => new OfflineAudioContext(1, 1, rate).decodeAudioData(bytes);
+  const rate = sampleRateOf(bytes) ?? USUAL_RATE;
   let buffer: AudioBuffer;
   try {
-    try {
-      buffer = await decode(sampleRateOf(bytes) ?? USUAL_RATE);
-    } catch {
-      buffer = await decode(USUAL_RATE); // not every browser has a context at every rate
-    }
+    buffer = await decode(bytes, rate).catch(async (error) => {
+      if (rate === USUAL_RATE) throw error;
+      return decode(await read(), USUAL_RATE); // not every browser has a context at every rate
+    });
   } catch {
     throw new Error(`${name}: this browser cannot read it. Expected an audio file, or a video with sound.`);
   }
@@ -97,7 +105,8 @@ export class Player {
   }
 
   get position(): number {
-    return Math.min(this.duration, this.playing ? this.#context.currentTime - this.#begun : this.#position);
+    if (!this.playing) return this.#position;
+    return Math.max(0, Math.min(this.duration, this.#context.currentTime - this.#begun)); // they begin a little later
   }
 
   /** Hears the denoised version in this share from now on, the recording in the rest. */

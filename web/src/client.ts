@@ -1,22 +1,26 @@
 /** The worker, from the page's side: recordings denoised beside the page, and streams for worklets. */
 
 import { checkedColumns, checkedStream, checkedStrength } from "./options.js";
+import { joined } from "./queue.js";
 import type { Samples, StreamOptions } from "./options.js";
 import type { Latency } from "./facts.js";
 import type { Denoised, Failed, StreamAnswer, StreamRequest, WorkerAnswer, WorkerRequest } from "./protocol.js";
 
 export interface WorkerOptions {
-  /** The address of model_stream.onnx, or what the file holds. */
-  model: string | URL | ArrayBuffer | Uint8Array;
-  /** The folder that holds worker.js, worklet.js and ort-wasm-simd-threaded.wasm: by default that of the script. */
+  /** The folder with the files of dist that are no part of a script: by default that of the script. */
   assets?: string | URL;
+  /** The address of another model than model_stream.onnx in that folder, or what its file holds. */
+  model?: string | URL | ArrayBuffer | Uint8Array;
 }
 
 /** A worker with a model. Streams share it: each is denoised in its turn. */
 export class DenoiserWorker {
-  /** The folder with worker.js, worklet.js and ort-wasm-simd-threaded.wasm. */
+  /** The folder with worker.js, worklet.js, ort-wasm-simd-threaded.wasm and model_stream.onnx. */
   readonly assets: URL;
   readonly #worker: Worker;
+  readonly #streams = new Set<DenoiserStream>(); // that are open
+  readonly #opening = new Set<(error: Error) => void>(); // ends the wait for a stream
+  #ended = false;
 
   private constructor(worker: Worker, assets: URL) {
     this.#worker = worker;
@@ -24,9 +28,12 @@ export class DenoiserWorker {
   }
 
   /** Starts the worker and loads the model. Rejects with an Error where one of the files is not there or not right. */
-  static async start(options: WorkerOptions): Promise<DenoiserWorker> {
-    const assets = new URL(options.assets ?? "./", options.assets ? globalThis.location?.href : import.meta.url);
-    const { model } = options;
+  static async start(options: WorkerOptions = {}): Promise<DenoiserWorker> {
+    if (!globalThis.location || !globalThis.Worker) {
+      throw new Error("a DenoiserWorker was started outside of a browser. Use Denoiser, which needs no worker.");
+    }
+    const assets = new URL(options.assets ?? "./", options.assets ? location.href : import.meta.url);
+    const model = options.model ?? new URL("model_stream.onnx", assets);
     const source = model instanceof URL || typeof model === "string" ? String(new URL(model, location.href)) : model;
     const script = new URL("worker.js", assets);
     const worker = new Worker(script, { type: "module" });
@@ -34,7 +41,12 @@ export class DenoiserWorker {
       worker.onmessage = ({ data }: MessageEvent<WorkerAnswer>) =>
         data.type === "loaded" ? resolve() : reject(new Error(data.message));
       worker.onerror = (event) =>
-        reject(new Error(`${script}: cannot be started (${event.message ?? "not found"}). Expected the built worker.`));
+        reject(
+          new Error(
+            `${script}: cannot be started (${event.message || "not found, or not served as JavaScript"}). ` +
+              "Expected the built worker.",
+          ),
+        );
     });
     const request: WorkerRequest = {
       type: "load",
@@ -55,16 +67,22 @@ export class DenoiserWorker {
   async open(options: StreamOptions = {}): Promise<DenoiserStream> {
     const settings = checkedStream(options);
     const { port, latency } = await this.connect(settings);
-    return new DenoiserStream(port, settings, latency);
+    const stream: DenoiserStream = new DenoiserStream(port, settings, latency, () => this.#streams.delete(stream));
+    this.#streams.add(stream);
+    return stream;
   }
 
   /** The port of a new stream, for a worklet or a class of one's own, and the stream's latency. See protocol.ts. */
   async connect(options: StreamOptions): Promise<{ port: MessagePort; latency: Latency }> {
+    if (this.#ended) throw new Error("the worker has ended. Start a new DenoiserWorker.");
     const { port1: port, port2 } = new MessageChannel();
+    let giveUp: (error: Error) => void;
     const opened = new Promise<Latency>((resolve, reject) => {
+      giveUp = reject;
+      this.#opening.add(reject);
       port.onmessage = ({ data }: MessageEvent<StreamAnswer>) =>
         data.type === "opened" ? resolve(data.latency) : reject(new Error((data as Failed).message));
-    });
+    }).finally(() => this.#opening.delete(giveUp));
     this.#worker.postMessage({ type: "open", port: port2, options } satisfies WorkerRequest, [port2]);
     const latency = await opened;
     port.onmessage = null;
@@ -73,7 +91,10 @@ export class DenoiserWorker {
 
   /** Ends the worker, and with it every stream. */
   terminate(): void {
+    this.#ended = true;
     this.#worker.terminate();
+    for (const reject of this.#opening) reject(new Error("the worker has ended. Start a new DenoiserWorker."));
+    for (const stream of this.#streams) stream.close();
   }
 }
 
@@ -85,18 +106,22 @@ export class DenoiserStream {
   /** The ms that the worker has spent on this stream. */
   busy = 0;
   readonly #port: MessagePort;
+  readonly #whenClosed: () => void;
   readonly #waiting: { resolve: (channels: Float32Array[]) => void; reject: (error: Error) => void }[] = [];
+  #closed = false;
   #taken = 0;
   #strength: number;
   #bypass: boolean;
 
-  constructor(port: MessagePort, options: Required<StreamOptions>, latency: Latency) {
+  /** Of a port from `DenoiserWorker.connect`; `DenoiserWorker.open` does both. */
+  constructor(port: MessagePort, options: Required<StreamOptions>, latency: Latency, whenClosed = (): void => {}) {
     this.sampleRate = options.sampleRate;
     this.channels = options.channels;
     this.latency = latency;
     this.#strength = options.strength;
     this.#bypass = options.bypass;
     this.#port = port;
+    this.#whenClosed = whenClosed;
     port.onmessage = ({ data }: MessageEvent<Denoised | Failed>) => {
       const waiting = this.#waiting.shift();
       if (data.type === "failed") waiting?.reject(new Error(data.message));
@@ -142,14 +167,32 @@ export class DenoiserStream {
     return this.#ask({ type: "flush" });
   }
 
-  /** Ends the stream. */
+  /** Forgets the signal so far, so that a new one can begin. */
+  async reset(): Promise<void> {
+    await this.flush();
+  }
+
+  /** Denoises a whole signal, aligned; forgets what came before it, and it. */
+  denoise(signal: Float32Array): Promise<Float32Array>;
+  denoise(signal: Float32Array[]): Promise<Float32Array[]>;
+  async denoise(signal: Samples): Promise<Samples> {
+    const single = !Array.isArray(signal);
+    const [, first, rest] = await Promise.all([this.reset(), this.process(single ? [signal] : signal), this.flush()]);
+    const whole = first.map((column, channel) => joined(column, rest[channel]));
+    return single ? whole[0] : whole;
+  }
+
+  /** Ends the stream. What is not answered yet is rejected, and so is all that is asked for later. */
   close(): void {
     this.#send({ type: "close" });
     this.#port.close();
+    this.#closed = true;
+    this.#whenClosed();
     for (const { reject } of this.#waiting.splice(0)) reject(new Error("the stream is closed"));
   }
 
-  #ask(request: StreamRequest): Promise<Float32Array[]> {
+  async #ask(request: StreamRequest): Promise<Float32Array[]> {
+    if (this.#closed) throw new Error("the stream is closed");
     const moved = request.type === "samples" ? request.channels.map((column) => column.buffer as ArrayBuffer) : [];
     return new Promise((resolve, reject) => {
       this.#waiting.push({ resolve, reject });

@@ -11,7 +11,7 @@ import { Model } from "./model.js";
 import type { ModelSource } from "./model.js";
 import { checkedColumns, checkedStream, checkedStrength } from "./options.js";
 import type { Samples, StreamOptions } from "./options.js";
-import { Queue } from "./queue.js";
+import { joined, Queue } from "./queue.js";
 import { StreamResampler } from "./resampler.js";
 
 export interface DenoiserOptions extends StreamOptions {
@@ -57,8 +57,11 @@ export class Denoiser {
     return new Denoiser(model, options);
   }
 
-  /** A stream through a model that is loaded. Throws RangeErrors for settings that there are not. */
+  /** A stream through a model that is loaded. Throws a TypeError for what is none, RangeErrors for settings. */
   constructor(model: Model, options: StreamOptions = {}) {
+    if (!(model instanceof Model)) {
+      throw new TypeError("no loaded model was given. Expected one from Model.load, or use Denoiser.create.");
+    }
     const { sampleRate, channels, strength, bypass, level } = checkedStream(options);
     this.sampleRate = sampleRate;
     this.channels = channels;
@@ -254,11 +257,4 @@ function zeroUnusable(samples: Float32Array): number[] {
     }
   }
   return where;
-}
-
-function joined(first: Float32Array, second: Float32Array): Float32Array {
-  const whole = new Float32Array(first.length + second.length);
-  whole.set(first);
-  whole.set(second, first.length);
-  return whole;
 }

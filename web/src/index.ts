@@ -9,6 +9,7 @@ export { Model } from "./model.js";
 export type { ModelSource, States } from "./model.js";
 export { DenoiserNode } from "./node.js";
 export type { DenoiserNodeOptions } from "./node.js";
+export { strengthForLimit } from "./options.js";
 export type { Samples, StreamOptions } from "./options.js";
 export type { DenoiserStats } from "./protocol.js";
 export { StreamResampler } from "./resampler.js";

@@ -28,7 +28,7 @@ export class Model {
    * Fetches and prepares a model, and runs it once, because the first block is slow.
    *
    * wasm: the address of ort-wasm-simd-threaded.wasm, where it does not lie beside the script. Throws an Error where
-   * the model cannot be fetched, is no ONNX model, or another one than a streaming model of this toolkit.
+   * the model or wasm cannot be fetched, is no ONNX model, or another one than a streaming model of this toolkit.
    */
   static async load(source: ModelSource, wasm?: string | URL): Promise<Model> {
     const name = source instanceof URL || typeof source === "string" ? String(source) : "the model";
@@ -42,10 +42,12 @@ export class Model {
       shift = metadataOf(bytes).get(SHIFT_KEY);
       session = await InferenceSession.create(bytes, { executionProviders: ["wasm"] });
     } catch (error) {
-      throw new Error(
-        `${name}: cannot be loaded (${error instanceof Error ? error.message : error}). Expected model_stream.onnx ` +
-          "or model_stream_quant.onnx, and ort-wasm-simd-threaded.wasm where `wasm` says.",
-      );
+      const words = error instanceof Error ? error.message : String(error);
+      if (words.includes("no available backend")) {
+        const runtime = wasm ? String(wasm) : "ort-wasm-simd-threaded.wasm";
+        throw new Error(`${runtime}: ONNX Runtime cannot be started (${words}). Expected the built file of this name.`);
+      }
+      throw new Error(`${name}: cannot be loaded (${words}). Expected model_stream.onnx or model_stream_quant.onnx.`);
     }
     const shapes = new Map(session.inputMetadata.map((value) => [value.name, value.isTensor ? value.shape : []]));
     const [block, states] = [shapes.get("block"), shapes.get("states")];
@@ -80,7 +82,13 @@ export class Model {
 async function bytesOf(source: ModelSource, name: string): Promise<Uint8Array> {
   if (source instanceof Uint8Array) return source;
   if (source instanceof ArrayBuffer) return new Uint8Array(source);
-  const response = await fetch(source);
+  if (!(source instanceof URL || typeof source === "string")) {
+    throw new TypeError("no model was given. Expected the address of model_stream.onnx, or what the file holds.");
+  }
+  const response = await fetch(source).catch((error: Error) => {
+    const expected = "Expected the address of an ONNX model, or, of a file in node, its bytes.";
+    throw new Error(`${name}: cannot be fetched (${error.message}). ${expected}`);
+  });
   if (!response.ok) {
     throw new Error(`${name}: cannot be fetched (${response.status} ${response.statusText}). Expected an ONNX model.`);
   }

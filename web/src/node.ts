@@ -13,10 +13,10 @@ const MARGIN_SECONDS = 0.02; // for the way to the worker and back, and for thre
 const LEAST_BURST_SECONDS = 0.01; // of samples that a sound card wants at once: Firefox says 0 of it
 
 export interface DenoiserNodeOptions extends Omit<StreamOptions, "sampleRate"> {
-  /** A worker that is there already; without it, one is started with `model` and `assets`, and ends with the node. */
+  /** A worker that is there already; without it, one is started with `assets` and `model`, and ends with the node. */
   worker?: DenoiserWorker;
-  model?: WorkerOptions["model"];
   assets?: WorkerOptions["assets"];
+  model?: WorkerOptions["model"];
   /** Seconds that denoised samples may take to come back. By default the context's `baseLatency`, or 10 ms, and 20 ms. */
   buffer?: number;
 }
@@ -54,8 +54,7 @@ export class DenoiserNode extends Base {
     if (!(buffer >= 0 && buffer <= 10)) {
       throw new RangeError(`a buffer of ${buffer} was given. Expected seconds, 0 to 10.`);
     }
-    if (!options.worker && !model) throw new Error("neither a worker nor a model was given. Expected one of them.");
-    const own = options.worker ? undefined : await DenoiserWorker.start({ model: model!, ...(assets && { assets }) });
+    const own = options.worker ? undefined : await DenoiserWorker.start({ ...(assets && { assets }), ...(model && { model }) });
     const worker = options.worker ?? own!;
     try {
       if (!modules.has(context)) {

@@ -21,14 +21,14 @@ export interface StreamOptions {
 export type Samples = Float32Array | Float32Array[];
 
 /** The columns that were given, if they can be taken. Throws TypeError or RangeError. */
-export function checkedColumns(columns: Float32Array[], channels: number): Float32Array[] {
+export function checkedColumns<T extends readonly Float32Array[]>(columns: T, channels: number): T {
   if (!columns.every((column) => column instanceof Float32Array)) {
     throw new TypeError("samples of another type were given. Expected a Float32Array, or one for each channel.");
   }
   const lengths = columns.map((column) => column.length);
   if (columns.length !== channels || lengths.some((length) => length !== lengths[0])) {
     throw new RangeError(
-      `arrays of ${lengths.join(", ")} samples were given. Expected one for each channel, ${channels}, equally long.`,
+      `arrays of ${lengths.join(", ") || "no"} samples were given. Expected one for each channel, ${channels}, equally long.`,
     );
   }
   return columns;
@@ -37,7 +37,7 @@ export function checkedColumns(columns: Float32Array[], channels: number): Float
 /** Options of a stream with every default in its place. Throws RangeErrors for settings that there are not. */
 export function checkedStream(options: StreamOptions): Required<StreamOptions> {
   const { sampleRate = SAMPLE_RATE, channels = 1, strength = 1, bypass = false, level = "raw" } = options;
-  checkedWhole(sampleRate, "a sample rate", "Hz", RATES);
+  checkedRate(sampleRate);
   checkedWhole(channels, "a number of channels", "channels", [1, MOST_CHANNELS]);
   if (!LEVELS.includes(level)) {
     throw new RangeError(`the level ${JSON.stringify(level)} was given. Expected one of ${LEVELS.join(", ")}.`);
@@ -46,16 +46,29 @@ export function checkedStream(options: StreamOptions): Required<StreamOptions> {
 }
 
 export function checkedStrength(strength: number): number {
-  if (!(strength >= 0 && strength <= 1)) {
-    throw new RangeError(`a strength of ${strength} was given. Expected a number from 0 to 1.`);
+  if (!(typeof strength === "number" && strength >= 0 && strength <= 1)) {
+    throw new RangeError(`a strength of ${typeof strength === "number" ? strength : JSON.stringify(strength)} was given. Expected a number from 0 to 1.`);
   }
   return strength;
 }
 
-function checkedWhole(value: number, name: string, unit: string, [lowest, highest]: readonly [number, number]): void {
+/** The strength with which noise goes down by so many dB at most. Throws a RangeError for less than 0. */
+export function strengthForLimit(attenuationLimitDb: number): number {
+  if (!(attenuationLimitDb >= 0)) {
+    throw new RangeError(`an attenuation limit of ${attenuationLimitDb} dB was given. Expected at least 0.`);
+  }
+  return 1 - 10 ** (-attenuationLimitDb / 20);
+}
+
+export function checkedRate(rate: number): number {
+  return checkedWhole(rate, "a sample rate", "Hz", RATES);
+}
+
+function checkedWhole(value: number, name: string, unit: string, [lowest, highest]: readonly [number, number]): number {
   if (!(Number.isInteger(value) && lowest <= value && value <= highest)) {
     throw new RangeError(
       `${name} of ${value} was given. Expected a whole number of ${unit}, ${lowest} to ${highest}.`,
     );
   }
+  return value;
 }

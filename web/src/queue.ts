@@ -30,3 +30,11 @@ export class Queue {
     this.#first = this.#end = 0;
   }
 }
+
+/** One piece of a signal, and the next one. */
+export function joined(first: Float32Array, second: Float32Array): Float32Array {
+  const whole = new Float32Array(first.length + second.length);
+  whole.set(first);
+  whole.set(second, first.length);
+  return whole;
+}

@@ -3,6 +3,8 @@
  * text says why; this one computes each sample by itself, not in frames, and is up to 0.75 ms ahead of it.
  */
 
+import { checkedRate } from "./options.js";
+
 const ATTENUATION = 85; // dB, of what lies beyond the transition
 const TRANSITION = 0.1; // width of the transition, as a share of the frequency in its middle: half the lower rate
 // Kaiser's formulas: length and shape of a window for an attenuation and the width of a transition.
@@ -31,8 +33,9 @@ export class StreamResampler {
   #taken = 0;
   #done = 0;
 
-  /** Rates are whole numbers of Hz. */
+  /** Rates are whole numbers of Hz, 1000 to 768000; RangeErrors for others. */
   constructor(rate: number, newRate: number) {
+    [rate, newRate].forEach(checkedRate);
     const common = greatestCommonDivisor(rate, newRate);
     this.#up = newRate / common;
     this.#down = rate / common;

@@ -1,7 +1,12 @@
 /** Wav files, written. */
 
-/** A wav file with 16-bit samples, rounded and clipped. channels: equally long, full scale 1. */
-export function encodeWav(channels: readonly Float32Array[], sampleRate: number): Uint8Array {
+import { checkedColumns, checkedRate } from "./options.js";
+
+/** A wav file with 16-bit samples, rounded and clipped. signal: of one channel, or of each, with full scale 1. */
+export function encodeWav(signal: Float32Array | readonly Float32Array[], sampleRate: number): Uint8Array {
+  const columns = signal instanceof Float32Array ? [signal] : signal;
+  const channels = checkedColumns(columns, Math.max(1, columns.length));
+  checkedRate(sampleRate);
   const [count, length] = [channels.length, channels[0].length];
   const bytes = new Uint8Array(44 + 2 * count * length);
   const view = new DataView(bytes.buffer);
@@ -33,10 +38,10 @@ export function encodeWav(channels: readonly Float32Array[], sampleRate: number)
  * `decodeAudioData` resamples to the rate of its context without a word: a context of this rate takes samples as they
  * are.
  */
-export function sampleRateOf(file: ArrayBuffer): number | undefined {
-  const view = new DataView(file);
-  const text = (offset: number) =>
-    offset + 4 <= file.byteLength ? new TextDecoder("latin1").decode(new Uint8Array(file, offset, 4)) : "";
+export function sampleRateOf(file: ArrayBuffer | Uint8Array): number | undefined {
+  const bytes = file instanceof Uint8Array ? file : new Uint8Array(file);
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const text = (offset: number) => new TextDecoder("latin1").decode(bytes.subarray(offset, offset + 4));
   if (text(0) === "RIFF" && text(8) === "WAVE") {
     for (let chunk = 12; chunk + 16 <= file.byteLength; chunk += 8 + Math.ceil(view.getUint32(chunk + 4, true) / 2) * 2) {
       if (text(chunk) === "fmt ") return view.getUint32(chunk + 12, true);

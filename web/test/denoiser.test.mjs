@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import fs from "node:fs";
 import { test } from "node:test";
-import { Denoiser, Model } from "../dist/index.js";
+import { createDenoiserNode, Denoiser, DenoiserWorker, Model, strengthForLimit } from "../dist/index.js";
 
 const bytes = fs.readFileSync(new URL("../../pretrained_model/model_stream.onnx", import.meta.url));
 const model = await Model.load(bytes);
@@ -75,6 +75,11 @@ test("strength 0 and bypass are the input to the bit, and one half is one half o
   assert.ok(largest(half, signal.map((sample, n) => (sample + denoised[n]) / 2)) < 1e-6);
 });
 
+test("a limit of the attenuation is a strength", () => {
+  assert.deepEqual([0, 20, Infinity].map(strengthForLimit), [0, 0.9, 1]);
+  for (const limit of [-1, NaN]) assert.throws(() => strengthForLimit(limit), /attenuation limit of .* at least 0/);
+});
+
 test("a switch takes 10 ms and makes no step", async () => {
   const signal = new Float32Array(8000).fill(0.25); // denoised, a constant is nearly gone
   const denoiser = new Denoiser(model);
@@ -127,11 +132,16 @@ test("what cannot be is said before work starts", async () => {
   assert.throws(() => new Denoiser(model, { strength: 1.5 }), /strength of 1.5.*from 0 to 1/);
   assert.throws(() => new Denoiser(model, { level: "loud" }), /level "loud".*raw, auto/);
   const denoiser = new Denoiser(model, { channels: 2 });
-  assert.throws(() => (denoiser.strength = NaN), /strength of NaN/);
+  for (const strength of [NaN, "0.5", null]) assert.throws(() => (denoiser.strength = strength), /a strength of /);
+  assert.throws(() => new Denoiser({ model }), /no loaded model was given. Expected one from Model.load/);
   await assert.rejects(denoiser.process([new Float32Array(5), new Float32Array(4)]), /arrays of 5, 4 samples.*each channel, 2/);
   await assert.rejects(denoiser.process([[1, 2], [3, 4]]), /another type.*Float32Array/);
   await assert.rejects(Model.load(new Uint8Array([1, 2, 3])), /the model: cannot be loaded.*Expected model_stream.onnx/);
   await assert.rejects(Model.load(bytes.subarray(0, 1000)), /the model: cannot be loaded/);
   const pair = fs.readFileSync(new URL("../../pretrained_model/model_1.onnx", import.meta.url));
   await assert.rejects(Model.load(pair), /takes input_2, input_3. Expected block and states/);
+  await assert.rejects(Model.load("model_stream.onnx"), /model_stream.onnx: cannot be fetched .* in node, its bytes/);
+  await assert.rejects(Denoiser.create({ sampleRate: 48000 }), /no model was given. Expected the address/);
+  await assert.rejects(DenoiserWorker.start({ model: bytes }), /outside of a browser. Use Denoiser/);
+  await assert.rejects(createDenoiserNode({ sampleRate: 48000 }, {}), /an AudioWorklet only over https/);
 });

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import fs from "node:fs";
 import { test } from "node:test";
-import { encodeWav, sampleRateOf } from "../dist/index.js";
+import { encodeWav, sampleRateOf, StreamResampler } from "../dist/index.js";
 import { metadataOf } from "../dist/onnx.js";
 
 const included = (name) => fs.readFileSync(new URL(`../../${name}`, import.meta.url));
@@ -17,10 +17,22 @@ test("a wav file is written sample by sample, rounded and clipped", () => {
   assert.equal(view.getUint32(4, true), bytes.length - 8);
   assert.deepEqual([view.getUint16(22, true), view.getUint32(24, true), view.getUint32(28, true)], [2, 44100, 176400]);
   assert.equal(sampleRateOf(buffer(bytes)), 44100);
+  assert.deepEqual(encodeWav(Float32Array.of(0, 0.5), 8000), encodeWav([Float32Array.of(0, 0.5)], 8000));
+  assert.equal(encodeWav(new Float32Array(0), 8000).length, 44);
+});
+
+test("what cannot be a wav file, or a rate, is said", () => {
+  assert.throws(() => encodeWav([], 16000), /arrays of no samples were given. Expected one for each channel/);
+  assert.throws(() => encodeWav([new Float32Array(2), new Float32Array(3)], 16000), /arrays of 2, 3 samples/);
+  assert.throws(() => encodeWav([[1, 2]], 16000), /another type/);
+  assert.throws(() => encodeWav(new Float32Array(2), 44100.5), /sample rate of 44100.5/);
+  assert.throws(() => new StreamResampler(0, 16000), /sample rate of 0 was given/);
+  assert.throws(() => new StreamResampler(16000, 44100.5), /sample rate of 44100.5 was given/);
 });
 
 test("sample rates are found in wav and FLAC files", () => {
   assert.equal(sampleRateOf(buffer(included("audio_samples/noisy/numbers_bus_10dB.wav"))), 16000);
+  assert.equal(sampleRateOf(included("audio_samples/noisy/numbers_bus_10dB.wav")), 16000); // as node reads it
   const junk = new Uint8Array(64); // a chunk of odd length before the format
   junk.set(new TextEncoder().encode("RIFF____WAVEJUNK"));
   junk[16] = 3;

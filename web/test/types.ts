@@ -1,6 +1,6 @@
 // A program that uses the package: compiled, not run. `tsc` fails where the types allow what they must not.
 
-import { createDenoiserNode, Denoiser, DenoiserWorker, encodeWav } from "dtln-web";
+import { createDenoiserNode, Denoiser, DenoiserWorker, encodeWav, strengthForLimit } from "dtln-web";
 import type { DenoiserStats, Latency } from "dtln-web";
 
 export async function use(context: AudioContext, source: AudioNode): Promise<void> {
@@ -18,6 +18,9 @@ export async function use(context: AudioContext, source: AudioNode): Promise<voi
   await denoiser.process(new Int16Array(480));
 
   const worker = await DenoiserWorker.start({ model: "model_stream.onnx", assets: "dtln/" });
+  const stream = await worker.open({ strength: strengthForLimit(20) });
+  const whole: Float32Array = await stream.denoise(mono);
+  encodeWav(whole, stream.sampleRate);
   const node = await createDenoiserNode(context, { worker, channels: 2, buffer: 0.05 });
   source.connect(node).connect(context.destination);
   node.strength = 0.5;
