@@ -26,14 +26,15 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), dpi=100, layout="constrained")
 
 
-def as_text(title: str) -> str:
+def as_text(title: str, longest: int = LONGEST_TITLE) -> str:
     """A title for matplotlib, which takes $ for mathematics, hides what begins with _ and refuses what is no text.
 
-    Line breaks and control characters become escapes. Long titles keep their beginning and their end.
+    Line breaks and control characters become escapes. Of titles above `longest` characters the
+    beginning and the end are kept.
     """
     shown = one_line(title.encode("utf-8", "backslashreplace").decode())
-    if len(shown) > LONGEST_TITLE:
-        shown = f"{shown[: LONGEST_TITLE // 2]} \u2026 {shown[-LONGEST_TITLE // 2 :]}"
+    if len(shown) > longest:
+        shown = f"{shown[: longest // 2]} \u2026 {shown[-longest // 2 :]}"
     shown = shown.replace("$", r"\$")
     return f" {shown}" if shown.startswith("_") else shown
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SHIFT_MS = 1e3 * BLOCK_SHIFT / SAMPLE_RATE
 BINS_A_DECADE = 40
+LONGEST_NAME = 48  # characters of it in the legend
+WIDEST_OF_TWO = 50  # characters of a line of the legend that has another one beside it
 
 
 @dataclass(frozen=True)
@@ -71,25 +73,26 @@ def latency_figure(sources: Mapping[str, Times]) -> Figure:
 
     Raises MissingPackageError.
     """
-    rows = (len(sources) + 2) // 2  # of the legend, which is below: it would cover the histograms
+    labels = [
+        f"{as_text(name, LONGEST_NAME)}: median {times.percentile(50):.3g}, 99 % below {times.percentile(99):.3g} ms"
+        for name, times in sources.items()
+    ]
+    columns = 2 if max(map(len, labels)) <= WIDEST_OF_TWO else 1
+    rows = len(labels) // columns + 1  # of the legend, which is below: it would cover the histograms
     figure = new_figure(7, 3.1 + 0.2 * rows)
     axis = figure.subplots()
     lowest = min(float(times.milliseconds[0]) for times in sources.values())
     highest = max(SHIFT_MS, *(float(times.milliseconds[-1]) for times in sources.values()))
     first, last = (np.log10(value) * BINS_A_DECADE for value in (lowest, highest))
     edges = 10 ** (np.arange(np.floor(first), np.ceil(last) + 2) / BINS_A_DECADE)
-    for index, (name, times) in enumerate(sources.items()):
+    for index, (label, times) in enumerate(zip(labels, sources.values(), strict=True)):
         shares, _ = np.histogram(times.milliseconds, edges, weights=100 * times.blocks / times.blocks.sum())
-        p50, p99 = times.percentile(50), times.percentile(99)
-        label = f"{name}: median {p50:.3g}, 99 % below {p99:.3g} ms"
-        axis.stairs(
-            np.where(shares > 0, shares, np.nan), edges, color=f"C{index % 10}", label=as_text(label), baseline=None
-        )
-        axis.axvline(p99, color=f"C{index % 10}", ls=":", lw=1)
+        axis.stairs(np.where(shares > 0, shares, np.nan), edges, color=f"C{index % 10}", label=label, baseline=None)
+        axis.axvline(times.percentile(99), color=f"C{index % 10}", ls=":", lw=1)
     axis.axvline(SHIFT_MS, color="black", ls="--", lw=1, label=f"{SHIFT_MS:g} ms of sound")
     axis.set(xscale="log", yscale="log", xlabel="ms per block", ylabel="% of the blocks")
     for scale in (axis.xaxis, axis.yaxis):
         scale.set_major_formatter("{x:g}")  # 0.1, not a power of ten
     axis.grid(alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
+    figure.legend(loc="outside lower center", ncols=columns, fontsize=8)
     return figure

@@ -179,6 +179,18 @@ def test_times_of_benchmark_and_live(tmp_path, histogram):
     assert shares.sum() == pytest.approx(100) and shares.max() == pytest.approx(98)
 
 
+@pytest.mark.parametrize("names", [["onnx"], [f"tflite-stream-quant-{n}" for n in "abcd"], ["x" * 200, "a"]])
+def test_legend_of_times_lies_in_the_picture(tmp_path, histogram, names):
+    results = [{"backend": name, "histogram": histogram} for name in names]
+    (tmp_path / "times.json").write_text(json.dumps({"results": results}))
+    figure = latency_figure(read_times(tmp_path / "times.json"))
+    figure.canvas.draw()
+    (legend,) = figure.legends
+    box, page = legend.get_window_extent(), figure.bbox
+    assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1
+    assert all(" 99 % below " in text.get_text() for text in legend.get_texts()[:-1])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
