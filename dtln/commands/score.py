@@ -208,7 +208,7 @@ def write_reports(
             print(f"{args.report}: not written, because no file could be scored")
             return
         name = list(scored[0].pair.signals)[-1]
-        write_report(args.report, [system_of(name, scores_report(scored, settings), args.report)])
+        write_report(args.report, [system_of(name, scores_report(scored, settings, denoised))])
         print(f"page written to {args.report}")
 
 

@@ -147,6 +147,7 @@ def system_of(name: str, report: Mapping[str, Any], path: Path = Path()) -> Syst
     told["shard"] = None if (shard := settings.get("shard")) is None else Shard.parse(shard)
     told |= {key: versions.get(key) for key in PACKAGES_THAT_COUNT}
     apart = [f"{how}: {line}" for how in ("left out", "failed") for line in report.get(how.replace(" ", "_"), ())]
+    apart += [f"failed: {job['reason']}" for job in report.get("denoised", ()) if job["status"] == "failed"]
     return System(
         name,
         path,
@@ -158,8 +159,11 @@ def system_of(name: str, report: Mapping[str, Any], path: Path = Path()) -> Syst
 
 
 def path_from(text: str, folder: Path) -> Path:
-    """Where something of a report in `folder` lies: seen from here, or else from that folder or one above it."""
-    starts = (Path(), folder, *folder.absolute().parents)
+    """Where something of a report in `folder` lies: seen from there, or from a folder above it, or else from here.
+
+    Here comes last, because another experiment here may have recordings of the same names.
+    """
+    starts = (folder, *folder.absolute().parents, Path())
     return next((start / text for start in starts if os.path.exists(start / text)), folder / text)
 
 

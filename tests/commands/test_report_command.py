@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +143,32 @@ def test_scores_are_found_from_another_folder(scored, tmp_path, monkeypatch):
     assert report.main([str(scored / "scores.json"), "-o", "page.html", "--embed", "0"]) == 0
     data = data_of(tmp_path / "elsewhere" / "page.html")
     assert data["links"]["clean"] == ["../clean/a.wav", "../clean/b.wav"] and data["embedded"] == []
+
+
+def test_recordings_of_another_experiment_are_not_taken_for_those_of_the_scores(scored, tmp_path, monkeypatch):
+    """Both have the same folders, and the scores name them from there."""
+    other = tmp_path / "other"
+    for folder in ("clean", "noisy", "one"):
+        shutil.copytree(scored / folder, other / folder)
+    monkeypatch.chdir(other)
+    assert report.main([f"..{os.sep}scores.json", "-o", "page.html", "--embed", "0"]) == 0
+    assert data_of(other / "page.html")["links"]["enhanced"] == ["../one/a.wav", "../one/b.wav"]
+
+
+def test_recordings_that_were_not_denoised_are_named(folders_of_two, identity_weights, monkeypatch):
+    """By --report, and by a page of what --json wrote."""
+    pytest.importorskip("pystoi")
+    monkeypatch.chdir(folders_of_two)
+    for folder in ("noisy", "clean"):
+        Path(folder, "bad.wav").write_bytes(b"RIFF, but no sound")
+    flags = ["--reference", "clean", "--no-pesq", "--report", "page.html", "--json", "scores.json"]
+    assert enhance.main(["noisy", "-o", "out", "-m", str(identity_weights), *flags]) == 1
+    assert report.main(["scores.json", "-o", "later.html"]) == 0
+    for page in ("page.html", "later.html"):
+        data = data_of(Path(page))
+        assert data["names"] == ["a.wav", "b.wav"]
+        (line,) = data["apart"]
+        assert line.startswith(f"failed: {Path('noisy', 'bad.wav')}: cannot be read as audio")
 
 
 def test_folder_of_sound(scored, capsys):
