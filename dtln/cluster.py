@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,6 +29,7 @@ MOST_JOBS, MOST_SECONDS = 16, 300.0  # of one task: what a worker that is killed
 TASKS_PER_CORE = 4  # at least, where there are jobs enough, so that none is idle while others have much left
 CORES_FOR_SECONDS = 2.0  # for which the number of cores is believed: machines come and go
 CONNECT_SECONDS = 10.0  # for the head of a cluster to answer
+PATIENCE_SECONDS = 30.0  # without a result, until the reason is looked for
 OBJECT_STORE = 100 * 2**20  # bytes, of a cluster on this machine; it holds no audio
 KILLED = (
     f"{ATTEMPTS} worker processes were killed, perhaps because memory ran out. Try again on machines with more memory."
@@ -73,20 +76,24 @@ class Cluster:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "error"}
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what its next version does; else it warns
+        ends = signal.getsignal(signal.SIGTERM)
         try:
             if found := re.fullmatch(r"(?:ray://)?\[?(.+?)\]?:(\d+)", self.address):  # Ray itself tries for minutes
-                socket.create_connection((found[1], int(found[2])), CONNECT_SECONDS).close()
+                _require_cluster(found[1], int(found[2]))
             if self.address == LOCAL:
                 cores = self.workers or os.cpu_count() or 1
                 self.ray.init(LOCAL, num_cpus=cores, include_dashboard=False, object_store_memory=OBJECT_STORE, **quiet)
             else:
                 self.ray.init(self.address, **quiet)
-        except (OSError, OverflowError, ValueError, RuntimeError, ImportError) as error:
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        except (OSError, OverflowError, ValueError, RuntimeError, ImportError, self.ray.exceptions.RayError) as error:
             raise SettingsError(
-                f"--ray {self.address}: no cluster answers there ({said}). Expected auto, HOST:PORT or "
-                "ray://HOST:PORT of a cluster that runs, with the same versions of Python and Ray, or local."
+                f"--ray {self.address}: no cluster answers there ({_said(error)}). Expected auto, HOST:PORT or "
+                "ray://HOST:PORT of a cluster that runs, with the same versions of Python and Ray, or local. Where it "
+                "asks for a token, set RAY_AUTH_MODE=token."
             ) from error
+        finally:
+            with suppress(ValueError):  # in another thread than the main one Ray leaves it alone, too
+                signal.signal(signal.SIGTERM, ends)  # for which Ray has one of its own: no last words, status 1
         self._closing.callback(self.ray.shutdown)
         if self._write is not None:
             try:
@@ -130,12 +137,14 @@ class Cluster:
 
         A job whose worker is killed is done again, alone, and gives WorkerKilled after ATTEMPTS. job_of: the job of
         what waits. seconds_of: of its audio. The caller may add to `waiting` in between. Raises SettingsError where a
-        machine does not see what it must, and what `work` raises; then, and after an interrupt, all tasks are ended.
+        machine does not see what it must, or the cluster is gone, and what `work` raises; then, and after an interrupt,
+        all tasks are ended.
         """
         place = Place(dtln.__version__, os.getcwd(), self._read, self._mark)
         task = self.ray.remote(num_cpus=1, max_retries=0)(_task())
         pack = self.ray.cloudpickle.dumps
-        shared = self.ray.put(pack((place, work)))
+        shared = self._ask(self.ray.put, pack((place, work)))
+        patience = time.monotonic() + PATIENCE_SECONDS
         running: dict[Any, tuple[list[Any], int]] = {}  # what the tasks do, and how often it was begun
         again: deque[tuple[Any, int]] = deque()
         most = max(1, min(MOST_JOBS, len(waiting) // max(1, TASKS_PER_CORE * self.cores())))
@@ -147,8 +156,14 @@ class Cluster:
                     while attempt == 1 and waiting and len(batch) < most and seconds < MOST_SECONDS:
                         batch.append(waiting.popleft())
                         seconds += seconds_of(batch[-1]) if seconds_of else 0.0
-                    running[task.remote(shared, pack([job_of(entry) for entry in batch]))] = batch, attempt
-                done, _ = self.ray.wait(list(running), num_returns=1, timeout=TICK_SECONDS)
+                    reference = self._ask(task.remote, shared, pack([job_of(entry) for entry in batch]))
+                    running[reference] = batch, attempt
+                done, _ = self._ask(self.ray.wait, list(running), num_returns=1, timeout=TICK_SECONDS)
+                if done:
+                    patience = float("inf")
+                elif time.monotonic() > patience:
+                    patience = float("inf")
+                    self._tell_free_cores()
                 for reference in done:
                     batch, attempt = running.pop(reference)
                     results = self._results(reference)
@@ -164,17 +179,38 @@ class Cluster:
     def cores(self) -> int:
         """How many cores the cluster has now."""
         if time.monotonic() - self._counted > CORES_FOR_SECONDS:
-            self._cores, self._counted = int(self.ray.cluster_resources().get("CPU", 0)), time.monotonic()
+            self._cores, self._counted = int(self._ask(self.ray.cluster_resources).get("CPU", 0)), time.monotonic()
         return self._cores
+
+    def _ask(self, call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """What a call of Ray gives. Raises what that is about a task, and SettingsError where the cluster is gone."""
+        try:
+            return call(*args, **options)
+        except self.ray.exceptions.RayError:
+            raise
+        except Exception as error:  # a client of a cluster has many for this
+            raise SettingsError(
+                f"--ray {self.address}: the cluster is gone ({_said(error)}). What was written is complete. Expected "
+                "it to run until the end; start it, and go on."
+            ) from error
+
+    def _tell_free_cores(self) -> None:
+        """Says why there may be no result yet."""
+        free = int(self._ask(self.ray.available_resources).get("CPU", 0))
+        print(
+            f"--ray {self.address}: no result yet; of the {self.cores()} cores of the cluster {free} are free, and a "
+            "task needs one.",
+            file=sys.stderr,
+        )
 
     def _results(self, reference: Any) -> list[Any] | None:
         """What a task gave; None if its worker was killed, or its machine is gone."""
         try:
-            kind, value = self.ray.get(reference)
+            kind, value = self._ask(self.ray.get, reference)
         except self.ray.exceptions.RayTaskError as error:  # it could not begin: `_do` catches what `work` raises
-            said = str(error).strip().splitlines()[-1]
+            last = str(error).strip().splitlines()[-1]
             raise SettingsError(
-                f"--ray {self.address}: a worker cannot begin ({said}). Expected the toolkit {dtln.__version__} and "
+                f"--ray {self.address}: a worker cannot begin ({last}). Expected the toolkit {dtln.__version__} and "
                 "its packages on every machine; install them there."
             ) from error
         except self.ray.exceptions.RayError:
@@ -199,6 +235,23 @@ class Cluster:
 def common_folder(paths: Iterable[Path]) -> Path:
     """The folder that all files lie below, absolute."""
     return Path(os.path.commonpath([os.path.abspath(path.parent) for path in paths]))
+
+
+def _said(error: Exception) -> str:
+    """What an error says, on one line, or its name; the last line of a traceback."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return " ".join(" ".join(lines[-1:] if any("Traceback" in line for line in lines) else lines).split())
+
+
+def _require_cluster(host: str, port: int) -> None:
+    """Raises OSError where nothing listens, or something that speaks HTTP/1: the dashboard, which has a port beside."""
+    with socket.create_connection((host, port), CONNECT_SECONDS) as connection:
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")  # as gRPC begins
+        first = b""
+        with suppress(OSError):
+            first = connection.recv(5)
+        if first == b"HTTP/":
+            raise OSError("a web server does; is it the port of the dashboard?")
 
 
 def _task() -> Callable[[bytes, bytes], tuple[str, Any]]:
@@ -246,14 +299,29 @@ def _lack(place: Place) -> str:
     with suppress(OSError):  # if all paths are absolute, nothing is lost
         os.chdir(place.folder)
     for path in place.read:
-        if not os.path.exists(path):
+        if not _readable(path):
             return (
-                f"{here} does not see {path}. Expected every machine to see the same files under the same paths; mount "
-                "the file system that they are on there."
+                f"{here} does not see {path}, or nothing in it. Expected every machine to see the same files under the "
+                "same paths; mount the file system that they are on there."
             )
     if place.mark and not os.path.exists(place.mark):
         return (
             f"{here} sees another folder {os.path.dirname(place.mark)} than this one. Expected a file system that all "
             "machines share; mount it there."
         )
+    if place.mark and not os.access(os.path.dirname(place.mark) or ".", os.W_OK):
+        return (
+            f"{here} may not write to {os.path.dirname(place.mark)}. Expected Ray to run there as a user who may; change "
+            "the folder's permissions."
+        )
     return ""
+
+
+def _readable(path: str) -> bool:
+    """Whether a file may be read, or a folder holds anything; a file system that is not mounted leaves an empty one."""
+    with suppress(OSError):
+        if not os.path.isdir(path):
+            return os.access(path, os.R_OK)
+        with os.scandir(path) as entries:
+            return any(entries)
+    return False

@@ -157,8 +157,9 @@ def score_files(
     """
     work = partial(score_file, settings)
     if ray and pairs:
-        read = [*(path for pair in pairs for path in pair.signals.values()), *(p.clean for p in pairs if p.clean)]
-        with Cluster(ray, workers, [common_folder(read)]) as cluster:
+        kinds = [[pair.signals[name] for pair in pairs] for name in pairs[0].signals]
+        kinds.append([pair.clean for pair in pairs if pair.clean])
+        with Cluster(ray, workers, [common_folder(paths) for paths in kinds if paths]) as cluster:
             files = cluster.run_all(work, pairs, "scoring", _lost)
     else:
         workers = workers or min(os.cpu_count() or 1, len(pairs) // FILES_WORTH_A_PROCESS)

@@ -39,12 +39,12 @@ def test_jobs_of_a_task(place, tmp_path):
     ("others", "words"),
     [
         ({"version": "0.0.1"}, f"has version {dtln.__version__} of the toolkit. Expected 0.0.1; install it there."),
-        ({"read": ("in", "gone")}, "does not see gone. Expected every machine to see the same files"),
+        ({"read": ("in", "gone")}, "does not see gone, or nothing in it. Expected every machine to see the same files"),
         (
             {"mark": "out/other"},
             "sees another folder out than this one. Expected a file system that all machines share",
         ),
-        ({"folder": "/gone", "read": ("/gone/in",)}, "does not see /gone/in. Expected every machine"),
+        ({"folder": "/gone", "read": ("/gone/in",)}, "does not see /gone/in, or nothing in it. Expected every machine"),
     ],
 )
 def test_machine_that_lacks_something(place, others, words):
