@@ -58,8 +58,8 @@ class Cluster:
 
     address: `local` starts one on this machine, which ends with the block; `auto`, HOST:PORT or ray://HOST:PORT is one
     that runs. workers: how many tasks run at once, at most; None: one on each core. read: what every machine must see.
-    write: the folder that all write to, which is made. Raises MissingPackageError without Ray, and SettingsError where
-    no cluster is found.
+    write: the folder that all write to, which is made when work starts. Raises MissingPackageError without Ray, and
+    SettingsError where no cluster is found.
     """
 
     def __init__(
@@ -68,8 +68,8 @@ class Cluster:
         self.ray: Any = require("ray", f"--ray {address}")
         self.address, self.workers = address, workers
         self._read, self._write = tuple(map(str, read)), write
-        self._mark: str | None = None
         self._closing = ExitStack()
+        self._running: dict[Any, tuple[list[Any], int]] = {}  # what the tasks do, and how often it was begun
         self._cores, self._counted = 0, float("-inf")
 
     def __enter__(self) -> Cluster:
@@ -95,13 +95,7 @@ class Cluster:
             with suppress(ValueError):  # in another thread than the main one Ray leaves it alone, too
                 signal.signal(signal.SIGTERM, ends)  # for which Ray has one of its own: no last words, status 1
         self._closing.callback(self.ray.shutdown)
-        if self._write is not None:
-            try:
-                self._write.mkdir(parents=True, exist_ok=True)
-                self._mark = str(self._closing.enter_context(marked_folder(self._write)))
-            except BaseException:
-                self._closing.close()
-                raise
+        self._closing.callback(self._end)  # before that: Ray begins anew where it is asked after it
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -137,15 +131,19 @@ class Cluster:
 
         A job whose worker is killed is done again, alone, and gives WorkerKilled after ATTEMPTS. job_of: the job of
         what waits. seconds_of: of its audio. The caller may add to `waiting` in between. Raises SettingsError where a
-        machine does not see what it must, or the cluster is gone, and what `work` raises; then, and after an interrupt,
-        all tasks are ended.
+        machine does not see what it must, or the cluster is gone, OSError where `write` cannot be written to, and what
+        `work` raises; then, and after an interrupt, all tasks are ended.
         """
-        place = Place(dtln.__version__, os.getcwd(), self._read, self._mark)
+        mark = None
+        if self._write is not None:
+            self._write.mkdir(parents=True, exist_ok=True)
+            mark = str(self._closing.enter_context(marked_folder(self._write)))
+        place = Place(dtln.__version__, os.getcwd(), self._read, mark)
         task = self.ray.remote(num_cpus=1, max_retries=0)(_task())
         pack = self.ray.cloudpickle.dumps
         shared = self._ask(self.ray.put, pack((place, work)))
         patience = time.monotonic() + PATIENCE_SECONDS
-        running: dict[Any, tuple[list[Any], int]] = {}  # what the tasks do, and how often it was begun
+        running = self._running
         again: deque[tuple[Any, int]] = deque()
         most = max(1, min(MOST_JOBS, len(waiting) // max(1, TASKS_PER_CORE * self.cores())))
         try:
@@ -174,7 +172,7 @@ class Cluster:
                     else:
                         again.extend((entry, attempt + 1) for entry in batch)
         finally:
-            self._end(list(running))
+            self._end()
 
     def cores(self) -> int:
         """How many cores the cluster has now."""
@@ -222,14 +220,15 @@ class Cluster:
             raise raised from RuntimeError(f"\n{trace}")
         return value
 
-    def _end(self, references: Sequence[Any]) -> None:
-        """Ends tasks at once, and waits a little until their workers are gone."""
-        if not references:
-            return
+    def _end(self) -> None:
+        """Ends the tasks that run, at once, and waits a little until their workers are gone."""
+        references = list(self._running)
+        self._running.clear()
         with suppress(Exception):  # the cluster itself may be gone
             for reference in references:
                 self.ray.cancel(reference, force=True)
-            self.ray.wait(list(references), num_returns=len(references), timeout=STOP_SECONDS)
+            if references:
+                self.ray.wait(references, num_returns=len(references), timeout=STOP_SECONDS)
 
 
 def common_folder(paths: Iterable[Path]) -> Path:
@@ -246,7 +245,7 @@ def _said(error: Exception) -> str:
 def _require_cluster(host: str, port: int) -> None:
     """Raises OSError where nothing listens, or something that speaks HTTP/1: the dashboard, which has a port beside."""
     with socket.create_connection((host, port), CONNECT_SECONDS) as connection:
-        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")  # as gRPC begins
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         first = b""
         with suppress(OSError):
             first = connection.recv(5)
@@ -311,8 +310,8 @@ def _lack(place: Place) -> str:
         )
     if place.mark and not os.access(os.path.dirname(place.mark) or ".", os.W_OK):
         return (
-            f"{here} may not write to {os.path.dirname(place.mark)}. Expected Ray to run there as a user who may; change "
-            "the folder's permissions."
+            f"{here} may not write to {os.path.dirname(place.mark)}. Expected Ray to run there as a user who may; "
+            "change the folder's permissions."
         )
     return ""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ from dtln.synthesis.settings import Settings
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from dtln.cluster import Cluster
+
 ATTEMPTS = 10  # plans of one pair; if none gives sound, that is an error
 
 
@@ -29,15 +32,16 @@ def make_pairs(
     output: Path,
     indices: Sequence[int],
     jobs: int | None,
-    ray: str | None = None,
+    cluster: Cluster | None = None,
 ) -> Iterator[Row | str]:
     """Makes the pairs and yields the row of each as soon as it is there, in any order.
 
-    Where recordings cannot be used it yields the reason in words, and plans the pair anew. jobs, ray: as in
-    `synthesize`. Raises SettingsError where no attempt succeeds, and what `make_pair`, a pool or a cluster raises.
+    Where recordings cannot be used it yields the reason in words, and plans the pair anew. jobs: as in
+    `synthesize`. cluster: does the work instead. Raises SettingsError where no attempt succeeds, and what `make_pair`,
+    a pool or a cluster raises.
     """
     waiting = deque((index, 0) for index in indices)
-    for (index, attempt), result in _made(settings, parts, output, waiting, jobs, ray):
+    for (index, attempt), result in _made(settings, parts, output, waiting, jobs, cluster):
         if isinstance(result, str):
             if attempt + 1 == ATTEMPTS:
                 raise SettingsError(f"pair {index}: {ATTEMPTS} draws gave nothing to use; the last: {result}")
@@ -51,7 +55,7 @@ def _made(
     output: Path,
     waiting: deque[tuple[int, int]],
     jobs: int | None,
-    ray: str | None,
+    cluster: Cluster | None,
 ) -> Iterator[tuple[tuple[int, int], Row | str]]:
     """What `make_pair` makes of each (index, attempt) that is waiting."""
     from dtln.pool import WorkerKilled, as_finished, open_pool
@@ -60,15 +64,11 @@ def _made(
         return draw_pair(settings, parts, *entry)
 
     work = partial(make_pair, settings, output)
-    if ray and waiting:
-        from dtln.cluster import Cluster
-
-        read = [Path(folder) for folder in (settings.speech, settings.noise, settings.rir) if folder]
-        with Cluster(ray, jobs, read, output) as cluster:
-            for entry, result in cluster.as_done(work, waiting, plan, lambda entry: settings.seconds):
-                if isinstance(result, WorkerKilled):
-                    raise result
-                yield entry, result
+    if cluster:
+        for entry, result in cluster.as_done(work, waiting, plan, lambda entry: settings.seconds):
+            if isinstance(result, WorkerKilled):
+                raise result
+            yield entry, result
         return
     jobs = jobs or 1
     with open_pool(jobs, processes=True) as pool:
@@ -108,16 +108,21 @@ def synthesize(
         require("ray", f"--ray {ray}")
     parts, fingerprint = divide(settings)
     wanted = shard.range(settings.total) if shard else range(settings.total)
-    rows = open_output(output, settings, fingerprint, resume, shard)
-    there = len(rows)
-    missing = [index for index in wanted if index not in rows]
-    unusable: set[str] = set()
-    with (
-        open(journal_of(output, shard), "a", encoding="utf-8") as journal,
-        Progress("synthesizing", len(wanted), "pair", done=there) as progress,
-    ):
+    with ExitStack() as closing:
+        cluster = None
+        if ray:  # before anything is written: a folder that is begun wants --resume
+            from dtln.cluster import Cluster
+
+            read = [Path(folder) for folder in (settings.speech, settings.noise, settings.rir) if folder]
+            cluster = closing.enter_context(Cluster(ray, jobs, read, output))
+        rows = open_output(output, settings, fingerprint, resume, shard)
+        there = len(rows)
+        missing = [index for index in wanted if index not in rows]
+        unusable: set[str] = set()
+        journal = closing.enter_context(open(journal_of(output, shard), "a", encoding="utf-8"))
+        progress = closing.enter_context(Progress("synthesizing", len(wanted), "pair", done=there))
         journal.write("\n")  # ends a line at which an earlier run was stopped
-        for row in make_pairs(settings, parts, output, missing, jobs, ray):
+        for row in make_pairs(settings, parts, output, missing, jobs, cluster):
             if isinstance(row, str):
                 unusable.add(row)
                 continue

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -30,10 +31,12 @@ class RayCluster:
 
     def __init__(self, python: str) -> None:
         self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        port = free_port()
+        self.client_address = f"ray://127.0.0.1:{port}"
         self.process = subprocess.Popen(
-            [python, ROOT / "tests" / "ray_cluster.py"], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=self.errors, env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}, cwd=ROOT,
-            start_new_session=True,
+            [python, ROOT / "tests" / "ray_cluster.py", str(port)], text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
+            env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}, cwd=ROOT, start_new_session=True,
         )  # fmt: skip
         self.address = self._answer()
 
@@ -67,11 +70,18 @@ class RayCluster:
     def end(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
-        try:
-            self.process.wait(20)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)  # what did not end by itself
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(60)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)  # what did not end by itself
+
+
+def free_port() -> int:
+    """One that nobody listens at, and that Ray does not want for its workers, 10002 to 19999."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            if (port := server.getsockname()[1]) >= 20000:
+                return port
 
 
 def _descends(pid: int, ancestor: int) -> bool:
@@ -131,6 +141,32 @@ def until(condition: Callable[[], object], process: subprocess.Popen[str]) -> No
         time.sleep(0.01)
 
 
+@contextlib.contextmanager
+def held(
+    cluster: RayCluster, process: subprocess.Popen[str], count: int, done: Path | None = None
+) -> Iterator[set[int]]:
+    """Yields `count` workers at our tasks, stopped for the block, so that there is work left however slow we are here.
+
+    done: where some outputs are to be before.
+    """
+    stopped: set[int] = set()
+
+    def enough() -> bool:
+        if done is None or len(outputs(done)) >= 3:
+            for pid in cluster.workers().keys() - stopped:
+                os.kill(pid, signal.SIGSTOP)
+                stopped.add(pid)
+        return len(stopped) >= count
+
+    try:
+        until(enough, process)
+        yield stopped
+    finally:
+        for pid in stopped:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+
 def outputs(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*.*") if path.is_file() and not path.name.startswith(".")]
 
@@ -156,50 +192,45 @@ def test_same_outputs_as_a_local_run(python, cluster, recordings, tmp_path):
 def test_killed_worker_costs_nothing(python, cluster, recordings, tmp_path):
     source, expected = recordings
     process = start(python, "enhance", source, "-o", tmp_path / "out", "--ray", cluster.address)
-    until(lambda: len(outputs(tmp_path / "out")) >= 5 and cluster.workers(), process)
-    victims = cluster.workers()
-    for pid in victims:
-        os.kill(pid, signal.SIGKILL)
+    with held(cluster, process, 1, tmp_path / "out") as victims:
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
     out, err = process.communicate(timeout=300)
-    assert process.returncode == 1 and victims and err.count("FAILED") == 1, err
+    assert process.returncode == 1 and err.count("FAILED") == 1, err
     assert contents(tmp_path / "out") == expected  # without partials
 
 
 def test_node_that_comes_and_node_that_goes(python, cluster, recordings, tmp_path):
     source, expected = recordings
     process = start(python, "enhance", source, "-o", tmp_path / "out", "--ray", cluster.address)
-    until(lambda: len(outputs(tmp_path / "out")) >= 3, process)
-    until(lambda: len(cluster.workers()) == 2, process)
-    before = cluster.workers()
-    for pid in before:
-        os.kill(pid, signal.SIGSTOP)  # so that there is work left for the new node
-    assert cluster.tell("add") == "add: 3 nodes"
-    until(lambda: set(cluster.workers().values()) - set(before.values()), process)
-    for pid in before:
-        os.kill(pid, signal.SIGCONT)
-    assert cluster.tell("remove") == "remove: 2 nodes"
+    with held(cluster, process, 2, tmp_path / "out"):
+        before = set(cluster.workers().values())
+        assert cluster.tell("add") == "add: 3 nodes"
+        with held(cluster, process, 3):
+            assert set(cluster.workers().values()) - before
+            assert cluster.tell("remove") == "remove: 2 nodes"
     out, err = process.communicate(timeout=300)
     assert process.returncode == 1 and err.count("FAILED") == 1, err
     assert contents(tmp_path / "out") == expected
 
 
-def test_interrupt(python, cluster, recordings, tmp_path):
+@pytest.mark.parametrize(("number", "client"), [("SIGINT", False), ("SIGTERM", False), ("SIGTERM", True)])
+def test_interrupt(python, cluster, recordings, tmp_path, number, client):
     source, expected = recordings
-    process = start(python, "enhance", source, "-o", tmp_path / "out", "--ray", cluster.address)
-    until(lambda: len(outputs(tmp_path / "out")) >= 5 and cluster.workers(), process)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=10)
-    assert process.returncode == 130 and "Traceback" not in err
+    words = ["enhance", source, "-o", tmp_path / "out", "--ray", cluster.client_address if client else cluster.address]
+    process = start(python, *words)
+    with held(cluster, process, 1, tmp_path / "out"):
+        process.send_signal(getattr(signal, number))
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == 128 + getattr(signal, number) and "Traceback" not in err, err
     written = int(re.search(rf"stopped: (\d+) of {FILES + 1} files written, complete; --skip-existing goes on", err)[1])
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 200
     while cluster.workers() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not cluster.workers()
     left = {name: data for name, data in contents(tmp_path / "out").items() if "/." not in f"/{name}"}
-    assert len(left) == written and left.items() <= expected.items()
-    status, out, err = run(
-        python, "enhance", source, "-o", tmp_path / "out", "--ray", cluster.address, "--skip-existing"
-    )
+    assert written <= len(left) <= FILES and left.items() <= expected.items()  # a worker may complete the one it is at
+    status, out, err = run(python, *words, "--skip-existing")
     assert contents(tmp_path / "out") == expected  # without partials, also of the run that was stopped
 
 
@@ -243,12 +274,15 @@ def test_scores(python, cluster, recordings, tmp_path):
         status, out, err = run(python, *words, tmp_path / name, *more)
         assert status == 0, err
     assert "scoring: 100%, 30/30 files" in err
-    rows = [(tmp_path / name).read_text().splitlines() for name in ("here.csv", "there.csv")]
-    assert [row.split(",")[:2] for row in rows[0]] == [row.split(",")[:2] for row in rows[1]] and len(rows[0]) == 31
+    here, there = ((tmp_path / name).read_text() for name in ("here.csv", "there.csv"))
+    assert here == there and len(here.splitlines()) == 31
 
 
 def test_synthesis(python, cluster, corpus, tmp_path):
+    """An address without a cluster begins no folder."""
     make(corpus, tmp_path / "here", "--count", 40)
+    status, out, err = run(python, "synthesize", *arguments(corpus, tmp_path / "there", "--ray", "127.0.0.1:1"))
+    assert status == 1 and "no cluster answers there" in err and not (tmp_path / "there").exists()
     status, out, err = run(
         python, "synthesize", *arguments(corpus, tmp_path / "there", "--count", 40, "--ray", cluster.address)
     )

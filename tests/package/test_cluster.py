@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+import pickle
+import re
+import signal
 import sys
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import dtln
 from dtln.cluster import Cluster, Place, _do, common_folder
 from dtln.commands.run import run
-from dtln.errors import install_line
+from dtln.errors import SettingsError, install_line
 from dtln.files import marked_folder, sweep_partials
 
 
@@ -20,6 +28,8 @@ def place(tmp_path, monkeypatch):
     """Function: fields that differ -> a place that this machine sees else, and is in afterwards."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.wav").touch()
+    (tmp_path / "empty").mkdir()  # as a file system that is not mounted leaves one
     (tmp_path / "mark").touch()
     fitting = {"version": dtln.__version__, "folder": str(tmp_path), "read": ("in",), "mark": "mark"}
     return lambda **others: Place(**(fitting | others))
@@ -44,12 +54,20 @@ def test_jobs_of_a_task(place, tmp_path):
             {"mark": "out/other"},
             "sees another folder out than this one. Expected a file system that all machines share",
         ),
+        ({"read": ("empty",)}, "does not see empty, or nothing in it. Expected every machine"),
         ({"folder": "/gone", "read": ("/gone/in",)}, "does not see /gone/in, or nothing in it. Expected every machine"),
     ],
 )
 def test_machine_that_lacks_something(place, others, words):
     kind, said = _do((place(**others), double), [1])
     assert kind == "unfit" and said.startswith("the machine ") and words in said
+
+
+def test_machine_that_may_not_write(place, monkeypatch):
+    may = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and may(path, mode))
+    kind, said = _do((place(mark=os.path.abspath("mark")), double), [1])
+    assert kind == "unfit" and f"may not write to {os.getcwd()}. Expected Ray to run there as a user who may" in said
 
 
 def test_mark_is_there_for_the_block_alone(tmp_path):
@@ -87,3 +105,91 @@ def test_cluster_without_ray(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ModuleNotFoundError, match="needs the package ray"):
         Cluster("auto")
+
+
+class FakeRay:
+    """Ray, as far as `Cluster` knows it, with one core and tasks that do not end.
+
+    waits: what each `wait` raises, or None. init: what that raises.
+    """
+
+    cloudpickle = pickle
+    exceptions = SimpleNamespace(RayError=RuntimeError, RayTaskError=RuntimeError)
+
+    def __init__(self, waits: Sequence[Exception | None] = (), init: Exception | None = None) -> None:
+        self.waits, self.error = deque(waits), init
+        self.called: list[str] = []
+
+    def init(self, *args: object, **options: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as Ray takes it for itself
+        if self.error:
+            raise self.error
+
+    def wait(self, references: list[object], **options: object) -> tuple[list[object], list[object]]:
+        if error := self.waits.popleft() if self.waits else None:
+            raise error
+        return [], references
+
+    def remote(self, **options: object) -> Callable[[object], SimpleNamespace]:
+        return lambda task: SimpleNamespace(remote=lambda shared, jobs: object())
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 1.0}
+
+    def __getattr__(self, name: str) -> Callable[..., dict[str, float]]:
+        return lambda *args, **options: self.called.append(name) or {}
+
+
+@pytest.fixture
+def fake(monkeypatch):
+    """Function: what Ray raises -> a FakeRay, which `Cluster` takes for Ray."""
+
+    def make(**errors: object) -> FakeRay:
+        ray = FakeRay(**errors)
+        monkeypatch.setitem(sys.modules, "ray", ray)
+        return ray
+
+    return make
+
+
+def test_cluster_that_is_gone(fake, tmp_path, monkeypatch, capsys):
+    """Before, it has no free core, which is told once. The tasks are ended before Ray is, and SIGTERM remains ours."""
+    monkeypatch.setattr("dtln.cluster.PATIENCE_SECONDS", 0.0)
+    ray = fake(waits=[None, None, ConnectionError("socket\nclosed")])
+    before = signal.getsignal(signal.SIGTERM)
+    with (
+        pytest.raises(SettingsError, match=r"^--ray auto: the cluster is gone \(socket closed\)\. What was written is"),
+        Cluster("auto", write=tmp_path / "out") as cluster,
+    ):
+        assert signal.getsignal(signal.SIGTERM) is before and not (tmp_path / "out").exists()
+        list(cluster.as_done(double, deque([1, 2]), int))
+    told = "--ray auto: no result yet; of the 1 cores of the cluster 0 are free, and a task needs one."
+    assert capsys.readouterr().err.count(told) == 1
+    assert ray.called.index("cancel") < ray.called.index("shutdown") and not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (RuntimeError("Version mismatch:\n  Ray: 2.40\n  Python: 3.11"), "Version mismatch: Ray: 2.40 Python: 3.11"),
+        (ConnectionError("failed: Traceback (most recent call last):\n  File x\nKeyError: 3\n"), "KeyError: 3"),
+        (ConnectionError(), "ConnectionError"),
+    ],
+)
+def test_what_ray_says_of_an_address(fake, error, words):
+    fake(init=error)
+    with pytest.raises(SettingsError, match=rf"^--ray auto: no cluster .* \({re.escape(words)}\)\. Expected"):
+        Cluster("auto").__enter__()
+
+
+def test_port_of_a_web_server(fake):
+    """Ray itself would try for more than ten minutes."""
+    fake()
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        pool.submit(server.handle_request)
+        address = f"127.0.0.1:{server.server_port}"
+        with pytest.raises(SettingsError, match=f"^--ray {address}: no cluster answers there .a web server does"):
+            Cluster(address).__enter__()
