@@ -112,7 +112,7 @@ class Cluster:
         """As `dtln.pool.run_all`, but on the cluster. Raises as `as_done`."""
         results: dict[int, TimedResult] = {}
         expected = [1.0] * len(jobs) if audio is None else [max(seconds, 1e-3) for seconds in audio]
-        waiting = deque(range(len(jobs)))
+        waiting = deque(sorted(range(len(jobs)), key=lambda index: -expected[index]))  # no long one comes last
         with Progress(title, len(jobs), "file", size=sum(expected)) as progress:
             size = expected.__getitem__ if audio is not None else None
             for index, result in self.as_done(work, waiting, jobs.__getitem__, size):

@@ -119,6 +119,7 @@ class FakeRay:
     def __init__(self, waits: Sequence[Exception | None] = (), init: Exception | None = None) -> None:
         self.waits, self.error = deque(waits), init
         self.called: list[str] = []
+        self.tasks: list[list[object]] = []  # the jobs of each
 
     def init(self, *args: object, **options: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as Ray takes it for itself
@@ -131,7 +132,11 @@ class FakeRay:
         return [], references
 
     def remote(self, **options: object) -> Callable[[object], SimpleNamespace]:
-        return lambda task: SimpleNamespace(remote=lambda shared, jobs: object())
+        def begin(shared: object, jobs: bytes) -> object:
+            self.tasks.append(pickle.loads(jobs))
+            return object()
+
+        return lambda task: SimpleNamespace(remote=begin)
 
     def cluster_resources(self) -> dict[str, float]:
         return {"CPU": 1.0}
@@ -166,6 +171,13 @@ def test_cluster_that_is_gone(fake, tmp_path, monkeypatch, capsys):
     told = "--ray auto: no result yet; of the 1 cores of the cluster 0 are free, and a task needs one."
     assert capsys.readouterr().err.count(told) == 1
     assert ray.called.index("cancel") < ray.called.index("shutdown") and not list((tmp_path / "out").iterdir())
+
+
+def test_longest_recordings_come_first(fake):
+    ray = fake(waits=[ConnectionError()])
+    with pytest.raises(SettingsError, match="the cluster is gone"), Cluster("auto", 3) as cluster:
+        cluster.run_all(double, list("abcd"), "working", double, audio=[1.0, 400.0, 2.0, 1.0])
+    assert ray.tasks == [["b"], ["c"], ["a"]]
 
 
 @pytest.mark.parametrize(
