@@ -23,6 +23,11 @@ from dtln.commands import enhance
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = 60
+PATIENT = {  # what Ray's client and its server wait for each other, s
+    "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "200",
+    "RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S": "200",
+    "RAY_CLIENT_MAX_CONNECTION_TIMEOUT_S": "200",
+}
 pytestmark = pytest.mark.environments("ray")
 
 
@@ -36,7 +41,7 @@ class RayCluster:
         self.process = subprocess.Popen(
             [python, ROOT / "tests" / "ray_cluster.py", str(port)], text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
-            env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0"}, cwd=ROOT, start_new_session=True,
+            env=os.environ | PATIENT | {"RAY_USAGE_STATS_ENABLED": "0"}, cwd=ROOT, start_new_session=True,
         )  # fmt: skip
         self.address = self._answer()
 
@@ -121,7 +126,7 @@ def recordings(tmp_path_factory) -> tuple[Path, dict[str, bytes]]:
 def start(python: str, *words: object, cwd: Path = ROOT) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [python, "-m", "dtln", *map(str, words)], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=cwd,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env=os.environ | PATIENT | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
 
 
