@@ -107,16 +107,20 @@ def test_cluster_without_ray(monkeypatch):
         Cluster("auto")
 
 
+class FakeRayError(Exception):
+    pass
+
+
 class FakeRay:
     """Ray, as far as `Cluster` knows it, with one core and tasks that do not end.
 
-    waits: what each `wait` raises, or None. init: what that raises.
+    waits: what each `wait` raises, the results of the task that it finds done, or None. init: what that raises.
     """
 
     cloudpickle = pickle
-    exceptions = SimpleNamespace(RayError=RuntimeError, RayTaskError=RuntimeError)
+    exceptions = SimpleNamespace(RayError=FakeRayError, RayTaskError=FakeRayError)
 
-    def __init__(self, waits: Sequence[Exception | None] = (), init: Exception | None = None) -> None:
+    def __init__(self, waits: Sequence[Exception | list[object] | None] = (), init: Exception | None = None) -> None:
         self.waits, self.error = deque(waits), init
         self.called: list[str] = []
         self.tasks: list[list[object]] = []  # the jobs of each
@@ -127,9 +131,13 @@ class FakeRay:
             raise self.error
 
     def wait(self, references: list[object], **options: object) -> tuple[list[object], list[object]]:
-        if error := self.waits.popleft() if self.waits else None:
-            raise error
-        return [], references
+        self.results = self.waits.popleft() if self.waits else None
+        if isinstance(self.results, Exception):
+            raise self.results
+        return (references[:1], references[1:]) if self.results else ([], references)
+
+    def get(self, reference: object) -> tuple[str, object]:
+        return "done", self.results
 
     def remote(self, **options: object) -> Callable[[object], SimpleNamespace]:
         def begin(shared: object, jobs: bytes) -> object:
@@ -173,6 +181,15 @@ def test_cluster_that_is_gone(fake, tmp_path, monkeypatch, capsys):
     assert ray.called.index("cancel") < ray.called.index("shutdown") and not list((tmp_path / "out").iterdir())
 
 
+def test_tasks_end_before_ray_where_the_caller_fails(fake):
+    ray = fake(waits=[[2]])
+    with pytest.raises(KeyError), Cluster("auto") as cluster:
+        results = cluster.as_done(double, deque([1, 2]), int)
+        assert next(results) == (1, 2)
+        raise KeyError
+    assert ray.called.count("cancel") == 1 and ray.called.index("cancel") < ray.called.index("shutdown")
+
+
 def test_longest_recordings_come_first(fake):
     ray = fake(waits=[ConnectionError()])
     with pytest.raises(SettingsError, match="the cluster is gone"), Cluster("auto", 3) as cluster:
@@ -186,6 +203,7 @@ def test_longest_recordings_come_first(fake):
         (RuntimeError("Version mismatch:\n  Ray: 2.40\n  Python: 3.11"), "Version mismatch: Ray: 2.40 Python: 3.11"),
         (ConnectionError("failed: Traceback (most recent call last):\n  File x\nKeyError: 3\n"), "KeyError: 3"),
         (ConnectionError(), "ConnectionError"),
+        (FakeRayError("The token is missing."), "The token is missing."),
     ],
 )
 def test_what_ray_says_of_an_address(fake, error, words):
