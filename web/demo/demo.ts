@@ -3,7 +3,7 @@
 import { DenoiserWorker } from "../src/client.js";
 import { encodeWav } from "../src/wav.js";
 import { Microphone } from "./microphone.js";
-import { denoise, open, Player } from "./sounds.js";
+import { channelsOf, denoise, open, Player } from "./sounds.js";
 import type { Recording } from "./sounds.js";
 import { Spectrogram } from "./spectrogram.js";
 
@@ -19,7 +19,7 @@ let audio: AudioContext | undefined;
 let worker: Promise<DenoiserWorker> | undefined;
 let player: Player | undefined;
 let microphone: Microphone | undefined;
-let opened: { recording: Recording; denoised: Float32Array[] } | undefined;
+let opened: { recording: Recording; denoised: AudioBuffer } | undefined;
 let task = 0; // counts what the user began; what is older than the last one stops
 
 element("unbuilt").hidden = true;
@@ -71,30 +71,30 @@ function applyMix(): void {
 /** Denoises a recording and puts it into the player. note: what to say before the rest. */
 async function take(recording: Recording, mine: number, note = ""): Promise<void> {
   if (mine !== task) return;
-  const { name, sampleRate, channels } = recording;
-  if (!channels[0].length) throw new Error(`${name}: holds no samples. Expected a recording that is longer.`);
+  const { name, sound } = recording;
   const denoiser = await network();
   if (mine !== task) return;
   const bar = element<HTMLProgressElement>("progress");
   bar.hidden = false;
   tell(`Denoising ${name} …`);
-  const result = await denoise(denoiser, recording, (share) => {
+  const result = await denoise(denoiser, sound, (share) => {
     if (mine === task) bar.value = share;
     return mine === task;
   });
   if (!result || mine !== task) return;
   bar.hidden = true;
   player?.close();
-  player = new Player(context(), recording, result.channels);
+  player = new Player(context(), sound, result.denoised);
   player.onended = showPlaying;
-  opened = { recording, denoised: result.channels };
+  opened = { recording, denoised: result.denoised };
   spectrograms[0].listen(player.original);
   spectrograms[1].listen(player.output);
   applyMix();
   seek.max = String(player.duration);
   const load = result.seconds / player.duration;
   showFigures(load, undefined, "none");
-  const kind = `${sampleRate / 1000} kHz, ${channels.length === 1 ? "one channel" : `${channels.length} channels`}`;
+  const { sampleRate, numberOfChannels: count } = sound;
+  const kind = `${sampleRate / 1000} kHz, ${count === 1 ? "one channel" : `${count} channels`}`;
   tell(`${note}${name} (${kind}): ${player.duration.toFixed(1)} s took ${result.seconds.toFixed(2)} s. Play it, and switch.`);
   showPlaying();
 }
@@ -147,6 +147,7 @@ function stopMicrophone(): Recording | undefined {
 async function endRecording(mine: number, note?: string): Promise<void> {
   const recording = stopMicrophone();
   if (recording) await take(recording, mine, note);
+  else tell(`${note ?? ""}Nothing was recorded.`, true);
 }
 
 // --- what is shown ---------------------------------------------------------------------------------------------------
@@ -250,10 +251,11 @@ download.addEventListener("click", () => {
   if (!opened) return;
   const { recording, denoised } = opened;
   const share = Number(strength.value) / 100;
-  const mixed = denoised.map((column, n) =>
-    column.map((sample, place) => share * sample + (1 - share) * recording.channels[n][place]),
-  );
-  const bytes = encodeWav(mixed, recording.sampleRate) as Uint8Array<ArrayBuffer>;
+  const [originals, columns] = [recording.sound, denoised].map(channelsOf);
+  const mix = (column: Float32Array, original: Float32Array) =>
+    column.map((sample, place) => share * sample + (1 - share) * original[place]);
+  const mixed = share === 1 ? columns : columns.map((column, n) => mix(column, originals[n])); // hours are large
+  const bytes = encodeWav(mixed, denoised.sampleRate) as Uint8Array<ArrayBuffer>;
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([bytes], { type: "audio/wav" }));
   link.download = `${recording.name.replace(/\.[^.]*$/, "")}_denoised.wav`;

@@ -59,20 +59,22 @@ export class Microphone {
     this.source.connect(denoiser).connect(this.monitor).connect(context.destination);
   }
 
-  /** Gives the microphone back; returns what it heard. */
-  close(): Recording {
+  /** Gives the microphone back; returns what it heard, if that is anything. */
+  close(): Recording | undefined {
     for (const track of this.#stream.getTracks()) track.stop();
     this.source.disconnect();
     this.#tap.disconnect();
     this.monitor.disconnect();
     this.denoiser.close();
     const length = this.#pieces.reduce((sum, piece) => sum + piece.length, 0);
-    const whole = new Float32Array(length);
+    if (!length) return undefined;
+    const sound = new AudioBuffer({ length, sampleRate: this.source.context.sampleRate });
+    const whole = sound.getChannelData(0);
     let end = 0;
     for (const piece of this.#pieces) {
       whole.set(piece, end);
       end += piece.length;
     }
-    return { name: "microphone.wav", sampleRate: this.source.context.sampleRate, channels: [whole] };
+    return { name: "microphone.wav", sound };
   }
 }

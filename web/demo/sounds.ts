@@ -9,8 +9,12 @@ const PIECE_SECONDS = 1;
 
 export interface Recording {
   name: string;
-  sampleRate: number;
-  channels: Float32Array[];
+  sound: AudioBuffer;
+}
+
+/** The samples of a sound. To be used at once and not kept: browsers may take them away where the sound plays. */
+export function channelsOf(sound: AudioBuffer): Float32Array[] {
+  return Array.from({ length: sound.numberOfChannels }, (_, n) => sound.getChannelData(n));
 }
 
 /**
@@ -25,34 +29,33 @@ export async function open(name: string, read: () => Promise<ArrayBuffer>): Prom
   if (!bytes.byteLength) throw new Error(`${name}: is empty. Expected an audio file, or a video with sound.`);
   const decode = async (bytes: ArrayBuffer, rate: number) => new OfflineAudioContext(1, 1, rate).decodeAudioData(bytes);
   const rate = sampleRateOf(bytes) ?? USUAL_RATE;
-  let buffer: AudioBuffer;
   try {
-    buffer = await decode(bytes, rate).catch(async (error) => {
+    const sound = await decode(bytes, rate).catch(async (error) => {
       if (rate === USUAL_RATE) throw error;
       return decode(await read(), USUAL_RATE); // not every browser has a context at every rate
     });
+    return { name, sound };
   } catch {
     throw new Error(`${name}: this browser cannot read it. Expected an audio file, or a video with sound.`);
   }
-  const channels = Array.from({ length: buffer.numberOfChannels }, (_, n) => buffer.getChannelData(n));
-  return { name, sampleRate: buffer.sampleRate, channels };
 }
 
 /**
- * Denoises a recording piece by piece. progress: is told the share that is done, and says whether to go on. Returns the
- * denoised channels and the seconds that the worker took; undefined where it was not to go on.
+ * Denoises a sound piece by piece. progress: is told the share that is done, and says whether to go on. Returns the
+ * denoised sound and the seconds that the worker took; undefined where it was not to go on.
  */
 export async function denoise(
   worker: DenoiserWorker,
-  { sampleRate, channels }: Recording,
+  sound: AudioBuffer,
   progress: (share: number) => boolean,
-): Promise<{ channels: Float32Array[]; seconds: number } | undefined> {
-  const stream = await worker.open({ sampleRate, channels: channels.length, level: "auto" });
-  const length = channels[0].length;
-  const denoised = channels.map(() => new Float32Array(length));
+): Promise<{ denoised: AudioBuffer; seconds: number } | undefined> {
+  const { sampleRate, numberOfChannels, length } = sound;
+  const stream = await worker.open({ sampleRate, channels: numberOfChannels, level: "auto" });
+  const denoised = new AudioBuffer({ sampleRate, numberOfChannels, length });
+  const [channels, columns] = [sound, denoised].map(channelsOf);
   let given = 0;
   const take = (pieces: Float32Array[]) => {
-    for (const [channel, piece] of pieces.entries()) denoised[channel].set(piece, given);
+    for (const [channel, piece] of pieces.entries()) columns[channel].set(piece, given);
     given += pieces[0].length;
   };
   for (let start = 0; start < length; start += PIECE_SECONDS * sampleRate) {
@@ -65,10 +68,10 @@ export async function denoise(
   take(await stream.flush());
   const seconds = stream.busy / 1e3;
   stream.close();
-  return { channels: denoised, seconds };
+  return { denoised, seconds };
 }
 
-/** Plays a recording and its denoised version together, and mixes them in any shares. */
+/** Plays a sound and its denoised version together, and mixes them in any shares. */
 export class Player {
   readonly original: GainNode; // what the recording is, whatever is heard
   readonly output: GainNode;
@@ -81,18 +84,10 @@ export class Player {
   #begun = 0; // the context's time at which position 0 was, or would have been
   #position = 0; // s, while nothing plays
 
-  constructor(context: AudioContext, recording: Recording, denoised: Float32Array[]) {
+  constructor(context: AudioContext, sound: AudioBuffer, denoised: AudioBuffer) {
     this.#context = context;
-    this.#buffers = [recording.channels, denoised].map((channels) => {
-      const buffer = new AudioBuffer({
-        length: channels[0].length,
-        numberOfChannels: channels.length,
-        sampleRate: recording.sampleRate,
-      });
-      for (const [n, column] of channels.entries()) buffer.copyToChannel(column as Float32Array<ArrayBuffer>, n);
-      return buffer;
-    });
-    this.duration = this.#buffers[0].duration;
+    this.#buffers = [sound, denoised];
+    this.duration = sound.duration;
     this.original = new GainNode(context);
     this.output = new GainNode(context);
     this.#gains = [0, 1].map((gain) => new GainNode(context, { gain }));
