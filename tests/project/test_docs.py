@@ -127,22 +127,23 @@ def test_outputs_of_one_recording_have_an_extension(text):
 
 
 NOT_RUN = re.compile(r"^(?:<!-- not run: ([^\n]+) -->\n\n)?```bash\n(.*?)^```", re.DOTALL | re.MULTILINE)
-PAGES = sorted((ROOT / "docs").glob("*.md"))
 RUN_PAGES = [
-    pytest.param(page, id=page.stem, marks=pytest.mark.slow if page.stem == "convert" else ())
-    for page in PAGES
+    pytest.param(
+        page, id=page.relative_to(ROOT).as_posix(), marks=pytest.mark.slow if page.stem == "convert" else ()
+    )
+    for page in TEXTS
     if any(not reason for reason, _ in NOT_RUN.findall(page.read_text(encoding="utf-8")))
 ]
 
 
 def test_marks_of_commands_that_are_not_run_stand_before_commands():
-    for page in PAGES:
+    for page in TEXTS:
         text = page.read_text(encoding="utf-8")
         found = NOT_RUN.findall(text)
-        assert len(found) == len(blocks(page, "bash")), f"{page.name}: a bash block is indented"
-        assert text.count("<!-- not run") == sum(bool(reason) for reason, _ in found), page.name
+        assert len(found) == len(blocks(page, "bash")), f"{page}: a bash block is indented"
+        assert text.count("\n<!-- not run") == sum(bool(reason) for reason, _ in found), page
         for test in re.findall(r"\btests/[\w/.]+\b", "\n".join(reason for reason, _ in found)):
-            assert (ROOT / test).exists(), f"{page.name}: {test}"
+            assert (ROOT / test).exists(), f"{page}: {test}"
 
 
 @pytest.fixture
@@ -178,7 +179,7 @@ def test_commands_without_a_mark_run(page, desk):
     for reason, block in NOT_RUN.findall(page.read_text(encoding="utf-8")):
         for words in commands_of(block) if not reason else ():
             program, arguments = words[0], words[1:]
-            assert program in ("dtln", "python"), f"{page.name}: mark it as not run, or let this test run {words}"
+            assert program in ("dtln", "python"), f"{page}: mark it as not run, or let this test run {words}"
             main = dtln_main if program == "dtln" else module_at(ROOT / arguments.pop(0)).main
             assert main(arguments) == 0, " ".join(words)
             for flag, value in zip(arguments, arguments[1:], strict=False):
