@@ -105,15 +105,7 @@ def system(text: str) -> Denoiser:
 
 def sets_of(args: argparse.Namespace) -> list[Set]:
     """The sets that are asked for. Raises SettingsError for a folder that lacks noisy/ or clean/."""
-    sets = [
-        Set(
-            "pairs",
-            args.pairs / "noisy",
-            args.pairs / "clean",
-            "Speech and noise",
-            "Speakers and noises that the included weights have not heard.",
-        )
-    ]
+    sets = [Set("pairs", args.pairs / "noisy", args.pairs / "clean", "Speech and noise", "Speech in noise.")]
     if args.rooms:
         introduction = (
             "The same in simulated rooms, the reverberant speech as reference: what counts is the noise, not the room."
