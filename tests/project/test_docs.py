@@ -128,9 +128,7 @@ def test_outputs_of_one_recording_have_an_extension(text):
 
 NOT_RUN = re.compile(r"^(?:<!-- not run: ([^\n]+) -->\n\n)?```bash\n(.*?)^```", re.DOTALL | re.MULTILINE)
 RUN_PAGES = [
-    pytest.param(
-        page, id=page.relative_to(ROOT).as_posix(), marks=pytest.mark.slow if page.stem == "convert" else ()
-    )
+    pytest.param(page, id=page.relative_to(ROOT).as_posix(), marks=pytest.mark.slow if page.stem == "convert" else ())
     for page in TEXTS
     if any(not reason for reason, _ in NOT_RUN.findall(page.read_text(encoding="utf-8")))
 ]
