@@ -74,9 +74,9 @@ function points(rows, system, x, y) {
 }
 
 function pointSet(label, system, data) {
-  const count = data.length;
-  return { label, type: "scatter", data, borderColor: colour(system), backgroundColor: `${colour(system)}55`,
-    pointRadius: count > 500 ? 2 : 3.5, pointHoverRadius: 7, borderWidth: 1 };
+  const many = data.length > 500; // so faint that means in the same colour stand out
+  return { label, type: "scatter", data, borderColor: colour(system), backgroundColor: colour(system) + (many ? "33" : "55"),
+    pointRadius: many ? 2 : 3.5, pointHoverRadius: 7, borderWidth: many ? 0 : 1 };
 }
 
 function drawGain(rows) {
