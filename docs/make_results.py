@@ -1,14 +1,15 @@
 """Make the tables of docs/results.md: denoisers of any origin, scored on the same pairs and compared with the first.
 
-    python docs/make_results.py --pairs EVAL --rooms EVAL_REVERB --transparency --work WORK \\
+    python docs/make_results.py --pairs EVAL --rooms EVAL_REVERB --little-noise --transparency --work WORK \\
         "model.h5=pretrained_model/model.h5" "model.h5 in 8 bits=pretrained_model:tflite-stream-quant" \\
         "another=DENOISED_BY_ANOTHER"
     python docs/make_results.py --pairs EVAL --work WORK -o leaderboard.md "ours=a.h5" "theirs=b.h5"
 
 A system is NAME=H5, NAME=FOLDER_OF_EXPORTS:ENGINE, or NAME=FOLDER of what any program denoised, with a sub-folder of
-recordings for each set: pairs, rooms, clean; a set that it lacks is left out. The first system is the one that others
-are compared with. EVAL and EVAL_REVERB hold noisy/ and clean/. --transparency adds the set clean: the clean recordings
-of EVAL as input.
+recordings for each set: pairs, rooms, little_noise, clean; a set that it lacks is left out. The first system is the one that others
+are compared with. EVAL and EVAL_REVERB hold noisy/ and clean/. --little-noise adds a set that is written to
+WORK/little_noise/noisy: EVAL with its noise at 10, 15, 20 or 25 dB SNR. --transparency adds the set clean: the clean
+recordings of EVAL as input.
 
 WORK keeps what was denoised and scored, a JSON file for each system and set, named by the contents of the weights,
 exports and recordings that made it. So a second run takes the scores from there, a run that was stopped goes on, and
@@ -30,12 +31,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import soundfile
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from dtln.audio.reading import read_audio
 from dtln.commands import enhance, score
 from dtln.commands.run import failed
 from dtln.errors import SettingsError
 from dtln.evaluation.comparing import compare_scores
+from dtln.evaluation.scores import ScoringSettings, plan_scores
+from dtln.facts import SAMPLE_RATE
 from dtln.files import complete_file
 from dtln.formats import EXPORT_KINDS
 from dtln.reporting import System, read_scores
@@ -48,6 +55,7 @@ BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 COLUMNS = ("pesq_raw_nb", "pesq_lqo_nb", "pesq_wb", "stoi_percent", "estoi_percent", "si_sdr_db")
 BY_SNR = ("pesq_raw_nb", "stoi_percent", "si_sdr_db")  # differences that are shown by input SNR
 NOISY = "noisy"
+LITTLE_NOISE = (10, 15, 20, 25)  # dB SNR
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("systems", nargs="+", type=system, metavar="NAME=PATH", help="denoisers, the main one first")
     parser.add_argument("--pairs", type=Path, required=True, metavar="EVAL", help="folder with noisy/ and clean/")
     parser.add_argument("--rooms", type=Path, metavar="EVAL_REVERB", help="the same for reverberant recordings")
+    parser.add_argument("--little-noise", action="store_true", help="also EVAL at 10 to 25 dB SNR")
     parser.add_argument("--transparency", action="store_true", help="also denoise the clean recordings of EVAL")
     parser.add_argument("--work", type=Path, required=True, metavar="WORK", help="folder for recordings and scores")
     parser.add_argument("--jobs", type=int, metavar="N", help="processes (default: as many as pay)")
@@ -111,14 +120,35 @@ def sets_of(args: argparse.Namespace) -> list[Set]:
             "The same in simulated rooms, the reverberant speech as reference: what counts is the noise, not the room."
         )
         sets.append(Set("rooms", args.rooms / "noisy", args.rooms / "clean", "In rooms", introduction, "in rooms"))
+    if args.little_noise:
+        introduction = "The same recordings with their noise at 10, 15, 20 or 25 dB SNR: where there is little to gain."
+        noisy = args.work / "little_noise" / "noisy"
+        sets.append(Set("little_noise", noisy, args.pairs / "clean", "Little noise", introduction, "little noise"))
     if args.transparency:
         introduction = "Clean speech as input: what denoising takes away where there is nothing to take away."
         clean = args.pairs / "clean"
         sets.append(Set("clean", clean, clean, "Clean speech", introduction, "clean speech"))
+    if args.little_noise:
+        write_little_noise(sets[0], args.work / "little_noise")
     for folder in {folder for one in sets for folder in (one.noisy, one.clean)}:
         if not folder.is_dir():
             raise SettingsError(f"{folder}: is no folder. Expected recordings in noisy/ and clean/.")
     return sets
+
+
+def write_little_noise(pairs: Set, folder: Path) -> None:
+    """Writes noisy/ and mixes.tsv: the recordings of the pairs with their noise at each of LITTLE_NOISE in turn."""
+    lines = ["file\tsnr_db"]
+    for index, pair in enumerate(plan_scores(pairs.noisy, ScoringSettings(pairs.clean))):
+        clean, noisy = (read_audio(path, SAMPLE_RATE, mono=True)[0] for path in (pair.clean, pair.source))  # (L,)
+        snr = LITTLE_NOISE[index % len(LITTLE_NOISE)]
+        noise = noisy - clean
+        noise *= np.sqrt(np.sum(clean**2) / np.sum(noise**2) / 10 ** (snr / 10))
+        path = (folder / "noisy" / pair.name).with_suffix(".au")  # floats of WAV come with the time of writing
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, clean + noise, SAMPLE_RATE, subtype="FLOAT")
+        lines.append(f"{path.relative_to(folder / 'noisy').as_posix()}\t{snr}")
+    (folder / "mixes.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def scores_of(one: Set, denoiser: Denoiser | None, args: argparse.Namespace) -> System | None:
@@ -239,7 +269,7 @@ def section(one: Set, systems: Sequence[System], noisy: System | None) -> tuple[
             table([f"{one.corner}: difference".removeprefix(": "), *(METRICS[key] for key in keys)], rows),
         ]
     if others and by_snr:
-        parts.append("The same by input SNR, with intervals and without verdicts:")
+        parts.append("The same by input SNR, with intervals and without verdicts, and what denoising does there:")
         for key in (key for key in BY_SNR if key in keys):
             rows = {
                 f"{other} − {first}": [
@@ -248,7 +278,7 @@ def section(one: Set, systems: Sequence[System], noisy: System | None) -> tuple[
                     for difference in comparison.differences
                     if (difference.other, difference.metric) == (other, key)
                 ]
-                for other in others
+                for other in [*([noisy.name] if noisy else []), *others]
             }
             bins = [f"{label} (n = {len(comparison.files)})" for label, comparison in by_snr.items()]
             parts.append(table([METRICS[key], *bins], rows))

@@ -314,7 +314,7 @@ def test_front_matter_of_cards_has_their_scores(weights):
 def test_scores_are_those_of_the_card(text):
     compared = set()
     for header, rows in score_tables((ROOT / text).read_text(encoding="utf-8")):
-        for name, row in rows.items() if header[0] != "clean speech" else ():
+        for name, row in rows.items() if header[0] not in ("clean speech", "little noise") else ():
             in_rooms = header[0] == "in rooms"
             for column, score in zip(header[1:], row, strict=True):
                 in_rooms |= column.startswith("in rooms: ")
