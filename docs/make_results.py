@@ -6,8 +6,8 @@
     python docs/make_results.py --pairs EVAL --work WORK -o leaderboard.md "ours=a.h5" "theirs=b.h5"
 
 A system is NAME=H5, NAME=FOLDER_OF_EXPORTS:ENGINE, or NAME=FOLDER of what any program denoised, with a sub-folder of
-recordings for each set: pairs, rooms, little_noise, clean; a set that it lacks is left out. The first system is the one that others
-are compared with. EVAL and EVAL_REVERB hold noisy/ and clean/. --little-noise adds a set that is written to
+recordings for each set: pairs, rooms, little_noise, clean; a set that it lacks is left out. The first system is the one
+that others are compared with. EVAL and EVAL_REVERB hold noisy/ and clean/. --little-noise adds a set that is written to
 WORK/little_noise/noisy: EVAL with its noise at 10, 15, 20 or 25 dB SNR. --transparency adds the set clean: the clean
 recordings of EVAL as input.
 
