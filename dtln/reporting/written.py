@@ -144,10 +144,16 @@ def system_of(name: str, report: Mapping[str, Any], path: Path = Path()) -> Syst
             )
     settings, versions = report.get("settings", {}), report.get("versions", {})
     told = {key: settings.get(key) for key in SETTINGS_THAT_COUNT}
+    if (reference := told["reference"]) and os.path.exists(place := path_from(reference, path.parent)):
+        told["reference"] = os.path.realpath(place)  # however it was written
     told["shard"] = None if (shard := settings.get("shard")) is None else Shard.parse(shard)
     told |= {key: versions.get(key) for key in PACKAGES_THAT_COUNT}
     apart = [f"{how}: {line}" for how in ("left out", "failed") for line in report.get(how.replace(" ", "_"), ())]
-    apart += [f"failed: {job['reason']}" for job in report.get("denoised", ()) if job["status"] == "failed"]
+    for job in report.get("denoised", ()):
+        if job["status"] == "failed":
+            apart.append(f"failed: {job['reason']}")
+        elif job["status"] == "denoised" and job["seconds"] == 0:
+            apart.append(f"left out: {job['source']}: holds no samples")
     return System(
         name,
         path,

@@ -161,14 +161,16 @@ def test_recordings_that_were_not_denoised_are_named(folders_of_two, identity_we
     monkeypatch.chdir(folders_of_two)
     for folder in ("noisy", "clean"):
         Path(folder, "bad.wav").write_bytes(b"RIFF, but no sound")
+        soundfile.write(Path(folder, "empty.wav"), np.zeros(0), 16000)
     flags = ["--reference", "clean", "--no-pesq", "--report", "page.html", "--json", "scores.json"]
     assert enhance.main(["noisy", "-o", "out", "-m", str(identity_weights), *flags]) == 1
     assert report.main(["scores.json", "-o", "later.html"]) == 0
     for page in ("page.html", "later.html"):
         data = data_of(Path(page))
         assert data["names"] == ["a.wav", "b.wav"]
-        (line,) = data["apart"]
-        assert line.startswith(f"failed: {Path('noisy', 'bad.wav')}: cannot be read as audio")
+        failed, empty = data["apart"]
+        assert failed.startswith(f"failed: {Path('noisy', 'bad.wav')}: cannot be read as audio")
+        assert empty == f"left out: {Path('noisy', 'empty.wav')}: holds no samples"
 
 
 def test_folder_of_sound(scored, capsys):

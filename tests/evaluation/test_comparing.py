@@ -81,6 +81,17 @@ def test_other_settings_are_said(write, gains, capsys):
     assert "note: the scores were made with different align: False (a), True (b)" in capsys.readouterr().out
 
 
+def test_one_reference_in_other_words_is_one(write, gains, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "clean").mkdir()
+    one, other = ({"reference": name} for name in ("clean", str(tmp_path / "clean")))
+    assert command.main([str(write("a", gains, settings=one)), str(write("b", gains, settings=other))]) == 0
+    assert "different reference" not in capsys.readouterr().out
+    other = {"reference": str(tmp_path / "others")}
+    assert command.main([str(write("a", gains, settings=one)), str(write("b", gains, settings=other))]) == 0
+    assert re.search(r"different reference: \S*clean \(a\), \S*others \(b\)", capsys.readouterr().out)
+
+
 def test_what_cannot_be_compared(write, gains, tmp_path, capsys):
     a = write("a", gains)
     for arguments, message in (
