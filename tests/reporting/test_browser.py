@@ -238,6 +238,19 @@ def test_recording_that_is_gone_is_told(report, tmp_path, page):
     page.browser.get_log("browser")  # the browser itself notes the missing file
 
 
+def test_sound_that_does_not_play_is_told_apart_from_a_picture_that_is_not_drawn(report):
+    page = report(["a.wav"])
+    page.run("openRow(0)")
+    page.wait("return players.length === 3 && players.every(({ wave }) => wave.getDuration() > 0)")
+    page.run(
+        "players[0].wave.emit('error', new Error('too wide')); "
+        "players[1].audio.src = URL.createObjectURL(new Blob(['no sound']))"
+    )
+    page.wait("return document.querySelectorAll('.recording .worse').length >= 2")
+    picture, sound = page.texts(".recording .worse")[:2]
+    assert picture == "No picture: too wide" and sound.startswith("The recording does not play: ")
+
+
 def test_folder_of_sound_can_be_moved_with_the_page(report, tmp_path, page):
     report(["a.wav", "b.wav"], files=True, suffix=".aiff")
     moved = tmp_path / "else where #1"

@@ -132,7 +132,10 @@ function recordingBox(clips, signal, row, key) {
     plugins: [WaveSurfer.Spectrogram.create({ height: SPECTROGRAM_HEIGHT, labels: true, scale: "linear",
       fftSamples: 512, frequencyMax: SOUND_RATE / 2, colorMap: "roseus" })],
   });
-  player.wave.on("error", (error) => box.append(element("p", { class: "worse" }, `No picture: ${error.message ?? error}`)));
+  player.wave.on("error", (error) => {
+    const what = audio.error ? "The recording does not play" : "No picture";
+    box.append(element("p", { class: "worse" }, `${what}: ${error.message ?? error}`));
+  });
   player.wave.loadBlob(sound.blob);
   return box;
 }
