@@ -78,7 +78,11 @@ class Cluster:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what its next version does; else it warns
         ends = signal.getsignal(signal.SIGTERM)
         try:
-            if found := re.fullmatch(r"(?:ray://)?\[?(.+?)\]?:(\d+)", self.address):  # Ray itself tries for minutes
+            address = self.address
+            if address == "auto":
+                with suppress(AttributeError):  # no public function says which cluster that is
+                    address = self.ray._private.services.get_ray_address_from_environment(address, None)
+            if found := re.fullmatch(r"(?:ray://)?\[?(.+?)\]?:(\d+)", address):  # Ray itself tries for minutes
                 _require_cluster(found[1], int(found[2]))
             if self.address == LOCAL:
                 cores = self.workers or os.cpu_count() or 1

@@ -295,9 +295,11 @@ def test_synthesis(python, cluster, corpus, tmp_path):
     assert contents(tmp_path / "there") == contents(tmp_path / "here")
 
 
-def test_no_cluster_at_the_address(python, recordings, tmp_path):
-    status, out, err = run(python, "enhance", recordings[0], "-o", tmp_path / "out", "--ray", "127.0.0.1:1")
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "auto"])
+def test_no_cluster_at_the_address(python, recordings, tmp_path, monkeypatch, address):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # for auto, as the file of a cluster that was killed
+    status, out, err = run(python, "enhance", recordings[0], "-o", tmp_path / "out", "--ray", address)
     assert status == 1 and "Traceback" not in err
     assert re.search(
-        r"dtln enhance: --ray 127.0.0.1:1: no cluster answers there \(.*\)\. Expected auto, HOST:PORT", err
+        rf"dtln enhance: --ray {address}: no cluster answers there \(.*refused\)\. Expected auto, HOST:PORT", err
     )
