@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
 import dtln
-from dtln.errors import SettingsError, require
+from dtln.errors import KNOWN_PACKAGES, SettingsError, require
 from dtln.files import marked_folder
 from dtln.pool import STOP_SECONDS, TICK_SECONDS, Progress, TimedResult, WorkerKilled
 
@@ -43,11 +44,12 @@ Result = TypeVar("Result")
 class Place:
     """What a machine must see to take part.
 
-    version: of the toolkit. folder: below which relative paths are. read: what must be there. mark: a file that this
-    program made in the folder that it writes to.
+    version: of the toolkit. packages: that are imported. folder: below which relative paths are. read: what must be
+    there. mark: a file that this program made in the folder that it writes to.
     """
 
     version: str
+    packages: tuple[str, ...]
     folder: str
     read: tuple[str, ...]
     mark: str | None
@@ -142,7 +144,8 @@ class Cluster:
         if self._write is not None:
             self._write.mkdir(parents=True, exist_ok=True)
             mark = str(self._closing.enter_context(marked_folder(self._write)))
-        place = Place(dtln.__version__, os.getcwd(), self._read, mark)
+        packages = tuple(sorted(KNOWN_PACKAGES & sys.modules.keys()))  # `work` would find out file by file
+        place = Place(dtln.__version__, packages, os.getcwd(), self._read, mark)
         task = self.ray.remote(num_cpus=1, max_retries=0)(_task())
         pack = self.ray.cloudpickle.dumps
         shared = self._ask(self.ray.put, pack((place, work)))
@@ -299,6 +302,9 @@ def _lack(place: Place) -> str:
     here = f"the machine {socket.gethostname()}"
     if place.version != dtln.__version__:
         return f"{here} has version {dtln.__version__} of the toolkit. Expected {place.version}; install it there."
+    for package in place.packages:
+        if find_spec(package) is None:
+            return f"{here} lacks the package {package}. Expected the same packages on every machine; install it there."
     with suppress(OSError):  # if all paths are absolute, nothing is lost
         os.chdir(place.folder)
     for path in place.read:

@@ -10,6 +10,8 @@ import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,8 +33,8 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "in" / "a.wav").touch()
     (tmp_path / "empty").mkdir()  # as a file system that is not mounted leaves one
     (tmp_path / "mark").touch()
-    fitting = {"version": dtln.__version__, "folder": str(tmp_path), "read": ("in",), "mark": "mark"}
-    return lambda **others: Place(**(fitting | others))
+    fitting = Place(dtln.__version__, ("numpy",), folder=str(tmp_path), read=("in",), mark="mark")
+    return partial(replace, fitting)
 
 
 def double(job: int) -> int:
@@ -49,6 +51,7 @@ def test_jobs_of_a_task(place, tmp_path):
     ("others", "words"),
     [
         ({"version": "0.0.1"}, f"has version {dtln.__version__} of the toolkit. Expected 0.0.1; install it there."),
+        ({"packages": ("numpy", "nunpy")}, "lacks the package nunpy. Expected the same packages on every machine"),
         ({"read": ("in", "gone")}, "does not see gone, or nothing in it. Expected every machine to see the same files"),
         (
             {"mark": "out/other"},
