@@ -252,9 +252,9 @@ def _said(error: Exception) -> str:
 def _require_cluster(host: str, port: int) -> None:
     """Raises OSError where nothing listens, or something that speaks HTTP/1: the dashboard, which has a port beside."""
     with socket.create_connection((host, port), CONNECT_SECONDS) as connection:
-        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
         first = b""
-        with suppress(OSError):
+        with suppress(OSError):  # one that wants TLS ends the connection
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
             first = connection.recv(5)
         if first == b"HTTP/":
             raise OSError("a web server does; is it the port of the dashboard?")
