@@ -61,7 +61,7 @@ def read_clips(paths: Mapping[str, Path | None], row: int) -> Clips:
 def _clip(path: Path) -> dict[str, Any]:
     soundfile = require("soundfile", "the sound of a report")
     try:
-        seconds = audio_info(path).length / audio_info(path).sample_rate
+        info = audio_info(path)
         samples = read_stretch(path, 0, LONGEST_SECONDS * SAMPLE_RATE, SAMPLE_RATE)  # (L,)
         memory = io.BytesIO()
         soundfile.write(memory, samples, SAMPLE_RATE, format="FLAC", subtype="PCM_16")
@@ -69,7 +69,8 @@ def _clip(path: Path) -> dict[str, Any]:
         return {"error": str(error).encode("utf-8", "backslashreplace").decode()}
     except Exception as error:  # the other recordings are still to be read
         return {"error": f"{path}: {describe_error(error)}".encode("utf-8", "backslashreplace").decode()}
-    return {"flac": base64.b64encode(memory.getvalue()).decode("ascii"), "seconds": round(seconds, 2)}
+    seconds = round(info.length / info.sample_rate, 2)
+    return {"flac": base64.b64encode(memory.getvalue()).decode("ascii"), "seconds": seconds}
 
 
 def links(paths: Sequence[Path | None], folder: Path) -> list[str]:
