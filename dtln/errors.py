@@ -27,6 +27,7 @@ __all__ = [
     "NotScorable",
     "SettingsError",
     "WeightsFileError",
+    "count",
     "describe_error",
     "in_words",
     "install_line",
@@ -178,6 +179,11 @@ def in_words(error: BaseException) -> str:
         if isinstance(name, (str, bytes, os.PathLike))
         else reason[0].upper() + reason[1:]
     )
+
+
+def count(number: int, noun: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def one_line(text: str) -> str:

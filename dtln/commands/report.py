@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from dtln.commands.flags import positive
 from dtln.commands.run import failed
-from dtln.errors import SettingsError, one_line
+from dtln.errors import SettingsError, count, one_line
 from dtln.interrupts import last_words
 
 if TYPE_CHECKING:
@@ -74,7 +74,6 @@ def whole(text: str) -> int:
 def main(argv: Sequence[str] | None = None, prog: str = "dtln report") -> int:
     args = parse(argv, prog)
     from dtln.commands.score import USER_ERRORS
-    from dtln.evaluation.denoising import count
     from dtln.reporting import ReportSettings, combine, read_scores, require_page_name, write_report
 
     try:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from dtln.errors import SettingsError, one_line
-from dtln.evaluation.denoising import count
-from dtln.evaluation.scores import NAMES
-from dtln.files import complete_file
+from dtln.errors import SettingsError, count, one_line
+from dtln.evaluation.scores import json_values, save_json
 from dtln.reporting.written import System, match
 from dtln.scoring.comparison import FEW_FILES, Comparison, compare, comparison_lines
 from dtln.scoring.input_snr import bins_by_snr
@@ -80,24 +77,17 @@ def print_comparison(whole: Comparison, by_snr: Mapping[str, Comparison], notes:
 
 def write_comparison(path: Path, whole: Comparison, by_snr: Mapping[str, Comparison], notes: Sequence[str]) -> None:
     """Writes a comparison as JSON: means, differences, verdicts, also by input SNR; null is what is not finite."""
-    import json
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, Mean):
-            value = {"mean": value.mean, "low": value.low, "high": value.high, "files": value.files}
-        if isinstance(value, Mapping):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [plain(item) for item in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
+    def interval(mean: Mean) -> dict[str, float]:
+        return {"mean": mean.mean, "low": mean.low, "high": mean.high, "files": mean.files}
 
     def as_values(comparison: Comparison) -> dict[str, Any]:
         return {
-            "files": list(comparison.files),
-            "missing": plain(comparison.missing),
-            "means": plain(comparison.means),
+            "files": comparison.files,
+            "missing": comparison.missing,
+            "means": {name: {key: interval(mean) for key, mean in of.items()} for name, of in comparison.means.items()},
             "differences": [
-                plain(asdict(difference) | {"mean": difference.mean}) for difference in comparison.differences
+                asdict(difference) | {"mean": interval(difference.mean)} for difference in comparison.differences
             ],
         }
 
@@ -110,7 +100,5 @@ def write_comparison(path: Path, whole: Comparison, by_snr: Mapping[str, Compari
         **as_values(whole),
         "by_input_snr": {label: as_values(comparison) for label, comparison in by_snr.items()},
     }
-    with complete_file(path) as part:
-        text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        part.write_text(text, encoding="utf-8", errors=NAMES)
+    save_json(path, json_values(report))
     print(f"comparison written to {path}")

@@ -14,7 +14,7 @@ from dtln.audio.folders import find_recordings, of_shard
 from dtln.audio.headers import audio_info
 from dtln.audio.writing import format_for_name, writable_format
 from dtln.cluster import Cluster, common_folder
-from dtln.errors import AudioFileError, NotAudioError, describe_error, one_line
+from dtln.errors import AudioFileError, NotAudioError, count, describe_error, one_line
 from dtln.evaluation.engines import TENSORFLOW_ENGINES, load_engine
 from dtln.evaluation.recording import DenoisedFile, DenoisingSettings, Job, denoise_file
 from dtln.facts import SAMPLE_RATE
@@ -291,8 +291,3 @@ def print_files(title: str, lines: Sequence[str]) -> None:
         print("\n".join(f"  {one_line(line)}" for line in lines[:NAMES_SHOWN]))
         if len(lines) > NAMES_SHOWN:
             print(f"  and {len(lines) - NAMES_SHOWN} more")
-
-
-def count(number: int, noun: str) -> str:
-    """`1 file`, `2 files`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -13,8 +13,8 @@ from typing import Any
 from dtln.audio.folders import find_recordings, of_shard, pair_files
 from dtln.audio.reading import read_audio
 from dtln.cluster import Cluster, common_folder
-from dtln.errors import AudioFileError, NotScorable, describe_error
-from dtln.evaluation.denoising import count, print_files
+from dtln.errors import AudioFileError, NotScorable, count, describe_error
+from dtln.evaluation.denoising import print_files
 from dtln.facts import SAMPLE_RATE
 from dtln.files import complete_file
 from dtln.pool import run_all
@@ -265,6 +265,24 @@ def write_csv(path: Path, files: Sequence[ScoredFile]) -> None:
     print(f"scores of {count(len(scored), 'file')} written to {path}")
 
 
+def json_values(value: Any) -> Any:
+    """The same with None for what is not finite, which JSON does not know."""
+    if isinstance(value, Mapping):
+        return {key: json_values(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [json_values(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def save_json(path: Path, report: Mapping[str, Any]) -> None:
+    """Writes a report of `json_values`, names that are no text as escapes. Raises OSError."""
+    import json
+
+    with complete_file(path) as part:
+        text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        part.write_text(text, encoding="utf-8", errors=NAMES)
+
+
 def scores_report(
     files: Sequence[ScoredFile],
     settings: Mapping[str, object],
@@ -277,23 +295,16 @@ def scores_report(
     """
     scored, snrs = _scored(files)
 
-    def plain(value: Any) -> Any:
-        if isinstance(value, Mapping):
-            return {key: plain(item) for key, item in value.items()}
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
     def means(some: Sequence[ScoredFile]) -> dict[str, object]:
         return {
-            signal: {
-                key: plain({"mean": mean.mean, "low": mean.low, "high": mean.high}) for key, mean in of_signal.items()
-            }
+            signal: {key: {"mean": mean.mean, "low": mean.low, "high": mean.high} for key, mean in of_signal.items()}
             for signal, of_signal in summarise([file.scores for file in some]).items()
         }
 
     origin_of_snrs = "measured" if snrs else None
     if scored and scored[0].pair.known_snr is not None:
         origin_of_snrs = "manifest" if settings.get("manifest") else "names"
-    return {
+    report = {
         "settings": {
             **{name: str(value) if isinstance(value, (Path, Shard)) else value for name, value in settings.items()},
             "sample_rate": SAMPLE_RATE,
@@ -319,8 +330,8 @@ def scores_report(
                 "clean": str(file.pair.clean) if file.pair.clean else None,
                 "signals": {signal: str(path) for signal, path in file.pair.signals.items()},
                 "seconds": file.seconds,
-                "input_snr_db": plain(snrs[index]) if snrs else None,
-                "scores": plain(file.scores),
+                "input_snr_db": snrs[index] if snrs else None,
+                "scores": file.scores,
                 "findings": [words for _, words in file.findings],
             }
             for index, file in enumerate(scored)
@@ -329,6 +340,7 @@ def scores_report(
         "left_out": [file.excluded for file in files if file.excluded],
         "failed": [file.failure for file in files if file.failure],
     }
+    return json_values(report)
 
 
 def write_json(
@@ -338,10 +350,5 @@ def write_json(
     denoised: Sequence[Mapping[str, object]] | None = None,
 ) -> None:
     """Writes what `scores_report` gives for the same arguments."""
-    import json
-
-    report = scores_report(files, settings, denoised)
-    with complete_file(path) as part:
-        text = json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        part.write_text(text, encoding="utf-8", errors=NAMES)
+    save_json(path, scores_report(files, settings, denoised))
     print(f"{'report' if denoised is not None else 'scores, means and settings'} written to {path}")

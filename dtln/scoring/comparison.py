@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dtln.errors import require
+from dtln.errors import count, require
 from dtln.scoring.means import CONFIDENCE, Mean, mean_with_interval
 from dtln.scoring.metrics import DNSMOS_METRICS, METRICS
 
@@ -114,15 +114,15 @@ def _mean(values: np.ndarray, confidence: float) -> Mean:
 
 def _paired(differences: np.ndarray, confidence: float) -> tuple[Mean, float, float]:
     """(mean, p of the t-test, findable difference) of differences (files,); nan where there are too few."""
-    mean, count = _mean(differences, confidence), len(differences)
-    if count < 2:
+    mean, files = _mean(differences, confidence), len(differences)
+    if files < 2:
         return mean, math.nan, math.nan
     special = require("scipy.special", "the comparison of systems")
-    error = float(np.std(differences, ddof=1)) / math.sqrt(count)
+    error = float(np.std(differences, ddof=1)) / math.sqrt(files)
     if error == 0.0:  # the same difference in all files: none, as a rule
         return mean, float(mean.mean == 0.0), 0.0
-    quantiles = float(special.stdtrit(count - 1, 0.5 + confidence / 2) + special.stdtrit(count - 1, POWER))
-    return mean, 2.0 * float(special.stdtr(count - 1, -abs(mean.mean) / error)), quantiles * error
+    quantiles = float(special.stdtrit(files - 1, 0.5 + confidence / 2) + special.stdtrit(files - 1, POWER))
+    return mean, 2.0 * float(special.stdtr(files - 1, -abs(mean.mean) / error)), quantiles * error
 
 
 def holm(probabilities: Sequence[float]) -> list[float]:
@@ -141,7 +141,7 @@ def comparison_lines(comparison: Comparison) -> list[str]:
     titles = METRICS | DNSMOS_METRICS
     lines = []
     for other in dict.fromkeys(difference.other for difference in comparison.differences):
-        lines.append(f"{other} - {comparison.first}, {_count(len(comparison.files))}:")
+        lines.append(f"{other} - {comparison.first}, {count(len(comparison.files), 'file')}:")
         lines.append(f"{'':12} {'difference':>10}  {'95 % interval':<18} {'p (Holm)':>8}  {'findable':>8}  verdict")
         for difference in comparison.differences:
             if difference.other == other:
@@ -150,13 +150,9 @@ def comparison_lines(comparison: Comparison) -> list[str]:
                     f"{titles[difference.metric]:12} {_signed(mean.mean):>10}  "
                     f"{f'{_signed(mean.low)} to {_signed(mean.high)}':<18} {_probability(difference.p_holm):>8}  "
                     f"{_unsigned(difference.findable):>8}  {difference.verdict}"
-                    + (f" ({_count(mean.files)}: others are not finite)" if difference.infinite else "")
+                    + (f" ({count(mean.files, 'file')}: others are not finite)" if difference.infinite else "")
                 )
     return lines
-
-
-def _count(files: int) -> str:
-    return f"{files} file{'' if files == 1 else 's'}"
 
 
 def _signed(value: float) -> str:
