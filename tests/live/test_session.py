@@ -164,10 +164,13 @@ def test_a_program_that_was_stopped_goes_on(fake, monkeypatch, capsys):
 def test_output_that_runs_away_later_is_opened_again(fake, monkeypatch, capsys):
     monkeypatch.setattr(session, "EARLY_SECONDS", 0.8)
     monkeypatch.setattr(session, "RETRY_SECONDS", 0.1)
-    fast, usual = after(1.0, lambda: setattr(fake, "pace", 3.0)), after(2.6, lambda: setattr(fake, "pace", 1.0))
+
+    def run_away(keys):
+        """The output is fast after its first second, until the devices are opened again."""
+        fake.pace = 3.0 if len(fake.outputs) > 100 and len(fake.opened) == 2 else 1.0
+
+    monkeypatch.setattr(Keys, "read", run_away)
     assert main(["--duration", "4", "--latency", "0.1"]) == 0
-    for timer in (fast, usual):
-        timer.join()
     out = capsys.readouterr().out
     assert "faster than its rate. Trying to open the devices again" in out and "reconnections: 1" in out
 
