@@ -20,6 +20,7 @@ class Snapshot:
     device has taken. input_rate, output_rate: of the devices, Hz. input_energy, output_energy: sums of the squares of
     the samples of input and output, of one channel, with full scale 1. blocks: that the network has denoised.
     late_blocks: that were not ready in time, so that the input was played in their place, or the delay grew.
+    skips: times that sound was left out, because the delay was longer than it had to be.
     silenced_blocks: with NaN, Inf or samples far beyond full scale. dropouts: times that there was nothing to play, not
     even the input. flags: how often PortAudio raised each of FLAGS. reconnections: how often the devices were opened
     again. times: ms per block, a histogram. drift_ppm: by how much the clock of the output is faster than that of the
@@ -36,6 +37,7 @@ class Snapshot:
     output_energy: float
     blocks: int
     late_blocks: int
+    skips: int
     silenced_blocks: int
     dropouts: int
     flags: dict[str, int]
@@ -62,6 +64,7 @@ class Counters:
     output_energy: float = 0.0
     blocks: int = 0
     late_blocks: int = 0
+    skips: int = 0
     silenced_blocks: int = 0
     dropouts: int = 0
     flags: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FLAGS, 0))

@@ -14,6 +14,7 @@ SILENCE_DB = -90.0  # dBFS: below it lies only the noise of 16-bit converters
 TROUBLES = {  # fields of a Snapshot that stay 0 while all is well: what they are called
     "xruns": "xruns",
     "late_blocks": "late",
+    "skips": "skips",
     "dropouts": "dropouts",
     "silenced_blocks": "silenced",
     "reconnections": "reconnected",

@@ -189,6 +189,7 @@ class Pipeline:
         counters.late_blocks = self._late_before + math.ceil(
             self._playout.late_samples / (PIECE_SECONDS * self.output_rate)
         )
+        counters.skips += self._playout.take_skips()
         counters.dropouts += self._playout.take_dropouts()
         if delay is None:
             return

@@ -55,7 +55,7 @@ class Playout:
         self.largest = self.late_samples = 0
         self.delay: float | None = None
         self._usual: float | None = None  # delay of what the worker had ready in time
-        self._move = self._jumps = self._dropouts = 0
+        self._move = self._jumps = self._skips = self._dropouts = 0
         self._source, self._last = "silence", 0.0  # of the last sample, and its value
         self._silent_since = 0.0
         self._grown_at = 0  # samples heard when the delay grew for the last time
@@ -80,6 +80,11 @@ class Playout:
         """How often the delay was changed since the last call."""
         jumps, self._jumps = self._jumps, 0
         return jumps
+
+    def take_skips(self) -> int:
+        """How often sound was left out since the last call, because the delay was longer than it had to be."""
+        skips, self._skips = self._skips, 0
+        return skips
 
     def take_dropouts(self) -> int:
         """How often there was nothing to play since the last call."""
@@ -156,6 +161,7 @@ class Playout:
             self.late_samples -= spare
             self._grown_at, self._window = heard, None
         self._jumps += move != 0
+        self._skips += move > 0
         return begin, move != 0
 
     def _may_grow(self, heard: int) -> bool:

@@ -87,8 +87,8 @@ def report_text(first: Snapshot, last: Snapshot, round_trip: float | None = None
         [
             f"{blocks} blocks, {blocks * BLOCK_SHIFT / SAMPLE_RATE:.1f} s of sound",
             ", ".join(f"{name.replace('_', ' ')}s: {number}" for name, number in flags.items()),
-            f"late blocks, played dry: {troubles['late_blocks']}, dropouts: {troubles['dropouts']}, "
-            f"reconnections: {troubles['reconnections']}",
+            f"late blocks, played dry: {troubles['late_blocks']}, skips: {troubles['skips']}, "
+            f"dropouts: {troubles['dropouts']}, reconnections: {troubles['reconnections']}",
             f"silenced blocks (NaN, Inf or far beyond full scale): {troubles['silenced_blocks']}",
             describe_times(measures.times),
             ", ".join(levels),

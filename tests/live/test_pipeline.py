@@ -40,7 +40,7 @@ def test_denoises_as_the_offline_engine_does_32_ms_and_the_callbacks_later():
     # while nothing is known of the delay, there is silence
     np.testing.assert_array_equal(played[lag + 8000 :], offline[8000 : len(played) - lag])
     assert lag == 512 + 160 + 64 - 160  # the network, a callback, the margin; a callback ends when its sound is played
-    assert devices.counters.late_blocks == devices.counters.dropouts == 0
+    assert devices.counters.late_blocks == devices.counters.skips == devices.counters.dropouts == 0
     assert devices.counters.blocks == pytest.approx(5 * 125, abs=3)
 
 
@@ -99,6 +99,16 @@ def test_a_device_that_stands_still_comes_back_with_the_old_delay(device, lost):
     played = devices.run(60)
     assert (devices.counters.late_blocks, devices.counters.dropouts) == (late, dropouts)
     assert np.abs(np.diff(played)).max() < 2 * STEP
+
+
+def test_a_delay_that_a_busy_start_made_too_long_is_shortened_and_the_skip_is_counted():
+    devices = Devices(lambda moments: moments / 100, held=(("input", 0.1, 0.4),))
+    devices.run(1.5)
+    before = delays(devices)
+    played = devices.run(20)
+    assert before - delays(devices) == pytest.approx(0.3, abs=0.02)
+    assert (devices.counters.skips, devices.counters.late_blocks, devices.counters.dropouts) == (1, 0, 0)
+    assert played[-1] - played[16000] == pytest.approx((len(played) / 16000 - 1 + 0.3) / 100, rel=0.01)  # left out
 
 
 class Slow(PassingNetwork):

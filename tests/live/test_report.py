@@ -21,12 +21,13 @@ def test_text_says_what_happened():
     first = later(counters, 5, input_db=0, output_db=0, milliseconds=7)
     counters.flags["output_underflow"] += 2
     counters.late_blocks, counters.dropouts, counters.silenced_blocks, counters.reconnections = 3, 4, 5, 6
+    counters.skips = 7
     counters.delay, counters.drift_ppm = 0.0874, -31.6
     lines = report_text(first, later(counters, 15.5, seconds=10), round_trip=0.0123).splitlines()
     assert lines[:4] == [
         "1250 blocks, 10.0 s of sound",
         "input overflows: 0, input underflows: 0, output overflows: 0, output underflows: 2",
-        "late blocks, played dry: 3, dropouts: 4, reconnections: 6",
+        "late blocks, played dry: 3, skips: 7, dropouts: 4, reconnections: 6",
         "silenced blocks (NaN, Inf or far beyond full scale): 5",
     ]
     assert re.match(
