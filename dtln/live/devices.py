@@ -29,6 +29,7 @@ __all__ = [
     "import_sounddevice",
     "latency_of",
     "list_devices",
+    "no_answer",
     "parse_latency",
     "rescan",
 ]
@@ -138,11 +139,16 @@ def answered(call: Callable[[], T], seconds: float) -> T:
         _hanging[thread] = time.monotonic() - seconds
         with contextlib.suppress(KeyError, AttributeError):  # its import hangs
             atexit.unregister(sys.modules["sounddevice"]._exit_handler)
-        raise AudioDeviceError(
-            f"the sound system has not answered for {seconds:g} s. Restart the sound server (PipeWire, PulseAudio or "
-            "JACK), or unplug a device that hangs."
-        )
+        raise no_answer(seconds)
     return results[0]
+
+
+def no_answer(seconds: float) -> AudioDeviceError:
+    """The error of a call into PortAudio that has not come back for so many s."""
+    return AudioDeviceError(
+        f"the sound system has not answered for {round(seconds, 1):g} s. Restart the sound server (PipeWire, "
+        "PulseAudio or JACK), or unplug a device that hangs."
+    )
 
 
 def hanging_seconds() -> float:

@@ -13,7 +13,7 @@ from dtln.errors import AudioDeviceError
 from dtln.live.controls import Controls
 from dtln.live.counters import Counters, Snapshot
 from dtln.live.delay import Loop
-from dtln.live.devices import Device, answered, find_device, hanging_seconds, latency_of, rescan
+from dtln.live.devices import Device, answered, find_device, hanging_seconds, latency_of, no_answer, rescan
 from dtln.live.pipeline import Pipeline
 
 __all__ = ["BrokenBlock", "Session", "Wishes", "noted_signals"]
@@ -131,7 +131,7 @@ class Session:
         while not self._over(noted):
             try:
                 if hangs := hanging_seconds():  # nothing else may be asked
-                    raise AudioDeviceError(f"the sound system has not answered for {hangs:.0f} s.")
+                    raise no_answer(hangs)
                 if anew:
                     rescan(self._sounddevice)
                 connection = self._open()

@@ -98,7 +98,7 @@ def test_server_killed(kind, tmp_path):
         time.sleep(1)
         server.kill()
         assert_clear_exit(live, None, status=1)
-        assert "stopped delivering sound" in live.stderr or "Connection refused" in live.stderr
+        assert "the sound server" in live.stderr  # is to be looked at, whichever call notices first
 
 
 @pytest.mark.parametrize("how", ["SIGTERM", slow("--duration")])
