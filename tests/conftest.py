@@ -22,6 +22,7 @@ import training_pairs
 from environments import Environments
 from signals import coloured_noise
 from synthesised import write_corpus
+from turns import Turns
 
 from dtln.commands import convert, enhance
 
@@ -32,6 +33,7 @@ if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ENVIRONMENTS = pytest.StashKey[Environments]()
+TURNS = pytest.StashKey[Turns]()
 # With CI set, a test that is skipped has failed, but for a reason that begins with one of these.
 ALLOWED_SKIPS_IN_CI = ("tflite_runtime has no wheel for this Python",)
 
@@ -52,6 +54,22 @@ def pytest_configure(config):
     worker = getattr(config, "workerinput", None)
     folder = worker["environments"] if worker else tempfile.mkdtemp(prefix="dtln-environments-")
     config.stash[ENVIRONMENTS] = Environments(Path(folder))
+    config.stash[TURNS] = Turns(Path(folder))
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    """Has tests that carry the marker `alone` wait until no other worker is at a test, and others wait for them.
+
+    One that follows another keeps its turn, or it would wait for a test of the other worker between the two.
+    """
+    alone = _is_alone(item)
+    with item.config.stash[TURNS].take(alone, keep=alone and nextitem is not None and _is_alone(nextitem)):
+        return (yield)
+
+
+def _is_alone(item) -> bool:
+    return item.get_closest_marker("alone") is not None
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -64,13 +82,17 @@ def pytest_configure_node(node):
 def pytest_collection_modifyitems(items):
     """Marks tests that want environments as slow, unless they are foreign, of aarch64 or of the web.
 
-    Those of one environment share a worker, so that no other waits.
+    Those that want to be alone come last, when nobody has to wait for them any more. They get a second try: what they
+    measure passes in real time, and a virtual machine may be halted at any moment.
     """
+    items.sort(key=_is_alone)
     for item in items:
         if marker := item.get_closest_marker("environments"):
             if not any(item.get_closest_marker(name) for name in ("foreign", "aarch64", "web")):
                 item.add_marker(pytest.mark.slow)
             item.add_marker(pytest.mark.xdist_group(marker.args[0]))
+        if _is_alone(item):
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 def pytest_collection_finish(session):

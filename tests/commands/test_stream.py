@@ -141,7 +141,7 @@ def test_signal_ends_the_stream_as_its_end_does(speech, number):
         for _ in range(2):  # wrappers pass on what the terminal has sent already
             run.process.send_signal(number)
         text = run.end()
-        assert time.monotonic() - started < 1.5  # 1 s where nothing else runs
+        assert time.monotonic() - started < 10  # 1 s where nothing else runs; it would wait for its input without end
         assert run.process.returncode == 128 + number
         assert said(text) == "dtln stream: stopped: 0.6 s were denoised\n"
     assert run.output == expected.tobytes()
@@ -169,7 +169,7 @@ def test_signal_ends_a_stream_that_nobody_reads(speech):
         started = time.monotonic()
         run.process.send_signal(signal.SIGTERM)
         run.process.wait(30)
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 10
         assert said(run.end()).startswith("dtln stream: stopped: ")
 
 

@@ -282,6 +282,7 @@ finally:
 """
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("failure", "listed", "message"),
     [

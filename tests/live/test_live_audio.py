@@ -27,6 +27,8 @@ from dtln.formats import MODEL_DIR
 from dtln.live.counters import FLAGS
 from dtln.streaming.backends import open_backend
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def server_at_16_khz(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:

@@ -81,7 +81,7 @@ def test_slow_disk_costs_samples_that_are_counted_and_silent(tmp_path, held):
     for _ in range(13):
         start = time.monotonic()
         recorder.put_input(second)
-        assert time.monotonic() - start < 1
+        assert time.monotonic() - start < 10  # 20 s if it waited for the disk
     assert recorder.dropped == {"input": 3000, "output": 0}
     held.set()
     while recorder._tracks["input"]._queue:

@@ -17,6 +17,8 @@ from dtln.live.keys import Keys
 from dtln.live.session import noted_signals
 from dtln.streaming import backends
 
+pytestmark = pytest.mark.alone
+
 
 def test_signal_is_noted_once_and_the_second_is_hard():
     inherited = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits SIG_IGN

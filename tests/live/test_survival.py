@@ -23,6 +23,7 @@ def slow(*values: object):
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
+pytestmark = pytest.mark.alone
 KINDS = ["pulseaudio", "pipewire"]
 MOSTLY_ONE_KIND = ["pulseaudio", slow("pipewire")]
 AUDIBLE_DB = -50.0  # far below the noise of Server.play_noise

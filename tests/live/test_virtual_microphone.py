@@ -17,6 +17,7 @@ from live_audio import Live, audio_server, wait_for
 from dtln.errors import AudioDeviceError
 from dtln.live.virtual_microphone import virtual_microphone
 
+pytestmark = pytest.mark.alone
 RATE = 48_000  # Hz
 HOLD = """
 import signal, sys

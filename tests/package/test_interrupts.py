@@ -104,7 +104,7 @@ def test_program_ends_at_once(tmp_path, name, number):
     for _ in range(2):  # wrappers pass on what the terminal has sent already
         os.killpg(program.pid, number)
     output, _ = program.communicate(timeout=30)
-    assert time.monotonic() - started < 1.5  # 1 s where nothing else runs
+    assert time.monotonic() - started < 10  # 1 s where nothing else runs, 60 s if it waited
     assert program.returncode == 128 + number
     assert [line for line in output.splitlines() if not line.startswith("working: ")] == [said]
     assert name == "processes" or not list(folder.glob(".*"))

@@ -150,6 +150,7 @@ np.savez("recorded.npz", heard=np.concatenate(heard), played=np.concatenate(play
 """
 
 
+@pytest.mark.alone
 def test_callback_between_devices(noise, tmp_path):
     (tmp_path / "noise.raw").write_bytes(noise(2 * 16000).tobytes())
     folder = tmp_path / "server"
