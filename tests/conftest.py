@@ -87,10 +87,9 @@ def pytest_collection_modifyitems(items):
     """
     items.sort(key=_is_alone)
     for item in items:
-        if marker := item.get_closest_marker("environments"):
-            if not any(item.get_closest_marker(name) for name in ("foreign", "aarch64", "web")):
-                item.add_marker(pytest.mark.slow)
-            item.add_marker(pytest.mark.xdist_group(marker.args[0]))
+        kinds = ("foreign", "aarch64", "web")
+        if item.get_closest_marker("environments") and not any(item.get_closest_marker(kind) for kind in kinds):
+            item.add_marker(pytest.mark.slow)
         if _is_alone(item):
             item.add_marker(pytest.mark.flaky(reruns=1))
 

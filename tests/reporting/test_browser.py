@@ -16,7 +16,6 @@ from score_reports import report_of
 from dtln.reporting import ReportSettings, system_of, write_report
 from dtln.scoring.means import mean_with_interval
 
-pytestmark = pytest.mark.xdist_group("chromium")  # one browser for all
 NAMES = [f"{index}.wav" for index in range(6)]
 PLAYERS = "return [...document.querySelectorAll('.recording audio')]"
 SPECTROGRAMS = """
