@@ -19,13 +19,13 @@ class Snapshot:
     clock: s, of time.monotonic. heard: samples of the input that the worker has taken. played: samples that the output
     device has taken. input_rate, output_rate: of the devices, Hz. input_energy, output_energy: sums of the squares of
     the samples of input and output, of one channel, with full scale 1. blocks: that the network has denoised.
-    late_blocks: that were not ready in time, so that the input was played in their place, or the delay grew.
-    skips: times that sound was left out, because the delay was longer than it had to be.
-    silenced_blocks: with NaN, Inf or samples far beyond full scale. dropouts: times that there was nothing to play, not
-    even the input. flags: how often PortAudio raised each of FLAGS. reconnections: how often the devices were opened
-    again. times: ms per block, a histogram. drift_ppm: by how much the clock of the output is faster than that of the
-    input, in parts per million; None while it is not known. delay: s from microphone to loudspeaker, with the buffers
-    of the devices as far as they tell; None while it is not known.
+    late_blocks: that were not ready in time, so that the input was played in their place, or the delay grew. skips:
+    times that sound was left out, because the delay was longer than it had to be. silenced_blocks: with NaN, Inf or
+    samples far beyond full scale. dropouts: times that there was nothing to play, not even the input. flags: how often
+    PortAudio raised each of FLAGS. reconnections: how often the devices were opened again. times: ms per block, a
+    histogram. drift_ppm: by how much the clock of the output is faster than that of the input, in parts per million;
+    None while it is not known. delay: s from microphone to loudspeaker, with the buffers of the devices as far as they
+    tell; None while it is not known.
     """
 
     clock: float
