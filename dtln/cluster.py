@@ -90,7 +90,10 @@ class Cluster:
                 cores = self.workers or os.cpu_count() or 1
                 self.ray.init(LOCAL, num_cpus=cores, include_dashboard=False, object_store_memory=OBJECT_STORE, **quiet)
             else:
-                self.ray.init(self.address, **quiet)
+                try:
+                    self.ray.init(self.address, **quiet)
+                except ConnectionAbortedError:  # the process that Ray begins for each ray:// died; seldom does so twice
+                    self.ray.init(self.address, **quiet)
         except (OSError, OverflowError, ValueError, RuntimeError, ImportError, self.ray.exceptions.RayError) as error:
             raise SettingsError(
                 f"--ray {self.address}: no cluster answers there ({_said(error)}). Expected auto, HOST:PORT or "

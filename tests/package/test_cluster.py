@@ -117,21 +117,21 @@ class FakeRayError(Exception):
 class FakeRay:
     """Ray, as far as `Cluster` knows it, with one core and tasks that do not end.
 
-    waits: what each `wait` raises, the results of the task that it finds done, or None. init: what that raises.
+    waits: what each `wait` raises, the results of the task that it finds done, or None. init: what each raises.
     """
 
     cloudpickle = pickle
     exceptions = SimpleNamespace(RayError=FakeRayError, RayTaskError=FakeRayError)
 
-    def __init__(self, waits: Sequence[Exception | list[object] | None] = (), init: Exception | None = None) -> None:
-        self.waits, self.error = deque(waits), init
+    def __init__(self, waits: Sequence[Exception | list[object] | None] = (), init: Sequence[Exception] = ()) -> None:
+        self.waits, self.errors = deque(waits), deque(init)
         self.called: list[str] = []
         self.tasks: list[list[object]] = []  # the jobs of each
 
     def init(self, *args: object, **options: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as Ray takes it for itself
-        if self.error:
-            raise self.error
+        if self.errors:
+            raise self.errors.popleft()
 
     def wait(self, references: list[object], **options: object) -> tuple[list[object], list[object]]:
         self.results = self.waits.popleft() if self.waits else None
@@ -210,9 +210,20 @@ def test_longest_recordings_come_first(fake):
     ],
 )
 def test_what_ray_says_of_an_address(fake, error, words):
-    fake(init=error)
+    fake(init=[error])
     with pytest.raises(SettingsError, match=rf"^--ray auto: no cluster .* \({re.escape(words)}\)\. Expected"):
         Cluster("auto").__enter__()
+
+
+def test_server_of_a_client_that_dies_is_asked_for_again_once(fake):
+    dead = ConnectionAbortedError("Initialization failure from server:\nTraceback:\npsutil.ZombieProcess: pid=12345")
+    fake(init=[dead])
+    with Cluster("auto"):
+        pass
+    ray = fake(init=[dead, dead, dead])
+    with pytest.raises(SettingsError, match=r"\(psutil.ZombieProcess: pid=12345\)"):
+        Cluster("auto").__enter__()
+    assert len(ray.errors) == 1
 
 
 def test_port_of_a_web_server(fake):
