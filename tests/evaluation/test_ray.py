@@ -138,7 +138,7 @@ def run(python: str, *words: object, cwd: Path = ROOT) -> tuple[int, str, str]:
 
 def until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
     """Waits until a condition holds, while a process runs."""
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 600  # Ray may take the 200 s of PATIENT twice
     while not condition():
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
