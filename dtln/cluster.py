@@ -92,7 +92,7 @@ class Cluster:
             else:
                 try:
                     self.ray.init(self.address, **quiet)
-                except ConnectionAbortedError:  # the process that Ray begins for each ray:// died; seldom does so twice
+                except ConnectionAbortedError:  # the server of a client died as it began, Ray issue 63202
                     self.ray.init(self.address, **quiet)
         except (OSError, OverflowError, ValueError, RuntimeError, ImportError, self.ray.exceptions.RayError) as error:
             raise SettingsError(

@@ -28,6 +28,10 @@ PATIENT = {  # what Ray's client and its server wait for each other, s
     "RAY_CLIENT_INITIAL_CONNECTION_TIMEOUT_S": "200",
     "RAY_CLIENT_MAX_CONNECTION_TIMEOUT_S": "200",
 }
+CLUSTER = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "GRPC_ENABLE_FORK_SUPPORT": "0",  # else one in ten servers of clients dies, github.com/ray-project/ray/issues/63202
+}
 pytestmark = pytest.mark.environments("ray")
 
 
@@ -41,7 +45,7 @@ class RayCluster:
         self.process = subprocess.Popen(
             [python, ROOT / "tests" / "ray_cluster.py", str(port)], text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
-            env=os.environ | PATIENT | {"RAY_USAGE_STATS_ENABLED": "0"}, cwd=ROOT, start_new_session=True,
+            env=os.environ | PATIENT | CLUSTER, cwd=ROOT, start_new_session=True,
         )  # fmt: skip
         self.address = self._answer()
 
@@ -138,7 +142,7 @@ def run(python: str, *words: object, cwd: Path = ROOT) -> tuple[int, str, str]:
 
 def until(condition: Callable[[], object], process: subprocess.Popen[str]) -> None:
     """Waits until a condition holds, while a process runs."""
-    deadline = time.monotonic() + 600  # Ray may take the 200 s of PATIENT twice
+    deadline = time.monotonic() + 200
     while not condition():
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
